@@ -1,0 +1,1 @@
+"""Semantics-aligned person re-identification: train, judge and use."""

@@ -1,0 +1,95 @@
+"""What a data set is: samples, their split, and the protocol that judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One person crop.
+
+    Attributes:
+        path: The image file, or the container that holds it (see ``item``).
+        pid: Person id as in the source; 0 is a Market-style distractor, negative ids never get here.
+        camid: Camera id as in the source.
+        item: Address inside a container file (the raw CUHK03 ``.mat``); empty for an image file.
+        timestamp: Seconds, where the source knows the time.
+    """
+
+    path: Path
+    pid: int
+    camid: int
+    item: str = ""
+    timestamp: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}#{self.item}" if self.item else str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a benchmark is judged (protocols sheet, sections 1, 2 and 5).
+
+    Attributes:
+        junk: Which gallery images do not count for a query: those of the same person *and* camera
+            (Market rule), or every image of the query's camera (separate camera sets).
+        gallery_shots: ``all`` images, or ``single``: one random image per gallery identity and repeat.
+        repeats: Number of single-shot draws that are averaged.
+        seed: Seed of the draws.
+        has_map: False where the protocol defines CMC only (classic CUHK03).
+        note: What a reader of the report must know (split, training convention, probe variant, status).
+    """
+
+    junk: Literal["same-pid-and-camera", "same-camera"] = "same-pid-and-camera"
+    gallery_shots: Literal["all", "single"] = "all"
+    repeats: int = 1
+    seed: int = 0
+    has_map: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReIDDataset:
+    """A benchmark or a user's own data, split for training and testing.
+
+    Attributes:
+        name: Name of the specification, such as ``market1501`` or ``cuhk03-np/labeled``.
+        root: The folder that the user named; masks and textures are found by paths relative to it.
+        train: Training samples; no junk, no distractors.
+        query: Query samples.
+        gallery: Gallery samples; distractors (pid 0) kept, junk (pid -1) removed.
+        protocol: How it is judged.
+        terms: Licence terms of the images, in one line; goes into model cards.
+        junk_removed: How many junk images (pid -1) were left out of the gallery.
+        warnings: What a user must know, such as counts that differ from the published ones.
+    """
+
+    name: str
+    root: Path
+    train: tuple[Sample, ...]
+    query: tuple[Sample, ...]
+    gallery: tuple[Sample, ...]
+    protocol: Protocol = field(default_factory=Protocol)
+    terms: str = "unknown; ask the owner of the images"
+    junk_removed: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def num_identities(samples: Iterable[Sample]) -> int:
+    """Count the distinct person ids.
+
+    Args:
+        samples: Any samples of one data set.
+
+    Returns:
+        The number of distinct ``pid`` values.
+
+    Example:
+        >>> num_identities([Sample(Path("a.jpg"), 3, 1), Sample(Path("b.jpg"), 3, 2)])
+        1
+    """
+    return len({sample.pid for sample in samples})
