@@ -1,0 +1,182 @@
+"""Distances between embeddings: float32, never negative, never NaN, in blocks that fit into memory.
+
+Features may be NumPy arrays or tensors of any float type. They are compared in float32 on the device where
+the queries lie; distances come back as NumPy arrays, which is what ranking and every report read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semreid.errors import SemreidError
+
+Features = NDArray[Any] | Tensor
+Distances = NDArray[np.float32]
+Metric = Literal["cosine", "euclidean", "sqeuclidean"]
+
+BLOCK_VALUES = (
+    2**24
+)  # distances held at once, 64 MiB: large enough that the matrix product runs at full speed
+
+
+def pairwise_distance(query: Features, gallery: Features, metric: Metric = "cosine") -> Distances:
+    """Compute the distance of every query to every gallery feature (protocols sheet, section 3).
+
+    Args:
+        query: Query features, (Q, D).
+        gallery: Gallery features, (G, D).
+        metric: ``cosine`` is one minus the cosine similarity (both sides are normalised here),
+            ``euclidean`` and ``sqeuclidean`` take the features as they come.
+
+    Returns:
+        Distances, (Q, G), float32, not negative.
+
+    Raises:
+        SemreidError: If shapes differ, a feature holds NaN or infinity, or the metric is unknown.
+
+    Example:
+        >>> pairwise_distance(np.array([[3.0, 4.0]]), np.array([[0.0, 0.0], [6.0, 8.0]]), "euclidean")
+        array([[5., 5.]], dtype=float32)
+        >>> pairwise_distance(np.array([[3.0, 4.0]]), np.array([[6.0, 8.0], [-4.0, 3.0]]))
+        array([[0., 1.]], dtype=float32)
+    """
+    return np.concatenate(list(distance_blocks(query, gallery, metric)))
+
+
+def distance_blocks(query: Features, gallery: Features, metric: Metric = "cosine") -> Iterator[Distances]:
+    """Yield the rows of `pairwise_distance` in consecutive blocks of bounded size.
+
+    Input is checked at the call, not at the first block.
+
+    Args:
+        query: Query features, (Q, D).
+        gallery: Gallery features, (G, D).
+        metric: As in `pairwise_distance`.
+
+    Returns:
+        An iterator over (q, G) blocks whose rows together are the Q queries in order.
+
+    Raises:
+        SemreidError: As `pairwise_distance`.
+
+    Example:
+        >>> features = np.eye(3)
+        >>> [block.shape for block in distance_blocks(features, features)]
+        [(3, 3)]
+    """
+    left, right = paired_features(query, gallery)
+    if metric == "cosine":
+        return _cosine_blocks(F.normalize(left), F.normalize(right))
+    if metric in ("euclidean", "sqeuclidean"):
+        return _euclidean_blocks(left, right, root=metric == "euclidean")
+    raise SemreidError(f"unknown metric {metric!r}", fix="choose cosine, euclidean or sqeuclidean")
+
+
+def paired_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor]:
+    """Check two sets of features and bring them to float32 on one device.
+
+    Args:
+        query: Query features, (Q, D).
+        gallery: Gallery features, (G, D).
+
+    Returns:
+        Both as float32 tensors without gradient, on the device of ``query``.
+
+    Raises:
+        SemreidError: If shapes differ or a feature holds NaN or infinity.
+
+    Example:
+        >>> left, right = paired_features(np.zeros((2, 4)), torch.zeros(3, 4))
+        >>> left.dtype, right.shape
+        (torch.float32, torch.Size([3, 4]))
+    """
+    left, right = _finite_matrix(query, "query"), _finite_matrix(gallery, "gallery")
+    if left.shape[1] != right.shape[1]:
+        raise SemreidError(
+            f"query features have {left.shape[1]} dimensions, gallery features {right.shape[1]}",
+            fix="embed both with the same model",
+        )
+    return left, right.to(left.device)
+
+
+def row_blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Cut the rows of a matrix into consecutive slices of at most `BLOCK_VALUES` values.
+
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+
+    Yields:
+        Slices that cover the rows in order; at least one row each.
+
+    Example:
+        >>> list(row_blocks(5, BLOCK_VALUES // 2))
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    step = max(1, BLOCK_VALUES // max(1, columns))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+@contextlib.contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Run matrix products in true float32, whatever speed-for-precision trade the training loop has chosen.
+
+    Args:
+        device: The device whose autocast is switched off inside.
+
+    Example:
+        >>> with full_precision(torch.device("cpu")):
+        ...     torch.get_float32_matmul_precision()
+        'highest'
+    """
+    chosen = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(chosen)
+
+
+def _cosine_blocks(query: Tensor, gallery: Tensor) -> Iterator[Distances]:
+    for rows in row_blocks(len(query), len(gallery)):
+        with full_precision(query.device):
+            similarity = query[rows] @ gallery.T
+        yield similarity.neg_().add_(1.0).clamp_(min=0.0).cpu().numpy()
+
+
+def _euclidean_blocks(query: Tensor, gallery: Tensor, root: bool) -> Iterator[Distances]:
+    # Distances do not change when both sets are shifted; about the centre fewer digits cancel.
+    center = gallery.mean(dim=0)
+    query, gallery = query - center, gallery - center
+    query_norms, gallery_norms = query.square().sum(dim=1), gallery.square().sum(dim=1)
+    for rows in row_blocks(len(query), len(gallery)):
+        with full_precision(query.device):
+            squared = torch.addmm(gallery_norms, query[rows], gallery.T, alpha=-2.0)
+        # Rounding can leave a tiny negative square: it would become NaN under the root and rank last.
+        squared.add_(query_norms[rows, None]).clamp_(min=0.0)
+        yield (squared.sqrt_() if root else squared).cpu().numpy()
+
+
+def _finite_matrix(features: Features, name: str) -> Tensor:
+    matrix = torch.as_tensor(features).detach().to(torch.float32)
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise SemreidError(
+            f"{name} features must have shape (N, D), at least one row; got {tuple(matrix.shape)}"
+        )
+    broken = torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten()
+    if len(broken):
+        raise SemreidError(
+            f"{len(broken)} {name} features hold NaN or infinity, the first in row {broken[0]}",
+            fix="check the images of these rows and the weights of the model; NaN cannot be ranked",
+        )
+    return matrix

@@ -1,0 +1,153 @@
+"""From feature maps to vectors: over the whole image, or over each body region."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semreid.errors import SemreidError
+
+
+def avg_pool(maps: Tensor) -> Tensor:
+    """Average every channel over the image.
+
+    Args:
+        maps: Feature maps, (B, C, h, w).
+
+    Returns:
+        Vectors, (B, C).
+
+    Raises:
+        SemreidError: If ``maps`` does not have four dimensions.
+
+    Example:
+        >>> avg_pool(torch.tensor([[[[1.0, 3.0]]]]))
+        tensor([[2.]])
+    """
+    return _positions(maps).mean(dim=2)
+
+
+def max_pool(maps: Tensor) -> Tensor:
+    """Take the largest value of every channel; the gradient goes to one position.
+
+    Args:
+        maps: Feature maps, (B, C, h, w).
+
+    Returns:
+        Vectors, (B, C).
+
+    Raises:
+        SemreidError: If ``maps`` does not have four dimensions.
+
+    Example:
+        >>> max_pool(torch.tensor([[[[1.0, 3.0]]]]))
+        tensor([[3.]])
+    """
+    return _positions(maps).max(dim=2).values
+
+
+def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor:
+    """Generalised mean: ``p = 1`` is the average, a large ``p`` comes near the maximum.
+
+    Computed in float32 also under autocast, because powers overflow in half precision.
+
+    Args:
+        maps: Feature maps, (B, C, h, w); values below ``eps`` count as ``eps``.
+        p: The exponent, a number or a learned scalar or (C,) tensor; must be positive.
+        eps: Floor that keeps the power and its gradient finite.
+
+    Returns:
+        Vectors, (B, C), float32.
+
+    Raises:
+        SemreidError: If ``maps`` does not have four dimensions.
+
+    Example:
+        >>> gem_pool(torch.tensor([[[[1.0, 7.0]]]]), p=2.0)
+        tensor([[5.]])
+    """
+    exponent = p[..., None] if isinstance(p, Tensor) and p.ndim else p
+    powers = _positions(maps).float().clamp(min=eps).pow(exponent)
+    return powers.mean(dim=2).pow(1.0 / p)
+
+
+def region_pool(
+    maps: Tensor, labels: Tensor, num_regions: int, mode: Literal["max", "avg"] = "max"
+) -> Tensor:
+    """Pool every channel over each region of a label map, all regions in one pass.
+
+    A region that covers no position gives zeros and passes no gradient. Otherwise the value is the true
+    maximum or mean inside the region, whatever the sign. For features that are not negative, the usual case
+    after a ReLU, the maximum therefore equals that of the map multiplied by the region's binary mask.
+
+    Args:
+        maps: Feature maps, (B, C, h, w).
+        labels: Region index of every position, in ``[0, num_regions)``, (B, h, w), integer.
+        num_regions: Number of regions R.
+        mode: ``max`` or ``avg``.
+
+    Returns:
+        Region vectors, (B, R, C).
+
+    Raises:
+        SemreidError: If ``labels`` does not lie on the grid of ``maps``.
+
+    Example:
+        >>> maps, labels = torch.tensor([[[[1.0, 3.0, 5.0]]]]), torch.tensor([[[0, 0, 2]]])
+        >>> region_pool(maps, labels, num_regions=3)[0, :, 0]
+        tensor([3., 0., 5.])
+        >>> region_pool(maps, labels, num_regions=3, mode="avg")[0, :, 0]
+        tensor([2., 0., 5.])
+    """
+    values = _positions(maps).transpose(1, 2)
+    _require_grid(labels, expected=(maps.shape[0], *maps.shape[2:]))
+    if mode == "avg":
+        inside = _one_hot(labels, num_regions).to(values.dtype).flatten(1, 2)
+        # A product rather than a scattered sum: the same bits on every run, also on a GPU.
+        return inside.transpose(1, 2) @ values / inside.sum(dim=1).clamp(min=1)[..., None]
+    segments = labels.flatten(1).long()[..., None].expand(values.shape)
+    empty = values.new_zeros(maps.shape[0], num_regions, maps.shape[1])
+    return empty.scatter_reduce(1, segments, values, reduce="amax", include_self=False)
+
+
+def region_share(labels: Tensor, num_regions: int) -> Tensor:
+    """Share of the image that each region covers; a region is visible where it is above zero.
+
+    Args:
+        labels: Region index of every position, (B, h, w), integer.
+        num_regions: Number of regions R.
+
+    Returns:
+        Shares, (B, R), float32; rows sum to 1 where every label lies in ``[0, R)``.
+
+    Raises:
+        SemreidError: If ``labels`` is not an integer tensor of three dimensions.
+
+    Example:
+        >>> region_share(torch.tensor([[[0, 0, 0, 2]]]), num_regions=3)
+        tensor([[0.7500, 0.0000, 0.2500]])
+    """
+    _require_grid(labels)
+    return _one_hot(labels, num_regions).float().mean(dim=(1, 2))
+
+
+def _one_hot(labels: Tensor, num_regions: int) -> Tensor:
+    """(B, h, w, R) bool; unlike ``F.one_hot`` it needs no look at the values, hence no wait for the GPU."""
+    return labels[..., None] == torch.arange(num_regions, device=labels.device)
+
+
+def _positions(maps: Tensor) -> Tensor:
+    if maps.ndim != 4:
+        raise SemreidError(f"expected maps of shape (B, C, h, w); got {tuple(maps.shape)}")
+    return maps.flatten(2)
+
+
+def _require_grid(labels: Tensor, expected: tuple[int, ...] | None = None) -> None:
+    if labels.is_floating_point() or labels.ndim != 3 or (expected and labels.shape != expected):
+        raise SemreidError(
+            f"expected integer labels of shape {expected or '(B, h, w)'}; "
+            f"got {labels.dtype} of shape {tuple(labels.shape)}",
+            fix="resize the label map to the feature map (nearest neighbour) first",
+        )
