@@ -1,0 +1,117 @@
+"""Benchmarks by name: ``NAME[/VARIANT]:PATH`` becomes a data set. One short file per benchmark."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semreid.data.benchmarks import cuhk03_np, dukemtmc, market1501, occluded_duke
+from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
+
+__all__ = ["BENCHMARKS", "Benchmark", "describe_benchmarks", "load_dataset"]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One entry of the registry.
+
+    Attributes:
+        load: Makes the data set from its folder and a variant out of ``variants``.
+        title: What it is, in one line.
+        variants: Variant to number of splits; the first is the default. With more than one split, ``/N``
+            (from 0) may follow the variant.
+    """
+
+    load: Callable[[Path, str], ReIDDataset]
+    title: str
+    variants: Mapping[str, int] = field(default_factory=dict)
+
+    def variant_names(self) -> str:
+        """Return the variants for help and error messages, such as ``half[/0-9]``."""
+        return ", ".join(f"{v}[/0-{n - 1}]" if n > 1 else v for v, n in self.variants.items())
+
+    def accepts(self, variant: str) -> bool:
+        """Return whether the variant, with or without a split, exists."""
+        base, slash, split = variant.partition("/")
+        count = self.variants.get(base, 0)
+        return count > 0 and (not slash or (count > 1 and split in map(str, range(count))))
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "market1501": Benchmark(market1501.load, "Market-1501"),
+    "cuhk03-np": Benchmark(cuhk03_np.load, "CUHK03, 767/700, as folders", {"labeled": 1, "detected": 1}),
+    "dukemtmc": Benchmark(dukemtmc.load, "DukeMTMC-reID (withdrawn: existing holders only)"),
+    "occluded-duke": Benchmark(occluded_duke.load, "Occluded-Duke (withdrawn: existing holders only)"),
+    "people": Benchmark(market1501.load_people, "synthetic people made by 'semreid synthesize'"),
+}
+
+
+def load_dataset(spec: str) -> ReIDDataset:
+    """Load the data set that a specification names.
+
+    Args:
+        spec: ``NAME:PATH`` or ``NAME/VARIANT:PATH``, such as ``cuhk03-np/labeled:/d/cuhk03``. The first colon
+            separates; ``~`` is the home folder.
+
+    Returns:
+        The data set; show its ``warnings`` to the user.
+
+    Raises:
+        SemreidError: If the name, the variant or the path does not exist, or the data is not as documented.
+
+    Example:
+        >>> load_dataset("market1501:/no/such/folder")
+        Traceback (most recent call last):
+        semreid.errors.SemreidError: /no/such/folder does not exist
+          way out: the form is NAME[/VARIANT]:PATH, and PATH is where the data lies
+    """
+    full_name, colon, location = spec.partition(":")
+    name, _, variant = full_name.partition("/")
+    if not colon or not location:
+        raise SemreidError(f"data {spec!r} is not of the form NAME[/VARIANT]:PATH", fix=_names())
+    if name not in BENCHMARKS:
+        close = difflib.get_close_matches(name, BENCHMARKS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise SemreidError(f"no data set is called {name!r}", fix=hint + _names())
+    root = Path(location).expanduser()
+    chosen = _choose_variant(name, variant)
+    if not root.exists():
+        raise SemreidError(
+            f"{root} does not exist", fix="the form is NAME[/VARIANT]:PATH, and PATH is where the data lies"
+        )
+    return BENCHMARKS[name].load(root, chosen)
+
+
+def describe_benchmarks() -> str:
+    """List every name, its variants and what it is, one per line, for help texts.
+
+    Returns:
+        The listing.
+
+    Example:
+        >>> print(describe_benchmarks().splitlines()[0])
+        market1501: Market-1501
+    """
+    lines = []
+    for name, benchmark in BENCHMARKS.items():
+        variants = f" (variants: {benchmark.variant_names()})" if benchmark.variants else ""
+        lines.append(f"{name}: {benchmark.title}{variants}")
+    return "\n".join(lines)
+
+
+def _choose_variant(name: str, variant: str) -> str:
+    benchmark = BENCHMARKS[name]
+    if not variant:
+        return next(iter(benchmark.variants), "")
+    if not benchmark.accepts(variant):
+        known = benchmark.variant_names()
+        fix = f"its variants are {known}" if known else f"it has none: write {name}:PATH"
+        raise SemreidError(f"{name} has no variant {variant!r}", fix=fix)
+    return variant
+
+
+def _names() -> str:
+    return "the names are " + ", ".join(BENCHMARKS)

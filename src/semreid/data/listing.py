@@ -1,0 +1,216 @@
+"""What loaders share: listing folders in a fixed order, parsing names, checking counts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from semreid.data.images import IMAGE_SUFFIXES
+from semreid.data.sample import ReIDDataset, Sample, num_identities
+from semreid.errors import SemreidError
+
+T = TypeVar("T")
+
+#: Identity and camera at the start of a Market-style file name; ``-1`` is junk, ``0000`` a distractor.
+MARKET_NAME = re.compile(r"(-?\d+)_c(\d+)", re.ASCII)
+MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+
+
+class Count(NamedTuple):
+    """Published size of one part of a benchmark; None where nothing is published."""
+
+    identities: int | None
+    images: int | None
+
+
+def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
+    """List the images of a folder, sorted by name, so that every machine sees the same order.
+
+    Hidden files (also the ``._*`` twins that macOS leaves) and files with other suffixes are not images.
+
+    Args:
+        folder: The folder.
+        nested: Also look into the folders below.
+
+    Returns:
+        The image files, at least one.
+
+    Raises:
+        SemreidError: If the folder is missing or holds no image.
+    """
+    require_folder(folder)
+    paths = folder.rglob("*") if nested else folder.iterdir()
+    images = sorted(p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    if not images:
+        raise SemreidError(
+            f"{folder} holds no image", fix="expected files ending in " + " ".join(sorted(IMAGE_SUFFIXES))
+        )
+    return images
+
+
+def require_folder(folder: Path) -> Path:
+    """Return ``folder`` if it is one.
+
+    Args:
+        folder: A path that must be a folder.
+
+    Returns:
+        The same path.
+
+    Raises:
+        SemreidError: If it is missing or a file. The message lists what lies beside it.
+    """
+    if folder.is_dir():
+        return folder
+    parent = folder.parent
+    beside = sorted(p.name for p in parent.iterdir())[:12] if parent.is_dir() else []
+    holds = f"{parent} holds {', '.join(beside)}" if beside else f"{parent} is empty or missing"
+    raise SemreidError(f"no folder {folder}", fix=f"point to the folder that holds {folder.name!r}; {holds}")
+
+
+def match_name(pattern: re.Pattern[str], path: Path, grammar: str) -> re.Match[str]:
+    """Match a file's base name from its start; folders above it are never looked at.
+
+    Args:
+        pattern: What the name must begin with.
+        path: The file.
+        grammar: How error messages describe the names expected.
+
+    Returns:
+        The match.
+
+    Raises:
+        SemreidError: If the name does not match.
+    """
+    match = pattern.match(path.name)
+    if match is None:
+        raise SemreidError(
+            f"{path}: the file name does not follow {grammar}",
+            fix="rename or remove the file, or load the folder by another name (see 'folder:')",
+        )
+    return match
+
+
+def parse_market(folder: Path, grammar: str = "PPPP_cC...") -> list[Sample]:
+    """Read a folder of Market-style names; junk and distractors included.
+
+    Args:
+        folder: Folder of images named identity, ``_c``, camera, anything.
+        grammar: How error messages describe the names expected.
+
+    Returns:
+        One sample per image, sorted by file name.
+
+    Raises:
+        SemreidError: If the folder is missing or empty, or a name does not match.
+    """
+    samples = []
+    for path in list_images(folder):
+        pid, camid = match_name(MARKET_NAME, path, grammar).groups()
+        samples.append(Sample(path, int(pid), int(camid)))
+    return samples
+
+
+def load_market_layout(
+    name: str,
+    root: Path,
+    *,
+    terms: str,
+    grammar: str = "PPPP_cC...",
+    published: Mapping[str, Count] | None = None,
+) -> ReIDDataset:
+    """Load ``bounding_box_train``, ``query`` and ``bounding_box_test`` by the rule of Market-1501.
+
+    Junk (negative ids) is removed everywhere, distractors (id 0) are kept in the gallery and nowhere else.
+
+    Args:
+        name: Name of the data set.
+        root: The folder that holds the three.
+        terms: Licence terms, in one line.
+        grammar: How error messages describe the file names.
+        published: Published counts of train, query and gallery; None if there are none.
+
+    Returns:
+        The data set, judged by the Market rule.
+
+    Raises:
+        SemreidError: If a folder is missing or empty, or a file name does not match.
+    """
+    train, query, test = (parse_market(root / folder, grammar) for folder in MARKET_FOLDERS)
+    dataset = ReIDDataset(
+        name,
+        root,
+        train=tuple(s for s in train if s.pid > 0),
+        query=tuple(s for s in query if s.pid > 0),
+        gallery=tuple(s for s in test if s.pid >= 0),
+        terms=terms,
+        junk_removed=sum(s.pid < 0 for s in test),
+    )
+    return expect_counts(dataset, published or {})
+
+
+def expect_counts(dataset: ReIDDataset, published: Mapping[str, Count]) -> ReIDDataset:
+    """Compare what was found with what was published.
+
+    Args:
+        dataset: What was found.
+        published: Published counts of ``train``, ``query`` and ``gallery``.
+
+    Returns:
+        The data set with one more warning for each part that differs.
+
+    Example:
+        >>> toy = ReIDDataset("toy", Path(), train=(), query=(), gallery=())
+        >>> expect_counts(toy, {"query": Count(2, 4)}).warnings[0][:69]
+        'toy: query has 0 identities and 0 images, published are 2 and 4: this'
+    """
+    warnings = list(dataset.warnings)
+    for part, count in published.items():
+        samples = getattr(dataset, part)
+        found = Count(num_identities(samples), len(samples))
+        if any(want not in (None, have) for want, have in zip(count, found, strict=True)):
+            want = " and ".join("any" if n is None else f"{n:,}" for n in count)
+            warnings.append(
+                f"{dataset.name}: {part} has {found.identities:,} identities and {found.images:,} images, "
+                f"published are {want}: this is not the published benchmark, do not report figures on it "
+                "under that name"
+            )
+    return replace(dataset, warnings=tuple(warnings))
+
+
+def lift_pids(samples: Iterable[Sample], by: int) -> tuple[Sample, ...]:
+    """Add a number to every person id: 0 means distractor here, and two id spaces must not meet.
+
+    Args:
+        samples: Samples of one id space.
+        by: What to add.
+
+    Returns:
+        New samples.
+
+    Example:
+        >>> [s.pid for s in lift_pids([Sample(Path("000_45.bmp"), 0, 0)], by=1)]
+        [1]
+    """
+    return tuple(replace(sample, pid=sample.pid + by) for sample in samples)
+
+
+def hashed_order(values: Iterable[T], salt: str) -> list[T]:
+    """Shuffle by hash: the same on every machine, and in every version of every library.
+
+    Args:
+        values: Distinct values with a stable ``str``.
+        salt: Another salt gives another order.
+
+    Returns:
+        The values in the order of their SHA-256.
+
+    Example:
+        >>> hashed_order([1, 2, 3, 4], salt="0")
+        [4, 3, 2, 1]
+    """
+    return sorted(values, key=lambda value: hashlib.sha256(f"{salt}:{value}".encode()).digest())
