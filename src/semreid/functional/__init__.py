@@ -3,8 +3,11 @@
 from semreid.functional.distance import distance_blocks, pairwise_distance
 from semreid.functional.losses import batch_hard_triplet, center_loss, label_smoothed_cross_entropy
 from semreid.functional.pooling import avg_pool, gem_pool, max_pool, region_pool, region_share
+from semreid.functional.ranking import Ranking, SingleShot, rank_distances, rank_features, single_shot_cmc
 
 __all__ = [
+    "Ranking",
+    "SingleShot",
     "avg_pool",
     "batch_hard_triplet",
     "center_loss",
@@ -13,6 +16,9 @@ __all__ = [
     "label_smoothed_cross_entropy",
     "max_pool",
     "pairwise_distance",
+    "rank_distances",
+    "rank_features",
     "region_pool",
     "region_share",
+    "single_shot_cmc",
 ]

@@ -1,0 +1,387 @@
+"""From distances to CMC, mAP and mINP, under explicit rules for junk, ties and unanswerable queries.
+
+Nothing is sorted: the rank of the k-th true match is k plus the number of negatives that are nearer, so one
+pass over each row of distances is enough, and rows may come in blocks (protocols sheet, sections 1 and 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from semreid.errors import SemreidError
+from semreid.functional.distance import Features, Metric, distance_blocks
+
+Junk = Literal["same-pid-and-camera", "same-camera"]
+Ties = Literal["stable", "pessimistic", "optimistic"]
+Skipped = Literal["skip", "zero"]
+
+JUNK_RULES = ("same-pid-and-camera", "same-camera")
+TIE_RULES = ("stable", "pessimistic", "optimistic")  # the order is that of the kernels' constants
+SKIP_RULES = ("skip", "zero")
+NOTABLE_TIES = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """How well the queries found their people; all values are fractions between 0 and 1.
+
+    Attributes:
+        mAP: Mean over queries of the sum-precision AP, the field's default.
+        mAP_trapezoid: Mean of the trapezoid AP of the old MATLAB tools; never larger than ``mAP``.
+        mINP: Mean inverse negative penalty: the cost of finding the last true match.
+        cmc: ``cmc[k - 1]`` is the share of queries with a true match among the first k, (max_rank,).
+        ap: AP of every query, (Q,). NaN where the query is skipped; 0 if such queries count as zero.
+        ap_trapezoid: Trapezoid AP of every query, (Q,), likewise.
+        inp: Inverse negative penalty of every query, (Q,), likewise.
+        first_rank: 1-based rank of the first true match, (Q,); 0 where there is none.
+        valid: Whether the query has a true match under the junk rule, (Q,).
+        tied_share: Share of (true match, negative) pairs at exactly the same distance.
+    """
+
+    mAP: float  # noqa: N815 - the field's spelling
+    mAP_trapezoid: float  # noqa: N815
+    mINP: float  # noqa: N815
+    cmc: NDArray[np.float64]
+    ap: NDArray[np.float64]
+    ap_trapezoid: NDArray[np.float64]
+    inp: NDArray[np.float64]
+    first_rank: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    tied_share: float
+
+    @property
+    def n_valid(self) -> int:
+        """Number of queries that have a true match."""
+        return int(self.valid.sum())
+
+    @property
+    def n_skipped(self) -> int:
+        """Number of queries without any true match."""
+        return len(self.valid) - self.n_valid
+
+    @property
+    def has_notable_ties(self) -> bool:
+        """Whether more than 0.1 % of the pairs are tied, so that the tie rule shapes the result."""
+        return self.tied_share > NOTABLE_TIES
+
+
+def rank_features(
+    query: Features,
+    gallery: Features,
+    q_pids: ArrayLike,
+    g_pids: ArrayLike,
+    q_camids: ArrayLike,
+    g_camids: ArrayLike,
+    *,
+    metric: Metric = "cosine",
+    junk: Junk = "same-pid-and-camera",
+    ties: Ties = "stable",
+    skipped: Skipped = "skip",
+    max_rank: int = 50,
+) -> Ranking:
+    """Rank a gallery for every query by feature distance, in memory bounded by blocks.
+
+    Args:
+        query: Query features, (Q, D).
+        gallery: Gallery features, (G, D).
+        q_pids: Person ids of the queries, (Q,).
+        g_pids: Person ids of the gallery, (G,).
+        q_camids: Cameras of the queries, (Q,).
+        g_camids: Cameras of the gallery, (G,).
+        metric: As in `pairwise_distance`.
+        junk: As in `rank_distances`.
+        ties: As in `rank_distances`.
+        skipped: As in `rank_distances`.
+        max_rank: As in `rank_distances`.
+
+    Returns:
+        The `Ranking`.
+
+    Raises:
+        SemreidError: As `rank_distances`; also if a feature holds NaN or infinity.
+
+    Example:
+        >>> query, gallery = np.array([[1.0, 0.0]]), np.array([[1.0, 0.1], [0.0, 1.0], [1.0, 1.0]])
+        >>> rank_features(query, gallery, [5], [5, 6, 5], [1], [2, 2, 3]).mAP
+        1.0
+    """
+    blocks = distance_blocks(query, gallery, metric)
+    return rank_distances(
+        blocks,
+        q_pids,
+        g_pids,
+        q_camids,
+        g_camids,
+        junk=junk,
+        ties=ties,
+        skipped=skipped,
+        max_rank=max_rank,
+    )
+
+
+def rank_distances(
+    distances: NDArray[Any] | Tensor | Iterable[NDArray[Any]],
+    q_pids: ArrayLike,
+    g_pids: ArrayLike,
+    q_camids: ArrayLike,
+    g_camids: ArrayLike,
+    *,
+    junk: Junk = "same-pid-and-camera",
+    ties: Ties = "stable",
+    skipped: Skipped = "skip",
+    max_rank: int = 50,
+) -> Ranking:
+    """Rank a gallery for every query by given distances (protocols sheet, sections 1 and 2).
+
+    Args:
+        distances: The (Q, G) matrix, or an iterable of its consecutive row blocks, such as
+            `distance_blocks` or `k_reciprocal_blocks` give.
+        q_pids: Person ids of the queries, (Q,), not negative.
+        g_pids: Person ids of the gallery, (G,). Negative ids (-1) are junk for every query.
+        q_camids: Cameras of the queries, (Q,).
+        g_camids: Cameras of the gallery, (G,).
+        junk: What else is deleted before ranks are counted: gallery images of the query's person *and*
+            camera (Market rule), or all of the query's camera (separate camera sets).
+        ties: Order at equal distance: gallery order, or all negatives first, or all true matches first.
+        skipped: Whether queries without a true match are left out of the means, or count as 0.
+        max_rank: Length of the CMC curve; beyond the end of a short gallery it keeps its last value.
+
+    Returns:
+        The `Ranking`.
+
+    Raises:
+        SemreidError: If shapes do not fit, ids are not integers, a distance is not finite, a query has a
+            negative id, or no query at all has a true match.
+
+    Example:
+        >>> ranking = rank_distances(np.array([[0.1, 0.2, 0.3]]), [1], [1, 2, 1], [0], [1, 1, 1])
+        >>> round(ranking.mAP, 4), round(ranking.mAP_trapezoid, 4), round(ranking.mINP, 4)
+        (0.8333, 0.7917, 0.6667)
+    """
+    ids = _checked_ids(q_pids, g_pids, q_camids, g_camids)
+    separate = _position(junk, JUNK_RULES, "junk rule") == 1
+    tie_rule = _position(ties, TIE_RULES, "tie rule")
+    _position(skipped, SKIP_RULES, "rule for skipped queries")
+    scores = np.zeros((len(ids.q_pids), 6))
+    for rows, block in _checked_blocks(distances, len(ids.q_pids), len(ids.g_pids)):
+        _score_block(block, ids, rows, separate, tie_rule, scores[rows])
+    return _summary(scores, skipped, junk, max_rank)
+
+
+@dataclass(frozen=True, eq=False)
+class SingleShot:
+    """CMC when the gallery holds one image per identity, over repeated random draws.
+
+    Attributes:
+        cmc: Mean over the draws of the CMC curve, fractions, (max_rank,).
+        cmc_sd: Standard deviation over the draws (one degree of freedom less), (max_rank,); 0 for one draw.
+        n_valid: Number of queries with a true match.
+        n_skipped: Number of queries without any; they are left out of the means.
+    """
+
+    cmc: NDArray[np.float64]
+    cmc_sd: NDArray[np.float64]
+    n_valid: int
+    n_skipped: int
+
+
+def single_shot_cmc(
+    distances: NDArray[Any] | Tensor,
+    q_pids: ArrayLike,
+    g_pids: ArrayLike,
+    q_camids: ArrayLike,
+    g_camids: ArrayLike,
+    *,
+    junk: Junk = "same-camera",
+    repeats: int = 10,
+    seed: int = 0,
+    max_rank: int = 50,
+) -> SingleShot:
+    """Measure the CMC against one random image per gallery identity (protocols sheet, section 5.3 a).
+
+    Every repeat puts the gallery into a random order; of each identity, a query meets the first image that
+    is not junk for it. So all queries of a camera meet the same drawn gallery. Ties keep gallery order.
+
+    Args:
+        distances: The (Q, G) matrix.
+        q_pids: Person ids of the queries, (Q,), not negative.
+        g_pids: Person ids of the gallery, (G,). Negative ids (-1) are junk.
+        q_camids: Cameras of the queries, (Q,).
+        g_camids: Cameras of the gallery, (G,).
+        junk: ``same-camera`` is the classic rule of separate camera sets; with ``same-pid-and-camera`` other
+            people's images may come from the query's own camera.
+        repeats: Number of draws.
+        seed: Seed of the draws.
+        max_rank: Length of the CMC curve.
+
+    Returns:
+        The `SingleShot` result.
+
+    Raises:
+        SemreidError: As `rank_distances`.
+
+    Example:
+        >>> distances = np.array([[0.1, 0.9, 0.2], [0.8, 0.1, 0.3]])
+        >>> single_shot_cmc(distances, [1, 2], [1, 2, 3], [0, 0], [1, 1, 1], max_rank=2).cmc
+        array([1., 1.])
+    """
+    ids = _checked_ids(q_pids, g_pids, q_camids, g_camids)
+    separate = _position(junk, JUNK_RULES, "junk rule") == 1
+    _, matrix = next(iter(_checked_blocks(_as_array(distances), len(ids.q_pids), len(ids.g_pids))))
+    if repeats < 1:
+        raise SemreidError(f"single-shot evaluation needs at least one draw; got repeats={repeats}")
+    rng = np.random.default_rng(seed)
+    orders = (rng.permutation(len(ids.g_pids)) for _ in range(repeats))
+    first_ranks = np.stack([_drawn_first_ranks(matrix, order, ids, separate) for order in orders])
+    valid = first_ranks[0] > 0
+    _require_valid(valid, junk)
+    curves = np.stack([_cmc(ranks[valid], max_rank) for ranks in first_ranks])
+    spread = curves.std(axis=0, ddof=1) if repeats > 1 else np.zeros(max_rank)
+    return SingleShot(curves.mean(axis=0), spread, int(valid.sum()), int((~valid).sum()))
+
+
+class _Ids(NamedTuple):
+    q_pids: NDArray[np.int64]
+    g_pids: NDArray[np.int64]
+    q_camids: NDArray[np.int64]
+    g_camids: NDArray[np.int64]
+
+
+def _checked_ids(q_pids: ArrayLike, g_pids: ArrayLike, q_camids: ArrayLike, g_camids: ArrayLike) -> _Ids:
+    names = ("query pids", "gallery pids", "query camids", "gallery camids")
+    ids = _Ids(*map(_integers, (q_pids, g_pids, q_camids, g_camids), names))
+    for side, pids, camids in (("query", ids.q_pids, ids.q_camids), ("gallery", ids.g_pids, ids.g_camids)):
+        if len(pids) != len(camids) or len(pids) == 0:
+            raise SemreidError(
+                f"{side} has {len(pids)} pids and {len(camids)} camids; need as many, at least one"
+            )
+    if (ids.q_pids < 0).any():
+        row = int(np.argmax(ids.q_pids < 0))
+        raise SemreidError(
+            f"query {row} has pid {ids.q_pids[row]}: negative ids mark junk, which nobody can search for",
+            fix="leave junk out of the queries",
+        )
+    return ids
+
+
+def _integers(values: ArrayLike, name: str) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise SemreidError(f"{name} must be one row of integers; got {array.dtype} of shape {array.shape}")
+    return array.astype(np.int64)
+
+
+def _position(choice: str, choices: tuple[str, ...], name: str) -> int:
+    if choice not in choices:
+        raise SemreidError(f"unknown {name} {choice!r}", fix=f"choose one of {', '.join(choices)}")
+    return choices.index(choice)
+
+
+def _as_array(distances: NDArray[Any] | Tensor) -> NDArray[Any]:
+    if isinstance(distances, Tensor):
+        distances = distances.detach().cpu()
+        return distances.numpy() if distances.dtype == torch.float32 else distances.double().numpy()
+    array = np.asarray(distances)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+
+
+def _checked_blocks(
+    distances: NDArray[Any] | Tensor | Iterable[NDArray[Any]], queries: int, gallery: int
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield each row block with the rows that it covers; exactly ``queries`` rows in all, or an error."""
+    misfit = SemreidError(f"distances do not fit to pids of {queries} queries and {gallery} gallery images")
+    start = 0
+    for raw in [distances] if isinstance(distances, np.ndarray | Tensor) else distances:
+        block = np.ascontiguousarray(_as_array(raw))
+        stop = start + len(block)
+        if block.ndim != 2 or block.shape[1] != gallery or stop > queries:
+            raise misfit
+        _require_finite(block, start)
+        yield slice(start, stop), block
+        start = stop
+    if start != queries:
+        raise misfit
+
+
+def _require_finite(block: NDArray[Any], start: int) -> None:
+    # The extremes pass NaN on, and cost no memory.
+    if not (np.isfinite(block.min(initial=0.0)) and np.isfinite(block.max(initial=0.0))):
+        row = start + int(np.argmin(np.isfinite(block).all(axis=1)))
+        raise SemreidError(f"distances of query {row} hold NaN or infinity; they cannot be ranked")
+
+
+def _score_block(
+    block: NDArray[Any], ids: _Ids, rows: slice, separate: bool, tie_rule: int, out: NDArray[np.float64]
+) -> None:
+    from semreid.functional import _kernels
+
+    q_pids, q_camids = ids.q_pids[rows], ids.q_camids[rows]
+
+    def work(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        _kernels.rank_rows(
+            block[part], q_pids[part], q_camids[part], ids.g_pids, ids.g_camids, separate, tie_rule, out[part]
+        )
+
+    for _ in _kernels.in_threads(work, len(block)):
+        pass
+
+
+def _drawn_first_ranks(
+    matrix: NDArray[Any], order: NDArray[np.int64], ids: _Ids, separate: bool
+) -> NDArray[np.int64]:
+    from semreid.functional import _kernels
+
+    codes = np.unique(ids.g_pids, return_inverse=True)[1]
+    first_ranks = np.zeros(len(matrix), dtype=np.int64)
+    _kernels.single_shot_first_ranks(matrix, order, codes, *ids, separate, first_ranks)
+    return first_ranks
+
+
+def _summary(scores: NDArray[np.float64], skipped: Skipped, junk: Junk, max_rank: int) -> Ranking:
+    ap, trapezoid, inp, first_rank, tied, pairs = scores.T.copy()
+    valid = first_rank > 0
+    _require_valid(valid, junk)
+    counted = valid if skipped == "skip" else np.ones_like(valid)
+    for values in (ap, trapezoid, inp):
+        values[~counted] = np.nan
+    return Ranking(
+        mAP=float(ap[counted].mean()),
+        mAP_trapezoid=float(trapezoid[counted].mean()),
+        mINP=float(inp[counted].mean()),
+        cmc=_cmc(first_rank[counted], max_rank),
+        ap=ap,
+        ap_trapezoid=trapezoid,
+        inp=inp,
+        first_rank=first_rank.astype(np.int64),
+        valid=valid,
+        tied_share=float(tied.sum() / max(1.0, pairs.sum())),
+    )
+
+
+def _require_valid(valid: NDArray[np.bool_], junk: Junk) -> None:
+    if valid.any():
+        return
+    deleted = "of the query's person and camera" if junk == JUNK_RULES[0] else "of the query's camera"
+    raise SemreidError(
+        f"none of the {len(valid)} queries has a true match: the camera rule deletes all gallery images "
+        f"{deleted}, and no other image of the same person is left",
+        fix="check that camera ids are read correctly and that query and gallery are of one data set; "
+        "without camera labels give all queries camera 0 and the whole gallery camera 1",
+    )
+
+
+def _cmc(first_rank: NDArray[Any], max_rank: int) -> NDArray[np.float64]:
+    """Share of queries matched at each rank; a first rank of 0 (no match at all) never counts."""
+    if max_rank < 1:
+        raise SemreidError(f"max_rank must be at least 1; got {max_rank}")
+    within = first_rank[(first_rank > 0) & (first_rank <= max_rank)].astype(np.int64)
+    hits = np.bincount(within, minlength=max_rank + 1)[1:]
+    return np.asarray(np.cumsum(hits) / len(first_rank))
