@@ -42,7 +42,9 @@ def open_mat(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+    except SemreidError:
+        raise
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise SemreidError(
             f"{path} is not a readable raw CUHK03 file: {error}",
             fix="point to the folder with the original cuhk-03.mat; if it is, fetch it again: it is damaged",
@@ -71,7 +73,7 @@ def slots(path: Path, boxes: str) -> dict[str, tuple[int, int]]:
     return found
 
 
-def test_sets(path: Path) -> list[set[tuple[int, int]]]:
+def classic_splits(path: Path) -> list[set[tuple[int, int]]]:
     """Read the fixed test sets of the classic CUHK03 protocol.
 
     Args:

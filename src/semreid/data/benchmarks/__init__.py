@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semreid.data.benchmarks import cuhk03_np, dukemtmc, market1501, occluded_duke
+from semreid.data import folder
+from semreid.data.benchmarks import (
+    cuhk01,
+    cuhk03,
+    cuhk03_np,
+    dukemtmc,
+    market1501,
+    msmt17,
+    occluded_duke,
+    partial,
+    viper,
+)
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 
@@ -40,12 +51,24 @@ class Benchmark:
         return count > 0 and (not slash or (count > 1 and split in map(str, range(count))))
 
 
+_CUHK03 = {"np-labeled": 1, "np-detected": 1, "classic-labeled": 20, "classic-detected": 20}
+_PARTIAL_REID = dict.fromkeys(["partial", "occluded", "partial-single", "occluded-single"], 1)
+_CUHK01 = dict.fromkeys(["486-multi", "486-single", "100-multi", "100-single"], 10)
+
 BENCHMARKS: dict[str, Benchmark] = {
     "market1501": Benchmark(market1501.load, "Market-1501"),
+    "cuhk03": Benchmark(cuhk03.load, "CUHK03 from its raw .mat file", _CUHK03),
     "cuhk03-np": Benchmark(cuhk03_np.load, "CUHK03, 767/700, as folders", {"labeled": 1, "detected": 1}),
-    "dukemtmc": Benchmark(dukemtmc.load, "DukeMTMC-reID (withdrawn: existing holders only)"),
+    "msmt17": Benchmark(msmt17.load, "MSMT17, V1 or V2", {"trainval": 1, "train": 1}),
+    "partial-reid": Benchmark(partial.load_partial_reid, "Partial-REID (test only)", _PARTIAL_REID),
+    "partial-ilids": Benchmark(partial.load_partial_ilids, "Partial-iLIDS (test only)"),
+    "occluded-reid": Benchmark(partial.load_occluded_reid, "Occluded-REID (test only)"),
     "occluded-duke": Benchmark(occluded_duke.load, "Occluded-Duke (withdrawn: existing holders only)"),
+    "dukemtmc": Benchmark(dukemtmc.load, "DukeMTMC-reID (withdrawn: existing holders only)"),
+    "cuhk01": Benchmark(cuhk01.load, "CUHK01, 485/486 or 871/100", _CUHK01),
+    "viper": Benchmark(viper.load, "VIPeR, ten halves", {"half": 10}),
     "people": Benchmark(market1501.load_people, "synthetic people made by 'semreid synthesize'"),
+    "folder": Benchmark(folder.load, "your own data: identity folders, split folders or a CSV file"),
 }
 
 
@@ -65,7 +88,7 @@ def load_dataset(spec: str) -> ReIDDataset:
     Example:
         >>> load_dataset("market1501:/no/such/folder")
         Traceback (most recent call last):
-        semreid.errors.SemreidError: /no/such/folder does not exist
+        semreid.errors.SemreidError: /no/such/folder is not a folder
           way out: the form is NAME[/VARIANT]:PATH, and PATH is where the data lies
     """
     full_name, colon, location = spec.partition(":")
@@ -78,9 +101,9 @@ def load_dataset(spec: str) -> ReIDDataset:
         raise SemreidError(f"no data set is called {name!r}", fix=hint + _names())
     root = Path(location).expanduser()
     chosen = _choose_variant(name, variant)
-    if not root.exists():
+    if not (root.is_dir() or (root.is_file() and name == "folder")):
         raise SemreidError(
-            f"{root} does not exist", fix="the form is NAME[/VARIANT]:PATH, and PATH is where the data lies"
+            f"{root} is not a folder", fix="the form is NAME[/VARIANT]:PATH, and PATH is where the data lies"
         )
     return BENCHMARKS[name].load(root, chosen)
 

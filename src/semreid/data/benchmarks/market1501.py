@@ -13,7 +13,7 @@ PUBLISHED = {"train": Count(751, 12_936), "query": Count(750, 3_368), "gallery":
 def load(root: Path, variant: str = "") -> ReIDDataset:
     """Load Market-1501.
 
-    Layout: ``bounding_box_train``, ``query``, ``bounding_box_test``; others, such as ``gt_bbox``, are ignored.
+    Layout: ``bounding_box_train``, ``query``, ``bounding_box_test``; others, as ``gt_bbox``, are ignored.
     Names: ``PPPP_cCsS_FFFFFF_BB.jpg``, person PPPP, camera C. ``-1`` is junk and removed, ``0000`` is a
     distractor and kept.
 
