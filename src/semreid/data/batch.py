@@ -1,0 +1,28 @@
+"""The one object that crosses from the data to the heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A training batch on the device of the model.
+
+    Attributes:
+        images: RGB in [0, 1], (B, 3, H, W); the model normalises.
+        pids: Class index of each image among the training identities, (B,) int64.
+        camids: Camera ids, (B,) int64.
+        regions: Part labels 0 to 7, (B, H, W) uint8, or None where the data has no masks.
+        textures: Aligned body textures in [0, 1], (B, 3, 256, 256), or None where the data has none.
+        synthetic: True for synthetic images, (B,) bool, or None where all are real.
+    """
+
+    images: Tensor
+    pids: Tensor
+    camids: Tensor
+    regions: Tensor | None = None
+    textures: Tensor | None = None
+    synthetic: Tensor | None = None

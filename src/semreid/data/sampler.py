@@ -1,0 +1,99 @@
+"""P×K batches: P identities with K images each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.errors import SemreidError
+
+Indices = NDArray[np.int64]
+
+
+def pk_batches(pids: Indices, P: int, K: int, *, seed: int, epoch: int) -> Iterator[Indices]:
+    """Draw the batches of one epoch: each holds P identities with K images each, grouped by identity.
+
+    Every identity's images are shuffled and dealt in groups of K. The last group is filled up with other
+    images of the same identity; an identity with fewer than K images repeats some. Groups then meet at
+    random, those of the identities with most groups left first when identities run out, so that nearly all
+    images are used once. The draw depends on the arguments only: every process computes the same global
+    batches and takes its share (see :func:`rank_share`).
+
+    Args:
+        pids: Person id of every image (N,).
+        P: Identities in a batch.
+        K: Images of each.
+        seed: Seed of the run.
+        epoch: Number of the epoch; each has its own draw.
+
+    Yields:
+        Image indices (P * K,).
+
+    Raises:
+        SemreidError: If there are fewer than P identities.
+
+    Example:
+        >>> pids = np.array([5, 5, 5, 7, 7, 9])
+        >>> [pids[batch].tolist() for batch in pk_batches(pids, P=3, K=2, seed=0, epoch=0)]
+        [[5, 5, 9, 9, 7, 7]]
+    """
+    identities = np.unique(pids)
+    if len(identities) < P:
+        raise SemreidError(
+            f"a batch needs {P} identities, the training set has {len(identities)}",
+            fix=f"set data.identities={len(identities)} or lower (at least 2), or add identities",
+        )
+    rng = np.random.default_rng((seed, epoch))
+    left = [_groups(np.flatnonzero(pids == pid), K, rng) for pid in identities]
+    while True:
+        counts = np.array([len(groups) for groups in left])
+        if np.count_nonzero(counts) < P:
+            return
+        chosen = _choose(counts, P, rng)
+        yield np.concatenate([left[i].pop() for i in chosen])
+
+
+def _groups(rows: Indices, K: int, rng: np.random.Generator) -> list[Indices]:
+    rows = rng.permutation(rows)
+    short = -len(rows) % K
+    if short:
+        spare = rows[
+            : max(len(rows) - (K - short), 0)
+        ]  # images of the full groups: no repeat in the last one
+        fill = rng.choice(spare, short, replace=False) if len(spare) >= short else rng.choice(rows, short)
+        rows = np.concatenate([rows, fill])
+    return list(rows.reshape(-1, K))
+
+
+def _choose(counts: Indices, P: int, rng: np.random.Generator) -> Indices:
+    """Choose P identities, each as likely as it has groups left (Gumbel top-P on the log counts)."""
+    with np.errstate(divide="ignore"):
+        keys = np.log(counts) + rng.gumbel(size=len(counts))
+    return np.argsort(-keys)[:P]
+
+
+def rank_share(batch: Indices, rank: int, world: int, K: int) -> slice:
+    """Return which rows of a global batch a process takes: whole identities, equally many each.
+
+    Args:
+        batch: A global batch (P * K,).
+        rank: Number of the process.
+        world: Number of processes.
+        K: Images per identity.
+
+    Returns:
+        The slice of the rows.
+
+    Raises:
+        SemreidError: If P cannot be divided among the processes.
+    """
+    identities = len(batch) // K
+    if identities % world:
+        raise SemreidError(
+            f"{identities} identities in a batch cannot be divided among {world} processes",
+            fix=f"set data.identities to a multiple of {world}",
+        )
+    share = len(batch) // world
+    return slice(rank * share, (rank + 1) * share)

@@ -1,0 +1,266 @@
+"""The image store: every image decoded and resized once, then read as raw bytes for ever after.
+
+The store is one uint8 array (N, H, W, 3), memory-mapped from a cache file whose name is a digest of the
+content of all images and the size. It is written under a temporary name and renamed when complete, so an
+interrupted run leaves nothing that a later run could mistake for a store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semreid.data.images import read_image
+from semreid.data.sample import Sample
+from semreid.errors import SemreidError
+from semreid.files import atomic_path
+
+TEXTURE_SIZE = 256
+Source = TypeVar("Source", Sample, Path)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and the number of all."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Images at training size with their labels, and masks and textures where there are any.
+
+    Attributes:
+        samples: The samples, in the order of the rows.
+        images: RGB (N, H, W, 3) uint8.
+        regions: Part labels (N, H, W) uint8, or None.
+        textures: Body textures (N, 256, 256, 3) uint8, or None.
+    """
+
+    samples: tuple[Sample, ...]
+    images: Tensor
+    regions: Tensor | None = None
+    textures: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def pids(self) -> NDArray[np.int64]:
+        """Person ids (N,)."""
+        return np.array([s.pid for s in self.samples], np.int64)
+
+    @property
+    def camids(self) -> NDArray[np.int64]:
+        """Camera ids (N,)."""
+        return np.array([s.camid for s in self.samples], np.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(a.nbytes for a in (self.images, self.regions, self.textures) if a is not None)
+
+    def to(self, device: torch.device) -> Store:
+        """Move all arrays to a device, for data that fits there.
+
+        Args:
+            device: The device.
+
+        Returns:
+            The moved store.
+        """
+        regions = None if self.regions is None else self.regions.to(device)
+        textures = None if self.textures is None else self.textures.to(device)
+        return Store(self.samples, self.images.to(device), regions, textures)
+
+
+def cache_folder() -> Path:
+    """Return the folder of the stores: ``$SEMREID_CACHE``, or ``semreid`` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "semreid"
+    return Path(os.environ.get("SEMREID_CACHE", default))
+
+
+def build_store(
+    samples: Sequence[Sample],
+    size: tuple[int, int],
+    *,
+    masks: Sequence[Path] | None = None,
+    textures: Sequence[Path] | None = None,
+    progress: Progress | None = None,
+) -> Store:
+    """Decode all images once, or open what an earlier run decoded.
+
+    Args:
+        samples: The samples; their order is kept.
+        size: Height and width.
+        masks: Part-label PNG of each sample, or None.
+        textures: Texture PNG of each sample, or None.
+        progress: Told how far the decoding is.
+
+    Returns:
+        The store, memory-mapped.
+
+    Raises:
+        SemreidError: If images cannot be read; the message names the first and counts them.
+    """
+    h, w = size
+    images = _cached(samples, (h, w, 3), lambda s: resize(read_image(s), size), progress)
+    regions = None if masks is None else _cached(masks, (h, w), lambda m: _read_mask(m, size), progress)
+    shape = (TEXTURE_SIZE, TEXTURE_SIZE, 3)
+    skins = None if textures is None else _cached(textures, shape, _read_texture, progress)
+    return Store(tuple(samples), images, regions, skins)
+
+
+def readable(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
+    """Separate the images that can be decoded from those that cannot.
+
+    Args:
+        samples: Any samples.
+
+    Returns:
+        The readable samples, and one message for each of the others.
+    """
+    problems = _parallel(_problem_of, samples, None)
+    good = [s for s, problem in zip(samples, problems, strict=True) if problem is None]
+    return good, [p for p in problems if p is not None]
+
+
+def _problem_of(sample: Sample) -> str | None:
+    try:
+        read_image(sample)
+    except SemreidError as error:
+        return error.what
+    return None
+
+
+def _cached(
+    sources: Sequence[Source],
+    shape: tuple[int, ...],
+    read: Callable[[Source], NDArray[np.uint8]],
+    progress: Progress | None,
+) -> Tensor:
+    digest = blake2b(repr(shape).encode(), digest_size=16)
+    for part in _parallel(_digest, sources, None):
+        digest.update(part)
+    path = cache_folder() / f"{digest.hexdigest()}.u8"
+    full = (len(sources), *shape)
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            _write(temporary, full, sources, read, progress)
+    return torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=full))
+
+
+def _digest(source: Sample | Path) -> bytes:
+    """Digest what the decoder would read; an unreadable file is the decoder's to report, with all others."""
+    try:
+        content = read_image(source).tobytes() if _is_item(source) else _path(source).read_bytes()
+    except (SemreidError, OSError):
+        return b"unreadable"
+    return blake2b(content, digest_size=16).digest()
+
+
+def samples_digest(samples: Sequence[Sample]) -> str:
+    """Digest the content, person and camera of samples, for model cards.
+
+    Args:
+        samples: The samples, in order.
+
+    Returns:
+        The digest in hexadecimal.
+    """
+    digest = blake2b(digest_size=16)
+    for sample, content in zip(samples, _parallel(_digest, samples, None), strict=True):
+        digest.update(f"{sample.pid},{sample.camid},".encode() + content)
+    return digest.hexdigest()
+
+
+def _is_item(source: Sample | Path) -> bool:
+    return isinstance(source, Sample) and bool(source.item)
+
+
+def _path(source: Sample | Path) -> Path:
+    return source.path if isinstance(source, Sample) else source
+
+
+def _write(
+    path: Path,
+    shape: tuple[int, ...],
+    sources: Sequence[Source],
+    read: Callable[[Source], NDArray[np.uint8]],
+    progress: Progress | None,
+) -> None:
+    rows = np.memmap(path, np.uint8, mode="w+", shape=shape)
+
+    def fill(item: tuple[int, Source]) -> str | None:
+        try:
+            rows[item[0]] = read(item[1])
+        except SemreidError as error:
+            return error.what
+        return None
+
+    problems = [p for p in _parallel(fill, list(enumerate(sources)), progress) if p is not None]
+    rows.flush()
+    if problems:
+        raise SemreidError(
+            f"{len(problems)} of {len(sources)} images cannot be read; the first: {problems[0]}",
+            fix="run `semreid doctor` for the list, repair them, or go on without them with --skip-corrupt",
+        )
+
+
+def _parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], progress: Progress | None
+) -> list[Result]:
+    """Map in threads: OpenCV and hashing let go of the interpreter lock while they work."""
+    results = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, result in enumerate(pool.map(function, items), 1):
+            results.append(result)
+            if progress is not None and (done % 100 == 0 or done == len(items)):
+                progress(done, len(items))
+    return results
+
+
+def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize an image: by area when it shrinks (no aliasing), bilinear when it grows.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        size: Height and width wanted.
+
+    Returns:
+        RGB uint8 of that size.
+    """
+    h, w = size
+    shrinks = image.shape[0] * image.shape[1] > h * w
+    return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def _read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if mask is None:
+        raise SemreidError(
+            f"no part mask at {path}", fix="make masks with `semreid label`, or remove the setting"
+        )
+    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max() > 7:
+        raise SemreidError(
+            f"{path} is no part mask", fix="masks are 8-bit single-channel PNG with labels 0 to 7"
+        )
+    return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
+
+
+def _read_texture(path: Path) -> NDArray[np.uint8]:
+    texture = read_image(path)
+    if texture.shape[:2] != (TEXTURE_SIZE, TEXTURE_SIZE):
+        raise SemreidError(
+            f"{path} is {texture.shape[0]}x{texture.shape[1]}, not {TEXTURE_SIZE}x{TEXTURE_SIZE}",
+            fix="make textures of the current atlas with `semreid label`",
+        )
+    return texture

@@ -1,0 +1,137 @@
+"""The few words of distributed training that heads and the loop share; all of them are silent on one process.
+
+Two processes must learn the same model as one with the same global batch, so features are gathered (with
+gradients) before mining across the batch, and batch normalisation uses the statistics of the global batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_fn
+from torch import Tensor, nn
+
+
+def world_size() -> int:
+    """Return the number of processes that train together; 1 outside ``torchrun``."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the number of this process, from 0; 0 outside ``torchrun``."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_device() -> torch.device:
+    """Return the GPU of this process if the machine has any, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that ``torchrun`` started, and leave them at the end; does nothing outside of it."""
+    if "LOCAL_RANK" not in os.environ or dist.is_initialized():
+        yield
+        return
+    device = local_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def gather(features: Tensor) -> Tensor:
+    """Concatenate the features of all processes; gradients flow back to where each came from.
+
+    Args:
+        features: Local features (b, D), equally many on every process.
+
+    Returns:
+        Features of the global batch (b * world, D), in the order of the ranks.
+    """
+    if world_size() == 1:
+        return features
+    return torch.cat(dist_fn.all_gather(features))  # type: ignore[no-untyped-call]
+
+
+def gather_labels(labels: Tensor) -> Tensor:
+    """Concatenate integer labels of all processes, without gradients.
+
+    Args:
+        labels: Local labels (b,), equally many on every process.
+
+    Returns:
+        Labels of the global batch (b * world,), in the order of the ranks.
+    """
+    if world_size() == 1:
+        return labels
+    parts = [torch.empty_like(labels) for _ in range(world_size())]
+    dist.all_gather(parts, labels)
+    return torch.cat(parts)
+
+
+class GlobalBatchNorm(nn.Module):
+    """Batch normalisation over the global batch, for processes that train on CPU (gloo).
+
+    PyTorch's own SyncBatchNorm runs on accelerators only. Shares parameters and buffers with the layer it
+    replaces, so checkpoints stay the same.
+
+    Args:
+        norm: The layer to replace.
+    """
+
+    def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps, self.momentum = norm.weight, norm.bias, norm.eps, norm.momentum
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(norm, name))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, ...) by the statistics of the batches of all processes."""
+        if not self.training:
+            mean, var = self.running_mean, self.running_var
+            return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+        rows = x.float().transpose(0, 1).flatten(1)
+        count = rows.shape[1] * world_size()
+        sums = torch.stack((rows.sum(1), rows.square().sum(1)))
+        mean, square = dist_fn.all_reduce(sums) / count  # type: ignore[no-untyped-call]
+        var = (square - mean.square()).clamp_min(0)
+        self._track(mean.detach(), var.detach() * count / (count - 1))
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return (x * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var, self.momentum)
+        self.num_batches_tracked += 1
+
+
+def synchronise_norms(module: nn.Module) -> nn.Module:
+    """Make every batch normalisation below ``module`` use the statistics of the global batch.
+
+    Args:
+        module: The module to convert in place; unchanged on one process.
+
+    Returns:
+        The converted module.
+    """
+    if world_size() == 1:
+        return module
+    if next(module.parameters()).is_cuda:
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
+    for name, child in module.named_children():
+        is_norm = isinstance(child, nn.modules.batchnorm._BatchNorm)
+        setattr(module, name, GlobalBatchNorm(child) if is_norm else synchronise_norms(child))
+    return module

@@ -1,0 +1,196 @@
+"""Judging a model on a data set exactly by its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.data.sample import Protocol, ReIDDataset, Sample, num_identities
+from semreid.data.store import Progress, Store, build_store
+from semreid.errors import SemreidError
+from semreid.evaluation.report import Report, bootstrap_interval
+from semreid.functional.distance import distance_blocks
+from semreid.functional.ranking import rank_distances, single_shot_cmc
+from semreid.functional.reranking import k_reciprocal_blocks
+from semreid.models.model import ReIDModel
+
+Features = NDArray[np.float32]
+_Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+_Judgement = tuple[dict[str, float], dict[str, tuple[float, float]], int]
+"""Figures as fractions, intervals in percent, number of valid queries."""
+RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
+
+
+def embed_store(model: ReIDModel, store: Store, *, flip: bool = False, batch_size: int = 128) -> Features:
+    """Embed all images of a store.
+
+    Args:
+        model: The model.
+        store: The images, at the model's input size.
+        flip: Average with the mirrored image.
+        batch_size: Images a step.
+
+    Returns:
+        Unit vectors (N, dim) in float32, in the order of the store.
+    """
+    blocks = [
+        model.embed_batch(images.to(model.device).permute(0, 3, 1, 2), flip=flip).cpu().numpy()
+        for images in store.images.split(batch_size)
+    ]
+    return np.concatenate(blocks)
+
+
+def evaluate(
+    model: ReIDModel,
+    dataset: ReIDDataset,
+    *,
+    flip: bool = False,
+    rerank: bool = False,
+    checkpoint: str = "last epoch",
+    progress: Progress | None = None,
+) -> Report:
+    """Embed query and gallery and judge them by the data set's protocol.
+
+    Args:
+        model: The model.
+        dataset: The data set.
+        flip: Flip test-time augmentation; the headline figure has none.
+        rerank: k-reciprocal re-ranking; transductive, so never the headline figure either.
+        checkpoint: How the weights were chosen, for the report.
+        progress: Told how far the decoding is.
+
+    Returns:
+        The report.
+
+    Raises:
+        SemreidError: If images cannot be read, or the data set cannot be judged by its protocol.
+    """
+    if not dataset.query or not dataset.gallery:
+        raise SemreidError(
+            f"{dataset.name} has {len(dataset.query)} query and {len(dataset.gallery)} gallery images",
+            fix="run `semreid doctor` on it: an evaluation needs both",
+        )
+    gallery = without_leaked(dataset.query, dataset.gallery)
+    query_store = build_store(dataset.query, model.size, progress=progress)
+    gallery_store = build_store(gallery, model.size, progress=progress)
+    query_features = embed_store(model, query_store, flip=flip)
+    gallery_features = embed_store(model, gallery_store, flip=flip)
+    report = judge(query_features, gallery_features, dataset.query, gallery, dataset.protocol, rerank=rerank)
+    recorded = {
+        "dataset": dataset.name,
+        **report.protocol,
+        "normalisation": "L2 on the whole embedding",
+        "input": list(model.size),
+        "flip": flip,
+        "checkpoint": checkpoint,
+        "warnings": list(dataset.warnings),
+    }
+    removed = {"junk_removed": dataset.junk_removed, "leaked_removed": len(dataset.gallery) - len(gallery)}
+    return Report(report.metrics, report.ci95, {**report.counts, **removed}, recorded)
+
+
+def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Drop gallery records that are the very file of a query under another camera (protocols sheet, section 2).
+
+    Under the same camera they are junk already; under another one they would be found first for free.
+
+    Args:
+        query: Query samples.
+        gallery: Gallery samples.
+
+    Returns:
+        The remaining gallery samples.
+    """
+    asked = {(s.path, s.item): s.camid for s in query}
+    return tuple(s for s in gallery if asked.get((s.path, s.item), s.camid) == s.camid)
+
+
+def judge(
+    query_features: Features,
+    gallery_features: Features,
+    query: Sequence[Sample],
+    gallery: Sequence[Sample],
+    protocol: Protocol,
+    *,
+    rerank: bool = False,
+) -> Report:
+    """Rank embeddings by a protocol.
+
+    Args:
+        query_features: Unit vectors (Q, D).
+        gallery_features: Unit vectors (G, D).
+        query: Their samples.
+        gallery: Their samples.
+        protocol: The rules.
+        rerank: Re-rank with k-reciprocal neighbours first.
+
+    Returns:
+        The report; its ``protocol`` holds what is known here.
+
+    Raises:
+        SemreidError: If features are not finite or no query has a valid match.
+    """
+    blocks = (k_reciprocal_blocks if rerank else distance_blocks)(query_features, gallery_features)
+    ids = _pids(query), _pids(gallery), _camids(query), _camids(gallery)
+    figures, ci95, valid = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(
+        blocks, ids, protocol
+    )
+    counts = {
+        "queries": len(query),
+        "valid_queries": valid,
+        "gallery": len(gallery),
+        "identities": num_identities(query),
+    }
+    return Report({k: 100 * v for k, v in figures.items()}, ci95, counts, _rules(protocol, rerank=rerank))
+
+
+def _judge_all(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Judgement:
+    ranking = rank_distances(blocks, *ids, junk=protocol.junk)
+    people = ids[0][ranking.valid]
+    first = ranking.first_rank[ranking.valid] == 1
+    figures = {f"rank{k}": float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
+    ci95 = {"rank1": _percent_interval(first, people)}
+    if protocol.has_map:
+        means = {"mAP": ranking.mAP, "mAP_trapezoid": ranking.mAP_trapezoid, "mINP": ranking.mINP}
+        figures = {**means, **figures}
+        ci95 = {"mAP": _percent_interval(ranking.ap[ranking.valid], people), **ci95}
+    return figures, ci95, ranking.n_valid
+
+
+def _judge_draws(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Judgement:
+    """Judge against one image per gallery identity; these benchmarks are small enough for one matrix."""
+    distances = np.concatenate(list(blocks))
+    shots = single_shot_cmc(distances, *ids, junk=protocol.junk, repeats=protocol.repeats, seed=protocol.seed)
+    figures = {f"rank{k}": float(shots.cmc[k - 1]) for k in (1, 5, 10)}
+    return {**figures, "rank1_sd_over_draws": float(shots.cmc_sd[0])}, {}, shots.n_valid
+
+
+def _percent_interval(values: NDArray[Any], people: NDArray[np.int64]) -> tuple[float, float]:
+    low, high = bootstrap_interval(values, people)
+    return 100 * low, 100 * high
+
+
+def _rules(protocol: Protocol, *, rerank: bool) -> dict[str, Any]:
+    return {
+        "junk": protocol.junk,
+        "gallery_shots": protocol.gallery_shots,
+        "repeats": protocol.repeats,
+        "seed": protocol.seed,
+        "ap": "sum-precision; mAP_trapezoid is the MATLAB definition",
+        "skipped_queries": "left out of the means",
+        "ties": "stable: gallery order",
+        "distance": "cosine",
+        "rerank": RERANKING if rerank else None,
+        "note": protocol.note,
+    }
+
+
+def _pids(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    return np.array([s.pid for s in samples], np.int64)
+
+
+def _camids(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    return np.array([s.camid for s in samples], np.int64)

@@ -1,0 +1,147 @@
+"""Weights and their card: what a model is, what it was trained on and on which terms, and how good it was."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from safetensors.torch import save_file
+
+import semreid
+from semreid.errors import SemreidError
+from semreid.files import atomic_path, write_json
+from semreid.models.model import ReIDModel
+from semreid.models.zoo import MODELS, create_model
+from semreid.weights import read_tensors
+
+FORMAT = 1
+CARD, WEIGHTS = "card.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What anybody must know of a trained model before using it.
+
+    Attributes:
+        model: Arguments of :func:`semreid.models.zoo.create_model` that rebuild it.
+        trained_on: Name, counts and digest of the training data.
+        terms: Licence terms of the training images; they bind the weights too.
+        seed: Seed of the run.
+        metrics: Figures with the data and protocol they were measured on.
+        sha256: Digest of the weights file.
+        versions: Software that made it.
+        format: Version of this card.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    model: dict[str, Any]
+    trained_on: dict[str, Any]
+    terms: str
+    seed: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+_ADAPTER = TypeAdapter(Card)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of semreid, PyTorch and Python."""
+    return {"semreid": semreid.__version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
+    """Write weights and card into a folder, each atomically, the card last.
+
+    Args:
+        folder: The run folder.
+        model: The model.
+        card: Its card; digest and versions are filled in.
+
+    Returns:
+        The completed card.
+
+    Raises:
+        SemreidError: If a file cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary)
+    digest = sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    complete = Card(**{**asdict(card), "sha256": digest, "versions": versions()})
+    write_json(folder / CARD, asdict(complete))
+    return complete
+
+
+def read_card(path: Path | str) -> Card:
+    """Read the card of a trained model.
+
+    Args:
+        path: A run folder or a card file.
+
+    Returns:
+        The card.
+
+    Raises:
+        SemreidError: If there is none, it is damaged, or of another version.
+    """
+    path = Path(path)
+    file = path / CARD if path.is_dir() else path
+    if not file.is_file():
+        raise SemreidError(
+            f"no model card at {file}", fix=f"give a run folder that holds {CARD}, or {_zoo()}"
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        found = content.get("format")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise SemreidError(f"{file} is damaged: {error}", fix="copy the run folder again") from error
+    if found != FORMAT:
+        raise SemreidError(
+            f"{file} has format {found}; this version of semreid ({semreid.__version__}) reads {FORMAT}",
+            fix=f"use the version that wrote it ({content.get('versions', {}).get('semreid', 'unknown')})",
+        )
+    try:
+        return _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SemreidError(f"{file}: '{'.'.join(map(str, first['loc']))}': {first['msg']}") from error
+
+
+def load_model(path: Path | str) -> ReIDModel:
+    """Load a trained model, ready to embed.
+
+    Args:
+        path: A run folder, a card file, or a zoo name for an untrained model.
+
+    Returns:
+        The model in evaluation mode, on the CPU.
+
+    Raises:
+        SemreidError: If there is no such model, or its files are damaged or do not belong together.
+    """
+    if str(path) in MODELS and not Path(path).exists():
+        return create_model(str(path), num_ids=1).eval()
+    card = read_card(path)
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    weights = folder / WEIGHTS
+    tensors = read_tensors(weights)
+    if sha256(weights.read_bytes()).hexdigest() != card.sha256:
+        raise SemreidError(
+            f"{weights} is not the file that its card describes", fix="copy the run folder again"
+        )
+    model = create_model(**{**card.model, "size": tuple(card.model["size"])})
+    model.load_state_dict(tensors)
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def _zoo() -> str:
+    return f"a zoo name ({', '.join(MODELS)})"

@@ -1,0 +1,37 @@
+"""The whole contract between a model and its heads."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from semreid.data.batch import Batch
+from semreid.models.trunk import Maps
+
+
+class Head(nn.Module):
+    """Reads named maps; in training it returns named losses, at inference at most one embedding block.
+
+    A head may also write maps for later heads to read (a parsing head writes its part labels), in both
+    methods. ``dim`` is the width of its embedding block, 0 if it has none. Parameters that serve training
+    only are held in submodules named in ``training_only``: they do not count and are not exported.
+    """
+
+    dim: int = 0
+    training_only: tuple[str, ...] = ()
+
+    def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
+        """Compute the losses of a batch: named, unweighted scalars.
+
+        Args:
+            maps: Trunk maps and what earlier heads added.
+            batch: The batch the maps were computed from.
+        """
+        raise NotImplementedError
+
+    def embed(self, maps: Maps) -> Tensor | None:
+        """Compute the head's embedding block (B, dim), or None if it has none.
+
+        Args:
+            maps: Trunk maps and what earlier heads added.
+        """
+        raise NotImplementedError

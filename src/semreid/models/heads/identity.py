@@ -1,0 +1,125 @@
+"""Identity head with BNNeck: the global branch of Bag of Tricks and of most systems after it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from semreid.data.batch import Batch
+from semreid.distributed import gather, gather_labels
+from semreid.functional.losses import batch_hard_triplet, center_loss, label_smoothed_cross_entropy
+from semreid.functional.pooling import avg_pool, gem_pool, max_pool
+from semreid.models.heads.base import Head
+from semreid.models.trunk import Maps
+
+Pooling = Literal["avg", "max", "gem"]
+
+
+class GlobalPool(nn.Module):
+    """Global pooling of maps (B, C, h, w) to (B, C) in float32.
+
+    Args:
+        kind: ``avg``, ``max`` or ``gem`` (generalised mean with a learned exponent that starts at 3).
+    """
+
+    def __init__(self, kind: Pooling) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "gem":
+            self.p = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Pool (B, C, h, w) to (B, C)."""
+        if self.kind == "gem":
+            return gem_pool(maps.float(), self.p)
+        return (avg_pool if self.kind == "avg" else max_pool)(maps.float())
+
+
+class BNNeck(nn.BatchNorm1d):
+    """Batch normalisation between the triplet and the identity loss, its shift frozen at zero.
+
+    Args:
+        dim: Width of the feature.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.bias.requires_grad = False
+
+
+def id_classifier(dim: int, num_ids: int) -> nn.Linear:
+    """Make a bias-free identity classifier with small weights.
+
+    Args:
+        dim: Width of the feature.
+        num_ids: Number of training identities.
+
+    Returns:
+        The classifier.
+    """
+    classifier = nn.Linear(dim, num_ids, bias=False)
+    nn.init.normal_(classifier.weight, std=0.001)
+    return classifier
+
+
+class Identity(Head):
+    """Pool a map; triplet loss before, label-smoothed identity loss after a BNNeck.
+
+    Losses: ``id``, ``triplet`` and, with ``center``, ``center``. Embedding: the feature after the BNNeck.
+
+    Args:
+        source: Name of the map to read.
+        channels: Channels of that map.
+        num_ids: Number of training identities.
+        pool: Global pooling.
+        margin: Triplet margin; None for the soft margin.
+        smoothing: Label smoothing of the identity loss.
+        center: Add the center loss.
+    """
+
+    training_only = ("classifier",)
+
+    def __init__(
+        self,
+        source: str,
+        channels: int,
+        num_ids: int,
+        *,
+        pool: Pooling = "avg",
+        margin: float | None = 0.3,
+        smoothing: float = 0.1,
+        center: bool = False,
+    ) -> None:
+        super().__init__()
+        self.source, self.dim, self.margin, self.smoothing = source, channels, margin, smoothing
+        self.pool = GlobalPool(pool)
+        self.neck = BNNeck(channels)
+        self.classifier = id_classifier(channels, num_ids)
+        self.centers: Tensor | None
+        self.register_buffer("centers", torch.zeros(num_ids, channels) if center else None)
+
+    def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
+        """Compute ``id``, ``triplet`` and, where asked for, ``center``."""
+        feature = self.pool(maps[self.source])
+        logits = self.classifier(self.neck(feature))
+        found = {
+            "id": label_smoothed_cross_entropy(logits, batch.pids, self.smoothing),
+            "triplet": batch_hard_triplet(gather(feature), gather_labels(batch.pids), self.margin),
+        }
+        if self.centers is not None:
+            found["center"] = center_loss(feature, batch.pids, self.centers)
+            self._move_centers(gather(feature).detach(), gather_labels(batch.pids))
+        return found
+
+    def embed(self, maps: Maps) -> Tensor:
+        """Compute the feature after the BNNeck, (B, channels)."""
+        feature: Tensor = self.neck(self.pool(maps[self.source]))
+        return feature
+
+    def _move_centers(self, feature: Tensor, pids: Tensor, rate: float = 0.5) -> None:
+        """Move each centre towards the mean of its features, more slowly where there are few of them."""
+        assert self.centers is not None
+        step = torch.zeros_like(self.centers).index_add_(0, pids, feature - self.centers[pids])
+        self.centers += rate * step / (1 + pids.bincount(minlength=len(step)))[:, None]

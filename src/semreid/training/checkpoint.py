@@ -1,0 +1,62 @@
+"""Checkpoints for resuming: written whole or not at all, read without executing anything in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semreid.errors import SemreidError
+from semreid.files import atomic_path
+from semreid.weights import read_torch
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: The file.
+        state: Tensors and plain values.
+
+    Raises:
+        SemreidError: If the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, **state}, temporary)
+
+
+def load_checkpoint(path: Path, recipe: str) -> dict[str, Any]:
+    """Read a checkpoint that the same recipe wrote.
+
+    Args:
+        path: The file.
+        recipe: The recipe of this run as YAML; a run may only go on under the recipe it began with.
+
+    Returns:
+        The state that :func:`save_checkpoint` got.
+
+    Raises:
+        SemreidError: If there is none, it is damaged, of another version, or of another recipe.
+    """
+    if not path.is_file():
+        raise SemreidError(f"nothing to resume: no checkpoint at {path}", fix="train without --resume")
+    state = read_torch(path)
+    if state.get("format") != FORMAT:
+        raise SemreidError(
+            f"{path} has format {state.get('format')}; this version reads {FORMAT}",
+            fix="go on with the version that wrote it, or train anew into another folder",
+        )
+    if state["recipe"] != recipe:
+        raise SemreidError(
+            f"{path} was written under another recipe: {_first_difference(state['recipe'], recipe)}",
+            fix="resume with the recipe.yaml of the run folder and no overrides, or train into another folder",
+        )
+    return state
+
+
+def _first_difference(old: str, new: str) -> str:
+    pairs = zip(old.splitlines(), new.splitlines(), strict=False)
+    return next((f"'{a.strip()}' then, '{b.strip()}' now" for a, b in pairs if a != b), "other keys")

@@ -1,0 +1,343 @@
+"""The training loop: one pass over P×K batches after another, exact to resume, equal on one process or many."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from semreid import distributed
+from semreid.data import augment
+from semreid.data.batch import Batch
+from semreid.data.sample import ReIDDataset, Sample
+from semreid.data.sampler import pk_batches, rank_share
+from semreid.data.split import hold_out
+from semreid.data.store import Store, build_store, samples_digest
+from semreid.errors import SemreidError
+from semreid.evaluation.protocol import evaluate
+from semreid.models.card import Card, save_model
+from semreid.models.model import ReIDModel
+from semreid.models.trunk import load_trunk_weights
+from semreid.models.zoo import create_model
+from semreid.training.checkpoint import load_checkpoint, save_checkpoint
+from semreid.training.recipe import Recipe, dump_recipe
+from semreid.training.record import CHECKPOINT, Reporter, RunFolder
+from semreid.training.schedule import build_optimiser, lr_factor
+
+
+class _Losses(nn.Module):
+    """The model's losses as a forward pass, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, model: ReIDModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.model.losses(batch)
+
+
+@dataclass
+class Trainer:
+    """Everything that changes while a model learns.
+
+    Args:
+        recipe: The recipe.
+        store: Training images on the device or memory-mapped.
+        device: Where to train.
+    """
+
+    recipe: Recipe
+    store: Store
+    device: torch.device
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.classes, self.labels = np.unique(self.store.pids, return_inverse=True)
+        self.camids = self.store.camids
+        torch.manual_seed(self.recipe.seed)
+        model = build_model(self.recipe, len(self.classes)).to(self.device, memory_format=torch.channels_last)
+        self.model = cast("ReIDModel", distributed.synchronise_norms(model))
+        self.network: nn.Module = _Losses(self.model)
+        if distributed.world_size() > 1:
+            self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
+        self.optimiser = build_optimiser(self.recipe.optim, self.model)
+        decay = self.recipe.optim.ema
+        average = get_ema_multi_avg_fn(decay)
+        self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True) if decay else None
+
+    @property
+    def judged(self) -> ReIDModel:
+        """The model that is saved and judged: the averaged weights where the recipe asks for them."""
+        return self.model if self.ema is None else cast("ReIDModel", self.ema.module)
+
+    def train_epoch(self, reporter: Reporter) -> dict[str, float]:
+        """Train one epoch.
+
+        Args:
+            reporter: Shows the progress.
+
+        Returns:
+            Mean losses by name, ``total``, ``lr``, ``images_per_second``, ``data_share``.
+
+        Raises:
+            SemreidError: If the loss is no longer finite, or a batch cannot be composed.
+        """
+        data = self.recipe.data
+        batches = list(
+            pk_batches(self.labels, data.identities, data.instances, seed=self.recipe.seed, epoch=self.epoch)
+        )
+        sums: dict[str, Tensor] = {}
+        began, waited = time.perf_counter(), 0.0
+        self.model.train()
+        for i, indices in enumerate(batches):
+            lr = self._set_lr(self.epoch + i / len(batches))
+            before = time.perf_counter()
+            batch = self.batch(indices, i)
+            waited += time.perf_counter() - before
+            for name, value in self.step(batch).items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
+            reporter.step(self.epoch, i + 1, len(batches), sums)
+        seconds = time.perf_counter() - began
+        means = {name: float(value) / len(batches) for name, value in sums.items()}
+        if not all(math.isfinite(value) for value in means.values()):
+            bad = ", ".join(name for name, value in means.items() if not math.isfinite(value))
+            raise SemreidError(
+                f"epoch {self.epoch}: the loss is no longer finite ({bad})",
+                fix="lower optim.lr, set optim.clip=5, or try precision=fp32; the last checkpoint is intact",
+            )
+        images = sum(map(len, batches))
+        return {**means, "lr": lr, "images_per_second": images / seconds, "data_share": waited / seconds}
+
+    def batch(self, indices: np.ndarray[Any, np.dtype[np.int64]], step: int) -> Batch:
+        """Compose and augment this process's share of a global batch.
+
+        Args:
+            indices: Rows of the global batch.
+            step: Number of the step in the epoch; decides the random numbers.
+        """
+        generator = torch.Generator().manual_seed(hash((self.recipe.seed, self.epoch, step)) % 2**63)
+        draws = augment.draw(self.recipe.augment, len(indices), self.recipe.data.size, generator)
+        share = rank_share(indices, distributed.rank(), distributed.world_size(), self.recipe.data.instances)
+        mine = torch.from_numpy(indices[share])
+        draws = draws.share(share, self.device)
+        store, rows = self.store, mine.to(self.store.images.device)
+        regions, textures = store.regions, store.textures
+        return Batch(
+            images=augment.augment_images(store.images[rows].to(self.device), draws),
+            pids=torch.from_numpy(self.labels[mine.numpy()]).to(self.device),
+            camids=torch.from_numpy(self.camids[mine.numpy()]).to(self.device),
+            regions=None
+            if regions is None
+            else augment.augment_regions(regions[rows].to(self.device), draws),
+            textures=None
+            if textures is None
+            else augment.augment_textures(textures[rows].to(self.device), draws),
+        )
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Learn from one batch.
+
+        Args:
+            batch: This process's share of a global batch.
+
+        Returns:
+            Detached losses by name and their weighted ``total``.
+        """
+        bf16 = self.recipe.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            losses: dict[str, Tensor] = self.network(batch)
+        total = sum_losses(losses, self.recipe.losses)
+        self.optimiser.zero_grad()
+        total.backward()
+        if self.recipe.optim.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optim.clip)
+        self.optimiser.step()
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+        return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a resumed run needs; random numbers follow from seed, epoch and step alone."""
+        return {
+            "recipe": dump_recipe(self.recipe),
+            "epoch": self.epoch,
+            "history": self.history,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state` returned."""
+        self.epoch, self.history = state["epoch"], state["history"]
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+
+    def _set_lr(self, epoch: float) -> float:
+        torch.manual_seed(hash((self.recipe.seed, epoch)) % 2**63)  # the heads' draws: equal on every rank
+        lr = self.recipe.optim.lr * lr_factor(self.recipe.schedule, epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        return lr
+
+
+def sum_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Add up named losses.
+
+    Args:
+        losses: Scalar by name.
+        weights: Weight by name; 1 where there is none.
+
+    Returns:
+        The weighted sum.
+
+    Raises:
+        SemreidError: If a weight belongs to no loss.
+
+    Example:
+        >>> float(sum_losses({"a": torch.tensor(1.0), "b": torch.tensor(2.0)}, {"b": 0.5}))
+        2.0
+    """
+    unknown = sorted(weights.keys() - losses.keys())
+    if unknown:
+        raise SemreidError(
+            f"the recipe weighs a loss '{unknown[0]}' that the model does not have",
+            fix=f"its losses are {', '.join(losses)}",
+        )
+    return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+
+
+def build_model(recipe: Recipe, num_ids: int) -> ReIDModel:
+    """Build the model of a recipe, with pretrained trunk weights where it names a file.
+
+    Args:
+        recipe: The recipe.
+        num_ids: Number of training identities.
+
+    Returns:
+        The model.
+
+    Raises:
+        SemreidError: If the recipe wants ImageNet weights and no path was given, or they do not fit.
+    """
+    wanted = recipe.model
+    if wanted.weights == "imagenet":
+        raise SemreidError(
+            f"this recipe starts from ImageNet weights of {wanted.trunk}, and semreid never downloads",
+            fix="give model.weights=/path/to/weights.pth (torchvision's format), or train from random weights "
+            "on purpose with model.weights=scratch",
+        )
+    model = create_model(
+        wanted.name,
+        num_ids,
+        trunk=wanted.trunk,
+        width=wanted.width,
+        last_stride=wanted.last_stride,
+        size=recipe.data.size,
+        **wanted.options,
+    )
+    if wanted.weights != "scratch":
+        load_trunk_weights(model.trunk, wanted.weights)
+    return model
+
+
+def train(
+    recipe: Recipe,
+    dataset: ReIDDataset,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    device: torch.device | str | None = None,
+) -> ReIDModel:
+    """Train a model and leave a run folder.
+
+    Under ``torchrun`` every process calls this with the same arguments; the first one writes.
+
+    Args:
+        recipe: The recipe.
+        dataset: The data; only its training samples are looked at.
+        out: The run folder.
+        resume: Go on from the folder's checkpoint.
+        device: Where to train; the GPU of this process if there is one, else the CPU.
+
+    Returns:
+        The trained model, in evaluation mode.
+
+    Raises:
+        SemreidError: If the data, the recipe or the folder do not allow it; nothing is left half-written.
+    """
+    first = distributed.rank() == 0
+    folder = RunFolder(out, resume=resume)
+    text = dump_recipe(recipe)
+    state = load_checkpoint(folder.path / CHECKPOINT, text) if resume else None
+    samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
+    device = torch.device(device) if device else distributed.local_device()
+    with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
+        trainer = Trainer(recipe, _on_device(build_store(samples, recipe.data.size), device), device)
+        if state is not None:
+            trainer.restore(state)
+            reporter.say(f"resumed after epoch {trainer.epoch}")
+        while trainer.epoch < recipe.schedule.epochs:
+            row = {"epoch": trainer.epoch, **trainer.train_epoch(reporter)}
+            if validation is not None and first and _is_due(trainer.epoch, recipe):
+                row |= _validate(trainer.judged, validation)
+            trainer.epoch += 1
+            trainer.history.append(row)
+            reporter.epoch(row)
+            if first:
+                folder.record(text, trainer.history)
+                save_checkpoint(folder.path / CHECKPOINT, trainer.state())
+        if first:
+            save_model(folder.path, trainer.judged, _card(trainer, dataset, samples))
+    return trainer.judged.eval()
+
+
+def _is_due(epoch: int, recipe: Recipe) -> bool:
+    return (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.schedule.epochs
+
+
+def _validate(model: ReIDModel, validation: ReIDDataset) -> dict[str, float]:
+    report = evaluate(model, validation)
+    return {
+        f"val_{name}": value for name, value in report.metrics.items() if name in ("mAP", "mINP", "rank1")
+    }
+
+
+def _on_device(store: Store, device: torch.device) -> Store:
+    """Keep the images on the GPU if they take at most half of what is free there."""
+    if device.type != "cuda":
+        return store
+    free, _ = torch.cuda.mem_get_info(device)
+    return store.to(device) if store.nbytes <= free // 2 else store
+
+
+def _card(trainer: Trainer, dataset: ReIDDataset, samples: Sequence[Sample]) -> Card:
+    recipe = trainer.recipe
+    model = {"name": recipe.model.name, "num_ids": len(trainer.classes), "trunk": recipe.model.trunk}
+    model |= {"width": recipe.model.width, "last_stride": recipe.model.last_stride, "size": recipe.data.size}
+    last = trainer.history[-1]
+    return Card(
+        model={**model, **recipe.model.options},
+        trained_on={
+            "dataset": dataset.name,
+            "identities": len(trainer.classes),
+            "images": len(samples),
+            "sha256": samples_digest(samples),
+            "pretrained": recipe.model.weights,
+        },
+        terms=dataset.terms,
+        seed=recipe.seed,
+        metrics={name: value for name, value in last.items() if name.startswith("val_")},
+    )

@@ -1,0 +1,243 @@
+"""Recipes: everything that decides a training run, as plain dataclasses that read from and print to YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from semreid.data.augment import AugmentRecipe, Share
+from semreid.errors import SemreidError
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """What to build.
+
+    Attributes:
+        name: Composition of the zoo.
+        trunk: Trunk name.
+        width: Multiplier of the trunk's channels.
+        last_stride: Stride of the trunk's last stage.
+        weights: ``scratch``, or the path of pretrained trunk weights. ``imagenet`` stands in published
+            recipes for "give the path": there is no silent fall-back to random weights.
+        options: Options of the composition.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: str = "baseline"
+    trunk: str = "resnet50"
+    width: Positive = 1.0
+    last_stride: Literal[1, 2] = 1
+    weights: str = "imagenet"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """How images come in.
+
+    Attributes:
+        height: Input height.
+        width: Input width.
+        identities: P, identities in a (global) batch.
+        instances: K, images of each.
+        holdout: Share of the training identities held out for validation; 0 trains on all of them.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    height: Annotated[int, Field(ge=16, le=2048)] = 256
+    width: Annotated[int, Field(ge=16, le=2048)] = 128
+    identities: Annotated[int, Field(ge=2)] = 16
+    instances: Annotated[int, Field(ge=2)] = 4
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
+class OptimRecipe:
+    """How the weights move.
+
+    Attributes:
+        name: Optimiser.
+        lr: Base learning rate.
+        weight_decay: Weight decay (decoupled for AdamW, L2 otherwise).
+        decay_norms: Decay biases and normalisation parameters too, as the published recipes do.
+        momentum: Momentum of SGD.
+        clip: Largest gradient norm; 0 is off.
+        ema: Decay of the averaged weights that are saved and judged; 0 is off.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: Literal["adam", "adamw", "amsgrad", "sgd"] = "adam"
+    lr: Positive = 3.5e-4
+    weight_decay: NonNegative = 5e-4
+    decay_norms: bool = True
+    momentum: Share = 0.9
+    clip: NonNegative = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+@dataclass(frozen=True)
+class ScheduleRecipe:
+    """How the learning rate moves, step by step.
+
+    Attributes:
+        epochs: Passes over the training images.
+        warmup_epochs: Epochs of linear warm-up.
+        warmup_factor: Where the warm-up starts, as a share of the base rate.
+        decay: ``step`` (multiply by ``gamma`` at each milestone), ``cosine`` or ``constant``.
+        milestones: Epochs of the steps.
+        gamma: Factor of a step.
+        final_factor: Where the cosine ends, as a share of the base rate.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    epochs: Count = 120
+    warmup_epochs: NonNegative = 10
+    warmup_factor: Share = 0.01
+    decay: Literal["step", "cosine", "constant"] = "step"
+    milestones: tuple[int, ...] = (40, 70)
+    gamma: Share = 0.1
+    final_factor: Share = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training run.
+
+    Attributes:
+        seed: Decides everything random.
+        precision: ``bf16`` autocast (losses and distances stay in float32) or ``fp32``.
+        validate_every: Epochs between validations on held-out identities.
+        model: What to build.
+        data: How images come in.
+        augment: Augmentation.
+        optim: Optimiser.
+        schedule: Learning rate.
+        losses: Weight by loss name (``HEAD.LOSS``); a loss that is not named weighs 1.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    precision: Literal["bf16", "fp32"] = "bf16"
+    validate_every: Count = 10
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    optim: OptimRecipe = field(default_factory=OptimRecipe)
+    schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
+    losses: dict[str, NonNegative] = field(default_factory=dict)
+
+
+_ADAPTER = TypeAdapter(Recipe)
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply overrides.
+
+    Args:
+        path: YAML file; keys that it leaves out keep their defaults.
+        overrides: ``key.sub=value`` strings, values in YAML.
+
+    Returns:
+        The validated recipe.
+
+    Raises:
+        SemreidError: If the file cannot be read, or a key or value is wrong; the message names the key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SemreidError(f"no recipe at {path}", fix="give a YAML file, such as recipes/tiny/baseline.yaml")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SemreidError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SemreidError(f"{path} holds no mapping", fix="start from a file of recipes/")
+    for override in overrides:
+        _apply(content, override)
+    return parse_recipe(content, source=str(path))
+
+
+def parse_recipe(content: dict[str, Any], source: str = "recipe") -> Recipe:
+    """Validate a nested dictionary as a recipe.
+
+    Args:
+        content: Keys and values as in YAML.
+        source: Where it came from, for error messages.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        SemreidError: If a key or value is wrong; the message names the key.
+
+    Example:
+        >>> parse_recipe({"optim": {"lr": 0.001}}).optim.lr
+        0.001
+    """
+    try:
+        return _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        fix = _suggest(first["loc"]) if first["type"] in _UNKNOWN_KEY else ""
+        raise SemreidError(f"{source}: '{key}': {first['msg']} (got {first['input']!r})", fix=fix) from error
+
+
+_UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Print a recipe as YAML, every key spelled out.
+
+    Args:
+        recipe: The recipe.
+
+    Returns:
+        YAML that :func:`load_recipe` reads back to an equal recipe.
+    """
+    return yaml.safe_dump(_ADAPTER.dump_python(recipe, mode="json"), sort_keys=False)
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *parents, last = key.split(".")
+    if not equals or not last:
+        raise SemreidError(
+            f"cannot read the override '{override}'", fix="write key.sub=value, such as optim.lr=3e-4"
+        )
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise SemreidError(f"override '{override}': '{parent}' holds a value, not keys")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SemreidError(f"override '{override}': the value is not YAML: {error}") from error
+    content[last] = value
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    parent: Any = Recipe
+    for part in location[:-1]:
+        parent = {f.name: f.default_factory for f in dataclasses.fields(parent)}[str(part)]
+    names = [f.name for f in dataclasses.fields(parent)]
+    close = difflib.get_close_matches(str(location[-1]), names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"the keys here are {', '.join(names)}"

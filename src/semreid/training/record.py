@@ -1,0 +1,115 @@
+"""What a run shows and leaves behind: progress on the screen, metrics in files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from semreid.errors import SemreidError
+from semreid.files import write_text
+
+RECIPE, METRICS, CHECKPOINT = "recipe.yaml", "metrics.jsonl", "checkpoint.pt"
+
+
+class Reporter(AbstractContextManager["Reporter"]):
+    """Progress bar with ETA and losses on stderr; a line an epoch where there is no terminal.
+
+    Args:
+        epochs: Number of epochs of the run.
+        quiet: Show nothing (processes other than the first).
+    """
+
+    def __init__(self, epochs: int, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
+        self.epochs = epochs
+        self.note = ""
+        columns = (
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task("train", total=None, epoch=0, epochs=epochs, note="")
+
+    def __enter__(self) -> Reporter:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def step(self, epoch: int, done: int, steps: int, sums: Mapping[str, Tensor]) -> None:
+        """Show how far the epoch is; the losses are looked at now and then, since each look waits for the device."""
+        if not self.bar.disable and done % 10 == 0:
+            self.note = _losses({name: float(value) / done for name, value in sums.items()})
+        total = self.epochs * steps
+        self.bar.update(self.task, completed=epoch * steps + done, total=total, epoch=epoch + 1, note=self.note)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Print the line of a finished epoch."""
+        losses = {k: v for k, v in row.items() if "." in k or k == "total"}
+        judged = "".join(
+            f"  {k.removeprefix('val_')} {v:.1f}" for k, v in row.items() if k.startswith("val_")
+        )
+        self.console.print(
+            f"epoch {row['epoch'] + 1}/{self.epochs}  {_losses(losses)}  lr {row['lr']:.2g}  "
+            f"{row['images_per_second']:.0f} images/s  data {row['data_share']:.0%}{judged}",
+            highlight=False,
+        )
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(text, highlight=False, markup=False)
+
+
+def _losses(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: The folder.
+        resume: Go on with what is in it; otherwise it must not hold a run.
+
+    Raises:
+        SemreidError: If it holds a run already, or cannot be written.
+    """
+
+    def __init__(self, path: Path | str, *, resume: bool) -> None:
+        self.path = Path(path)
+        if not resume and (self.path / RECIPE).exists():
+            raise SemreidError(
+                f"{self.path} already holds a run",
+                fix="go on with --resume, or choose another folder for --out",
+            )
+        self._events: Any = None
+
+    def record(self, recipe: str, history: list[dict[str, Any]]) -> None:
+        """Write the recipe and the metrics of all epochs so far, and the newest to TensorBoard."""
+        write_text(self.path / RECIPE, recipe)
+        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in history))
+        if history:
+            self._add_events(history[-1])
+
+    def _add_events(self, row: Mapping[str, Any]) -> None:
+        if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(self.path), purge_step=row["epoch"])
+        for name, value in row.items():
+            self._events.add_scalar(name.replace(".", "/"), value, row["epoch"])
+        self._events.flush()

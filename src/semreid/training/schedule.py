@@ -1,0 +1,66 @@
+"""The optimiser and the learning rate as functions of the recipe."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from typing import Any
+
+import torch
+from torch import nn
+
+from semreid.training.recipe import OptimRecipe, ScheduleRecipe
+
+
+def lr_factor(schedule: ScheduleRecipe, epoch: float) -> float:
+    """Return the learning rate at a moment of training, as a share of the base rate.
+
+    Args:
+        schedule: The schedule.
+        epoch: The moment in epochs from 0; between two epochs it is fractional.
+
+    Returns:
+        The factor.
+
+    Example:
+        >>> plan = ScheduleRecipe(epochs=10, warmup_epochs=2, warmup_factor=0.5, decay="cosine")
+        >>> [round(lr_factor(plan, e), 3) for e in (0, 1, 2, 6, 10)]
+        [0.5, 0.75, 1.0, 0.5, 0.0]
+    """
+    warmup = schedule.warmup_epochs
+    if epoch < warmup:
+        return schedule.warmup_factor + (1 - schedule.warmup_factor) * epoch / warmup
+    if schedule.decay == "step":
+        return schedule.gamma ** bisect_right(sorted(schedule.milestones), epoch)
+    if schedule.decay == "constant":
+        return 1.0
+    share = (epoch - warmup) / max(schedule.epochs - warmup, 1e-9)
+    final = schedule.final_factor
+    return final + (1 - final) * (1 + math.cos(math.pi * min(share, 1))) / 2
+
+
+def build_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser for a model's trainable parameters.
+
+    Args:
+        recipe: What the recipe says of it.
+        model: The model.
+
+    Returns:
+        The optimiser; biases and normalisation parameters (one dimension) form a group of their own, which
+        is decayed only with ``decay_norms``.
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trainable if p.ndim > 1]},
+        {
+            "params": [p for p in trainable if p.ndim <= 1],
+            "weight_decay": recipe.weight_decay if recipe.decay_norms else 0.0,
+        },
+    ]
+    decay = recipe.weight_decay
+    if recipe.name == "sgd":
+        return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, weight_decay=decay)
+    if recipe.name == "adamw":
+        return torch.optim.AdamW(groups, recipe.lr, weight_decay=decay)
+    return torch.optim.Adam(groups, recipe.lr, weight_decay=decay, amsgrad=recipe.name == "amsgrad")
