@@ -4,6 +4,7 @@ from semreid.functional.distance import distance_blocks, pairwise_distance
 from semreid.functional.losses import batch_hard_triplet, center_loss, label_smoothed_cross_entropy
 from semreid.functional.pooling import avg_pool, gem_pool, max_pool, region_pool, region_share
 from semreid.functional.ranking import Ranking, SingleShot, rank_distances, rank_features, single_shot_cmc
+from semreid.functional.reranking import k_reciprocal_blocks, k_reciprocal_rerank
 
 __all__ = [
     "Ranking",
@@ -13,6 +14,8 @@ __all__ = [
     "center_loss",
     "distance_blocks",
     "gem_pool",
+    "k_reciprocal_blocks",
+    "k_reciprocal_rerank",
     "label_smoothed_cross_entropy",
     "max_pool",
     "pairwise_distance",

@@ -7,7 +7,7 @@ the queries lie; distances come back as NumPy arrays, which is what ranking and 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -48,7 +48,7 @@ def pairwise_distance(query: Features, gallery: Features, metric: Metric = "cosi
         >>> pairwise_distance(np.array([[3.0, 4.0]]), np.array([[6.0, 8.0], [-4.0, 3.0]]))
         array([[0., 1.]], dtype=float32)
     """
-    return np.concatenate(list(distance_blocks(query, gallery, metric)))
+    return stacked(distance_blocks(query, gallery, metric), len(query), len(gallery))
 
 
 def distance_blocks(query: Features, gallery: Features, metric: Metric = "cosine") -> Iterator[Distances]:
@@ -124,6 +124,29 @@ def row_blocks(rows: int, columns: int) -> Iterator[slice]:
     step = max(1, BLOCK_VALUES // max(1, columns))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
+
+
+def stacked(blocks: Iterable[Distances], rows: int, columns: int) -> Distances:
+    """Put consecutive row blocks into one matrix, without holding everything twice.
+
+    Args:
+        blocks: Consecutive row blocks.
+        rows: Number of rows that they have together.
+        columns: Number of columns.
+
+    Returns:
+        The matrix, (rows, columns).
+
+    Example:
+        >>> stacked(iter([np.zeros((2, 3)), np.ones((1, 3))]), 3, 3).sum()
+        np.float32(3.0)
+    """
+    matrix = np.empty((rows, columns), dtype=np.float32)
+    start = 0
+    for block in blocks:
+        matrix[start : start + len(block)] = block
+        start += len(block)
+    return matrix
 
 
 @contextlib.contextmanager

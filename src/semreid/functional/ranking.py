@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from semreid.errors import SemreidError
+from semreid.functional._compiled import in_threads
 from semreid.functional.distance import Features, Metric, distance_blocks
 
 Junk = Literal["same-pid-and-camera", "same-camera"]
@@ -165,13 +166,15 @@ def rank_distances(
         >>> round(ranking.mAP, 4), round(ranking.mAP_trapezoid, 4), round(ranking.mINP, 4)
         (0.8333, 0.7917, 0.6667)
     """
+    from semreid.functional import _ranking_kernels as kernels
+
     ids = _checked_ids(q_pids, g_pids, q_camids, g_camids)
-    separate = _position(junk, JUNK_RULES, "junk rule") == 1
-    tie_rule = _position(ties, TIE_RULES, "tie rule")
+    rules = _position(junk, JUNK_RULES, "junk rule") == 1, _position(ties, TIE_RULES, "tie rule")
     _position(skipped, SKIP_RULES, "rule for skipped queries")
     scores = np.zeros((len(ids.q_pids), 6))
     for rows, block in _checked_blocks(distances, len(ids.q_pids), len(ids.g_pids)):
-        _score_block(block, ids, rows, separate, tie_rule, scores[rows])
+        labels = ids.q_pids[rows], ids.q_camids[rows], ids.g_pids, ids.g_camids
+        in_threads(kernels.rank_rows, len(block), block, *labels, *rules, scores[rows])
     return _summary(scores, skipped, junk, max_rank)
 
 
@@ -317,31 +320,14 @@ def _require_finite(block: NDArray[Any], start: int) -> None:
         raise SemreidError(f"distances of query {row} hold NaN or infinity; they cannot be ranked")
 
 
-def _score_block(
-    block: NDArray[Any], ids: _Ids, rows: slice, separate: bool, tie_rule: int, out: NDArray[np.float64]
-) -> None:
-    from semreid.functional import _kernels
-
-    q_pids, q_camids = ids.q_pids[rows], ids.q_camids[rows]
-
-    def work(start: int, stop: int) -> None:
-        part = slice(start, stop)
-        _kernels.rank_rows(
-            block[part], q_pids[part], q_camids[part], ids.g_pids, ids.g_camids, separate, tie_rule, out[part]
-        )
-
-    for _ in _kernels.in_threads(work, len(block)):
-        pass
-
-
 def _drawn_first_ranks(
     matrix: NDArray[Any], order: NDArray[np.int64], ids: _Ids, separate: bool
 ) -> NDArray[np.int64]:
-    from semreid.functional import _kernels
+    from semreid.functional import _ranking_kernels as kernels
 
     codes = np.unique(ids.g_pids, return_inverse=True)[1]
     first_ranks = np.zeros(len(matrix), dtype=np.int64)
-    _kernels.single_shot_first_ranks(matrix, order, codes, *ids, separate, first_ranks)
+    kernels.single_shot_first_ranks(matrix, order, codes, *ids, separate, first_ranks)
     return first_ranks
 
 

@@ -1,41 +1,15 @@
-"""Compiled inner loops. Imported where used, so that the package itself does not wait for Numba.
-
-The kernels release the GIL and are run on chunks of rows by plain threads: unlike Numba's own parallel
-loops this works beside forked data loaders and from several threads at once.
-"""
+"""Inner loops of `ranking`: the rank of a true match is found by counting, not by sorting."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from semreid.functional._compiled import compiled
+
 Array = NDArray[Any]
-T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def compiled(function: F) -> F:
-    """Compile ``function``; keep the machine code on disk where a place for it can be written."""
-    try:
-        return cast("F", numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # read-only installation and no home folder: compile anew in every process
-        return cast("F", numba.njit(nogil=True)(function))
-
-
-def in_threads(work: Callable[[int, int], T], rows: int, chunk: int = 128) -> Iterator[T]:
-    """Yield ``work(start, stop)`` for consecutive chunks of rows, in order, computed by several threads."""
-    starts = range(0, rows, chunk)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        yield from pool.map(lambda start: work(start, min(start + chunk, rows)), starts)
-
-
-# --- ranking -------------------------------------------------------------------------------------------
 
 STABLE, PESSIMISTIC, OPTIMISTIC = 0, 1, 2
 AP, AP_TRAPEZOID, INP, FIRST_RANK, TIED_PAIRS, PAIRS = range(6)  # the columns that rank_rows fills
@@ -131,6 +105,8 @@ def rank_row(
 
 @compiled
 def rank_rows(
+    start: int,
+    stop: int,
     distances: Array,
     q_pids: Array,
     q_camids: Array,
@@ -140,8 +116,8 @@ def rank_rows(
     tie_rule: int,
     out: Array,
 ) -> None:
-    """Score queries; ``out`` is (n, 6), zeros, and stays zero for queries without a good image."""
-    for q in range(len(distances)):
+    """Score queries; ``out`` is (Q, 6), zeros, and stays zero for queries without a good image."""
+    for q in range(start, stop):
         rank_row(distances[q], q_pids[q], q_camids[q], g_pids, g_camids, separate_cameras, tie_rule, out[q])
 
 

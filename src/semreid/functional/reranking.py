@@ -1,0 +1,175 @@
+"""k-reciprocal re-ranking on neighbour lists: the published numbers without any N x N matrix.
+
+The variant, in the terms of the protocols sheet (section 4), on the N = Q + G pooled features:
+
+1. d is the *squared Euclidean* distance of the features as given, each row divided by its own largest value
+   (by 1 where that is 0). Features are squared once and only once; normalise them first for a cosine variant.
+2. N(i, k) are the k + 1 nearest, i itself always the first; the half-size set takes ``round(k1 / 2) + 1``
+   (half to even). A half-size set joins when strictly more than two thirds of it are shared.
+3. V(i) has the weights exp(-d) on the expanded set, float32, with sum 1; it is then replaced by the mean over
+   the k2 nearest, i included.
+4. The result is ``(1 - lambda) * Jaccard + lambda * d``.
+
+Re-ranking is transductive: a score depends on the other queries and on the whole gallery. Report it in a row
+of its own, and leave junk images (pid -1) out of the gallery before; distractors stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semreid.errors import SemreidError
+from semreid.functional._compiled import in_threads
+from semreid.functional.distance import (
+    BLOCK_VALUES,
+    Distances,
+    Features,
+    distance_blocks,
+    full_precision,
+    paired_features,
+    row_blocks,
+    stacked,
+)
+
+
+def k_reciprocal_rerank(
+    query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
+) -> Distances:
+    """Re-rank by k-reciprocal neighbours and return the whole matrix; see the module for the variant.
+
+    Args:
+        query: Query features, (Q, D).
+        gallery: Gallery features without junk, (G, D).
+        k1: Size of the neighbourhood in which two images must find each other.
+        k2: Number of neighbours, the image itself included, whose encodings are averaged.
+        lambda_value: Weight of the original distance, between 0 and 1.
+
+    Returns:
+        Distances, (Q, G), float32. Where that is too large, use `k_reciprocal_blocks`.
+
+    Raises:
+        SemreidError: If shapes differ, a feature holds NaN or infinity, or a parameter makes no sense.
+
+    Example:
+        >>> gallery = np.array([[0.0], [0.1], [5.0], [5.1]])
+        >>> k_reciprocal_rerank(np.array([[0.05]]), gallery, k1=2, k2=1).argsort(kind="stable")
+        array([[0, 1, 2, 3]])
+    """
+    blocks = k_reciprocal_blocks(query, gallery, k1, k2, lambda_value)
+    return stacked(blocks, len(query), len(gallery))
+
+
+def k_reciprocal_blocks(
+    query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
+) -> Iterator[Distances]:
+    """Yield the rows of `k_reciprocal_rerank` in consecutive blocks of bounded size, for `rank_distances`.
+
+    Input is checked at the call; neighbours are searched when the first block is asked for.
+
+    Args:
+        query: Query features, (Q, D).
+        gallery: Gallery features without junk, (G, D).
+        k1: As in `k_reciprocal_rerank`.
+        k2: As in `k_reciprocal_rerank`.
+        lambda_value: As in `k_reciprocal_rerank`.
+
+    Returns:
+        An iterator over (q, G) blocks whose rows together are the Q queries in order.
+
+    Raises:
+        SemreidError: As `k_reciprocal_rerank`.
+
+    Example:
+        >>> from semreid.functional import rank_distances
+        >>> query, gallery = np.array([[0.05]]), np.array([[0.0], [0.1], [5.0]])
+        >>> rank_distances(k_reciprocal_blocks(query, gallery, 2, 2), [1], [1, 1, 2], [0], [1, 1, 1]).mAP
+        1.0
+    """
+    left, right = paired_features(query, gallery)
+    if k1 < 1 or not 1 <= k2 <= k1 + 1 or not 0 <= lambda_value <= 1:
+        raise SemreidError(
+            f"re-ranking cannot use k1={k1}, k2={k2}, lambda_value={lambda_value}",
+            fix="choose k1 >= 1, 1 <= k2 <= k1 + 1 and lambda_value between 0 and 1; usual are 20, 6 and 0.3",
+        )
+    return _blocks(torch.cat([left, right]), len(left), k1, k2, lambda_value)
+
+
+class _SparseRows(NamedTuple):
+    """Row i lies at ``pointers[i]:pointers[i + 1]`` of ``indices`` and ``values``."""
+
+    pointers: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+
+def _blocks(pooled: Tensor, queries: int, k1: int, k2: int, lambda_value: float) -> Iterator[Distances]:
+    from semreid.functional import _reranking_kernels as kernels
+
+    lists, largest = _neighbours(pooled, min(k1 + 1, len(pooled)))
+    encoding = _query_expanded(_encoding(pooled, lists, largest, k1), lists, k2)
+    inverted = kernels.inverted(queries, *encoding)
+    first = 0
+    for block in distance_blocks(pooled[:queries], pooled[queries:], "sqeuclidean"):
+        shared = (largest, lambda_value, *encoding, *inverted)
+        in_threads(kernels.blend, len(block), block, first, *shared)
+        yield block
+        first += len(block)
+
+
+def _neighbours(pooled: Tensor, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The ``size`` nearest rows of every row, itself first, and its largest squared distance."""
+    from semreid.functional import _reranking_kernels as kernels
+
+    pooled = pooled - pooled.mean(dim=0)  # fewer digits cancel about the centre
+    norms = pooled.square().sum(dim=1).cpu().numpy()
+    lists = np.zeros((len(pooled), size), dtype=np.int32)
+    lists[:, 0] = np.arange(len(pooled))
+    distances = np.full(lists.shape, np.inf, dtype=np.float32)
+    distances[:, 0] = -1.0
+    largest = np.zeros(len(pooled), dtype=np.float32)
+    for row, column, products in _tiles(pooled):
+        found = (norms, lists, distances, largest)
+        in_threads(kernels.nearest, len(products), products, row, column, *found)
+    return lists, largest
+
+
+def _tiles(pooled: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Square tiles of ``pooled @ pooled.T`` with their first row and column; each pair is computed once."""
+    tiles = list(row_blocks(len(pooled), isqrt(BLOCK_VALUES)))
+    for position, rows in enumerate(tiles):
+        for columns in tiles[position:]:
+            with full_precision(pooled.device):
+                products = (pooled[rows] @ pooled[columns].T).cpu()
+            yield rows.start, columns.start, products.numpy()
+            if columns != rows:
+                yield columns.start, rows.start, products.T.contiguous().numpy()
+
+
+def _encoding(pooled: Tensor, lists: NDArray[np.int32], largest: NDArray[np.float32], k1: int) -> _SparseRows:
+    """V: the weights of every row on its expanded k-reciprocal set."""
+    from semreid.functional import _reranking_kernels as kernels
+
+    half = min(round(k1 / 2) + 1, lists.shape[1])
+    features = pooled.cpu().numpy()
+    return _joined(in_threads(kernels.encode, len(lists), lists, half, features, largest))
+
+
+def _query_expanded(encoding: _SparseRows, lists: NDArray[np.int32], k2: int) -> _SparseRows:
+    """V averaged over the k2 nearest neighbours of every row."""
+    from semreid.functional import _reranking_kernels as kernels
+
+    k2 = min(k2, lists.shape[1])
+    return _joined(in_threads(kernels.average, len(lists), lists, k2, *encoding))
+
+
+def _joined(parts: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> _SparseRows:
+    """One set of sparse rows from consecutive (lengths, indices, values)."""
+    lengths, indices, values = map(np.concatenate, zip(*parts, strict=True))
+    return _SparseRows(np.concatenate([[0], np.cumsum(lengths)]), indices, values)
