@@ -55,8 +55,8 @@ def read_rows(path: Path) -> list[Row]:
     """
     if path.is_file():
         return read_csv(path)
-    for names in (PARTS, MARKET_FOLDERS):
-        if any((path / name).is_dir() for name in names):
+    for names in (MARKET_FOLDERS, PARTS):
+        if any((path / name).is_dir() for name in (names[0], names[2])):  # "query" is in both
             return _read_parts(path, names)
     return _tell_cameras(_read_identities(path))
 

@@ -1,0 +1,341 @@
+import csv
+import itertools
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semreid.data.benchmarks import load_dataset
+from semreid.data.folder import _number
+from semreid.data.rows import CAMERA, Row
+from semreid.data.sample import Sample
+from semreid.errors import SemreidError
+
+PEOPLE = ("alice", "bob", "carol", "dave")
+
+
+def names(samples):
+    return [s.path.name for s in samples]
+
+
+# --- folders of identities ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_cameras(write_images):
+    return write_images(f"{p}/{p}_c{c}_{i}.jpg" for p in PEOPLE for c in (1, 2) for i in (1, 2))
+
+
+def test_half_of_the_identities_train_and_the_first_of_each_camera_asks(with_cameras):
+    dataset = load_dataset(f"folder:{with_cameras}")
+    assert [sorted({s.pid for s in part}) for part in (dataset.train, dataset.query)] == [[2, 3], [1, 4]]
+    assert names(dataset.query) == ["alice_c1_1.jpg", "alice_c2_1.jpg", "dave_c1_1.jpg", "dave_c2_1.jpg"]
+    assert names(dataset.gallery) == ["alice_c1_2.jpg", "alice_c2_2.jpg", "dave_c1_2.jpg", "dave_c2_2.jpg"]
+    assert [s.camid for s in dataset.gallery] == [1, 2, 1, 2]
+    assert dataset.warnings == ()
+    assert dataset.name == "folder"
+    assert dataset.root == with_cameras
+    assert "SHA-256" in dataset.protocol.note
+
+
+def test_cameras_are_used_only_if_every_file_tells_one(with_cameras, write_images):
+    write_images("alice/alice_0007.jpg")
+    dataset = load_dataset(f"folder:{with_cameras}")
+    assert {s.camid for s in dataset.train + dataset.query} == {0}
+    assert {s.camid for s in dataset.gallery} == {1}
+    assert len(dataset.query) == 2
+    assert "none is used" in dataset.warnings[0]
+    assert "no cameras known" in dataset.protocol.note
+
+
+def test_the_number_of_an_image_is_no_camera(write_images):  # protocols sheet §6, bug 1
+    root = write_images(f"{p}/{p}_{i}.jpg" for p in PEOPLE for i in (1, 2, 3))
+    dataset = load_dataset(f"folder:{root}")
+    assert {s.camid for s in dataset.query} == {0}
+    assert {s.camid for s in dataset.gallery} == {1}
+    assert len(dataset.gallery) == 4
+
+
+@pytest.mark.parametrize(
+    ("stem", "camid"),
+    [
+        ("c3", 3),
+        ("a_c12", 12),
+        ("0001_c3s1_000451_03", 3),
+        ("c2_0001", 2),
+        ("x-c4-y", 4),
+        ("abc3", None),
+        ("a_c3x", None),
+        ("cat_3", None),
+        ("frame_3", None),
+    ],
+)
+def test_the_camera_token(stem, camid):
+    match = CAMERA.search(stem)
+    assert (match and int(match[1])) == camid
+
+
+@given(st.integers(0, 999), st.text(string.ascii_letters + string.digits, max_size=8), st.sampled_from("_-"))
+def test_a_camera_between_separators_is_always_found(camid, rest, separator):
+    for stem in (f"person{separator}c{camid}{separator}{rest}", f"c{camid}{separator}{rest}"):
+        match = CAMERA.search(stem)
+        assert match is not None
+        assert int(match[1]) == camid
+
+
+def test_an_only_image_is_query_and_gallery_if_cameras_are_known(write_images):
+    root = write_images(f"{p}/{p}_c{c}.jpg" for p in PEOPLE for c in (1, 2))
+    dataset = load_dataset(f"folder:{root}")
+    assert dataset.query == dataset.gallery
+    assert len(dataset.query) == 4
+
+
+def test_without_cameras_an_only_image_never_finds_itself(write_images):
+    root = write_images("alice/1.jpg alice/2.jpg bob/1.jpg carol/1.jpg carol/2.jpg dave/1.jpg")
+    dataset = load_dataset(f"folder:{root}")
+    assert [s.path.parent.name for s in dataset.query] == ["alice"]
+    assert [s.path.parent.name for s in dataset.gallery] == ["alice", "dave"]
+
+
+def test_masks_textures_and_hidden_folders_are_no_identities(with_cameras, write_images):
+    write_images("masks/alice/alice_c1_1.png textures/alice/alice_c1_1.png .cache/x.png")
+    dataset = load_dataset(f"folder:{with_cameras}")
+    assert {s.pid for s in dataset.train + dataset.query} == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ("", "has no sub-folder, so no identity"),
+        ("a.jpg b.jpg", r"a\.jpg lies in no identity's folder \(2 such"),
+        ("alice/1.jpg bob/1.jpg b.jpg", r"b\.jpg lies in no identity's folder"),
+        ("alice/1.jpg alice/2.jpg", "one identity only: there is nobody to tell 'alice' from"),
+        ("alice/1.jpg bob/1.jpg", "no test identity has two images"),
+        ("-1/1.jpg -2/1.jpg", "nothing but junk"),
+        ("7/1.jpg 007/1.jpg", "identities '007' and '7' read as the same number"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_one_error(write_images, tmp_path, files, says):
+    write_images(files)
+    with pytest.raises(SemreidError, match=says) as error:
+        load_dataset(f"folder:{tmp_path}")
+    assert str(tmp_path) in str(error.value) or "007" in files
+
+
+def test_an_identity_without_images_is_named(with_cameras):
+    (with_cameras / "eve").mkdir()
+    with pytest.raises(SemreidError, match="eve holds no image"):
+        load_dataset(f"folder:{with_cameras}")
+
+
+def test_two_identities_work_and_are_called_too_few(write_images):
+    root = write_images(f"{p}/{p}_c{c}.jpg" for p in PEOPLE[:2] for c in (1, 2))
+    assert "too few to mean anything" in load_dataset(f"folder:{root}").warnings[-1]
+
+
+# --- identities become numbers -----------------------------------------------------------------------------
+
+
+def number(*identities, part=""):
+    return _number([Row(None, identity, None, part) for identity in identities])
+
+
+def test_whole_numbers_stay_and_names_are_numbered_in_order():
+    assert number("12", "7") == {"7": 7, "12": 12}
+    assert number("bob", "alice", "7") == {"7": 1, "alice": 2, "bob": 3}
+    assert number("bob", "-1", "alice") == {"-1": -1, "alice": 1, "bob": 2}
+    assert number("9" * 30, "1") == {"1": 1, "9" * 30: 2}
+
+
+def test_zero_is_a_person_unless_only_the_gallery_has_it():
+    assert number("0", "1") == {"0": 1, "1": 2}
+    assert number("0000", "1", part="gallery") == {"0000": 0, "1": 1}
+
+
+@given(st.sets(st.one_of(st.integers(-3, 20).map(str), st.text("ab01", min_size=1, max_size=3)), min_size=1))
+def test_numbers_never_collide(identities):
+    try:
+        numbers = number(*identities)
+    except SemreidError:
+        assert len({int(i) for i in identities}) < len(identities)  # '7' and '07': refused by name
+        return
+    people = [n for n in numbers.values() if n >= 0]
+    assert set(numbers) == identities
+    assert len(set(people)) == len(people)
+    assert all(n > 0 for n in people)
+
+
+# --- folders that are already split ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "parts", [("train", "query", "gallery"), ("bounding_box_train", "query", "bounding_box_test")]
+)
+def test_split_folders_with_market_names(write_images, parts):
+    pids = ("0003", "0001", "0001")
+    root = write_images(
+        f"{part}/{pid}_c{c}_1.jpg" for part, pid in zip(parts, pids, strict=True) for c in (1, 2)
+    )
+    write_images(f"{parts[2]}/-1_c1_1.jpg {parts[2]}/0000_c1_1.jpg")
+    dataset = load_dataset(f"folder:{root}")
+    assert [s.pid for s in dataset.train] == [3, 3]
+    assert [(s.pid, s.camid) for s in dataset.query] == [(1, 1), (1, 2)]
+    assert [s.pid for s in dataset.gallery] == [0, 1, 1]  # protocols sheet §6, bug 3
+    assert dataset.junk_removed == 1
+    assert dataset.protocol.note == "split as given"
+
+
+def test_split_folders_with_identity_folders(write_images):
+    root = write_images(
+        "train/alice/1.jpg train/bob/1.jpg query/carol/1.jpg gallery/carol/2.jpg gallery/dan/1.jpg"
+    )
+    dataset = load_dataset(f"folder:{root}")
+    assert [s.pid for s in dataset.train] == [1, 2]
+    assert [(s.pid, s.camid) for s in dataset.query] == [(3, 0)]
+    assert [(s.pid, s.camid) for s in dataset.gallery] == [(3, 1), (4, 1)]
+
+
+def test_a_set_for_testing_only_and_one_with_shared_people(write_images):
+    root = write_images(
+        f"{part}/{pid}_c{c}.jpg" for pid in (1, 2) for part, c in (("query", 1), ("gallery", 2))
+    )
+    dataset = load_dataset(f"folder:{root}")
+    assert dataset.train == ()
+    assert dataset.warnings == ()
+    write_images("train/2_c1.jpg train/3_c1.jpg")
+    assert "1 identities, such as '2', are in both" in load_dataset(f"folder:{root}").warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ("train/1_c1.jpg query/1_c1.jpg", "no folder .*gallery"),
+        ("train/1_c1.jpg gallery/1_c1.jpg", "no folder .*query"),
+        ("query/1_c1.jpg gallery/alice/1.jpg", "some of train, query, gallery have identity folders"),
+        ("query/-1_c1.jpg gallery/1_c1.jpg", "the split has no query image"),
+        ("query/1_c1.jpg gallery/portrait.jpg", r"portrait\.jpg: the file name does not follow PID_cCAMERA"),
+    ],
+)
+def test_a_split_that_is_not_whole_is_one_error(write_images, files, says):
+    root = write_images(files)
+    with pytest.raises(SemreidError, match=says):
+        load_dataset(f"folder:{root}")
+
+
+# --- CSV ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(write_images, tmp_path):
+    """Write a CSV of four people, two cameras and two images each, with edits; return its specification."""
+    images = [f"im/{p}_{c}_{i}.png" for p, c, i in itertools.product(PEOPLE, (3, 4), (1, 2))]
+    write_images(images)
+
+    def write(edit=lambda rows: rows, encoding="utf-8"):
+        rows = [["path", "pid", "camid"], *([i, *i[3:].split("_")[:2]] for i in images)]
+        with (tmp_path / "list.csv").open("w", newline="", encoding=encoding) as file:
+            csv.writer(file).writerows(edit(rows))
+        return f"folder:{tmp_path / 'list.csv'}"
+
+    return write
+
+
+def set_cell(row, column, value):
+    def edit(rows):
+        rows[row - 1][column] = value
+        return rows
+
+    return edit
+
+
+def with_column(name, *values):
+    def edit(rows):
+        cells = itertools.chain([name], itertools.cycle(values))
+        return [[*row, next(cells)] for row in rows]
+
+    return edit
+
+
+def test_a_csv_is_read_and_halved(table, tmp_path):
+    dataset = load_dataset(table())
+    assert dataset.root == tmp_path
+    assert {s.camid for s in dataset.query} == {3, 4}
+    assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (8, 4, 4)
+    assert dataset.query[0] == Sample(tmp_path / "im/alice_3_1.png", 1, 3)
+    assert all(s.path.is_relative_to(dataset.root) for s in dataset.train)
+
+
+def test_timestamps_and_a_given_split(table):
+    parts = ["train"] * 8 + ["query", "gallery"] * 4
+
+    def edit(rows):
+        return with_column("split", *parts)(with_column("timestamp", "1.5", "")(rows))
+
+    dataset = load_dataset(table(edit))
+    assert {s.pid for s in dataset.train} == {1, 2}
+    assert [s.timestamp for s in dataset.train[:2]] == [1.5, None]
+    assert names(dataset.query)[0] == "carol_3_1.png"
+    assert len(dataset.gallery) == 4
+
+
+def test_absolute_paths_a_byte_order_mark_and_a_dot_are_fine(table, tmp_path):
+    def edit(rows):
+        rows[1][0] = str(tmp_path / rows[1][0])
+        rows[2][0] = "./im/../" + rows[2][0]
+        return rows
+
+    assert load_dataset(table(edit, "utf-8-sig")) == load_dataset(table())
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda rows: [], "has no column path, pid, camid; it has nothing"),
+        (lambda rows: rows[:1], "has no row below its header"),
+        (lambda rows: [row[:2] for row in rows], "has no column camid; it has path, pid"),
+        (set_cell(3, 2, "left"), "row 3: camid 'left' is not a whole number"),
+        (set_cell(3, 2, "-1"), "row 3: camid '-1'"),
+        (set_cell(3, 2, ""), "row 3: camid ''"),
+        (set_cell(4, 1, " "), "row 4: pid is empty"),
+        (set_cell(5, 0, "im/gone.png"), r"row 5: path 'im/gone\.png': there is no image"),
+        (set_cell(5, 0, ""), "row 5: path ''"),
+        (set_cell(5, 0, "list.csv"), r"row 5: path 'list\.csv': there is no image"),
+        (set_cell(5, 0, "im/../../x.png"), "row 5: .* leaves the folder of the CSV"),
+        (set_cell(6, 0, "im/alice_3_1.png"), "rows 2 and 6 are the same image"),
+        (lambda rows: [*rows, ["im/a.png"]], "row 18: it has more or fewer cells"),
+        (lambda rows: [*rows, ["im/a.png", "1", "2", "3"]], "row 18: it has more or fewer cells"),
+        (with_column("split", "train", "test"), "row 3: split 'test' is not one of train, query, gallery"),
+        (with_column("split", "train", "query"), "the split has no gallery image"),
+        (with_column("timestamp", "1", "noon"), "row 3: timestamp 'noon'"),
+        (with_column("timestamp", "nan"), "row 2: timestamp 'nan'"),
+        (lambda rows: rows[:5], "one identity only"),
+    ],
+)
+def test_a_wrong_csv_is_one_error_with_its_row(table, edit, says):
+    with pytest.raises(SemreidError, match=says) as error:
+        load_dataset(table(edit))
+    assert "list.csv" in str(error.value)
+
+
+def test_a_file_that_is_no_csv(tmp_path):
+    path = tmp_path / "list.csv"
+    for content in (b"\xff\xfe\x00p", b'path,pid,camid\n"a.png,1,1\n'):
+        path.write_bytes(content)
+        with pytest.raises(SemreidError, match=r"list\.csv is not a readable CSV file"):
+            load_dataset(f"folder:{path}")
+
+
+def test_junk_of_a_csv_is_left_out_and_counted(table):
+    dataset = load_dataset(table(set_cell(2, 1, "-1")))
+    assert dataset.junk_removed == 1
+    assert all(s.pid > 0 for s in dataset.train + dataset.query + dataset.gallery)
+
+
+def test_pids_counted_from_0_are_people(table):
+    def edit(rows):
+        return [rows[0], *([path, str(PEOPLE.index(pid)), camid] for path, pid, camid in rows[1:])]
+
+    dataset = load_dataset(table(edit))
+    assert {s.pid for s in dataset.train + dataset.query} == {1, 2, 3, 4}
+    assert "numbered anew" in dataset.warnings[0]
