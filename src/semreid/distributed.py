@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as dist_fn
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def world_size() -> int:
@@ -49,6 +50,16 @@ def process_group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def first_process_first() -> Iterator[None]:
+    """Let the first process do a job alone, and then all others, who find it done."""
+    if world_size() > 1 and rank() > 0:
+        dist.barrier()
+    yield
+    if world_size() > 1 and rank() == 0:
+        dist.barrier()
+
+
 def gather(features: Tensor) -> Tensor:
     """Concatenate the features of all processes; gradients flow back to where each came from.
 
@@ -60,7 +71,7 @@ def gather(features: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return features
-    return torch.cat(dist_fn.all_gather(features))  # type: ignore[no-untyped-call]
+    return torch.cat(dist_fn.all_gather(features))
 
 
 def gather_labels(labels: Tensor) -> Tensor:
@@ -89,7 +100,11 @@ class GlobalBatchNorm(nn.Module):
         norm: The layer to replace.
     """
 
-    def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, norm: _BatchNorm) -> None:
         super().__init__()
         self.weight, self.bias, self.eps, self.momentum = norm.weight, norm.bias, norm.eps, norm.momentum
         for name in ("running_mean", "running_var", "num_batches_tracked"):
@@ -103,12 +118,13 @@ class GlobalBatchNorm(nn.Module):
         rows = x.float().transpose(0, 1).flatten(1)
         count = rows.shape[1] * world_size()
         sums = torch.stack((rows.sum(1), rows.square().sum(1)))
-        mean, square = dist_fn.all_reduce(sums) / count  # type: ignore[no-untyped-call]
+        mean, square = dist_fn.all_reduce(sums) / count
         var = (square - mean.square()).clamp_min(0)
         self._track(mean.detach(), var.detach() * count / (count - 1))
         shape = (1, -1) + (1,) * (x.ndim - 2)
         scale = self.weight * torch.rsqrt(var + self.eps)
-        return (x * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+        out: Tensor = x * scale.view(shape) + (self.bias - mean * scale).view(shape)
+        return out.to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor) -> None:
@@ -132,6 +148,6 @@ def synchronise_norms(module: nn.Module) -> nn.Module:
     if next(module.parameters()).is_cuda:
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
     for name, child in module.named_children():
-        is_norm = isinstance(child, nn.modules.batchnorm._BatchNorm)
-        setattr(module, name, GlobalBatchNorm(child) if is_norm else synchronise_norms(child))
+        new = GlobalBatchNorm(child) if isinstance(child, _BatchNorm) else synchronise_norms(child)
+        setattr(module, name, new)
     return module

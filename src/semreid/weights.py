@@ -28,16 +28,12 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise SemreidError(
-            f"no weights file at {path}", fix="check the path; semreid never downloads weights"
-        )
+        raise SemreidError(f"no weights file at {path}", fix="check the path; semreid never downloads weights")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     content = content.get("state_dict", content)
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
     if not tensors:
-        raise SemreidError(
-            f"{path} holds no tensors", fix="give a state dict, such as torchvision's ImageNet files"
-        )
+        raise SemreidError(f"{path} holds no tensors", fix="give a state dict, such as torchvision's ImageNet files")
     return tensors
 
 
@@ -69,7 +65,5 @@ def read_torch(path: Path | str) -> dict[str, Any]:
             fix="the file is damaged or holds more than tensors; save a plain state dict, best as .safetensors",
         ) from error
     if not isinstance(content, dict):
-        raise SemreidError(
-            f"{path} holds a {type(content).__name__}, not named tensors", fix="save a plain state dict"
-        )
+        raise SemreidError(f"{path} holds a {type(content).__name__}, not named tensors", fix="save a plain state dict")
     return content

@@ -104,9 +104,7 @@ def draw(recipe: AugmentRecipe, batch: int, size: tuple[int, int], generator: to
     return Draws(
         flip=chance(recipe.flip),
         shift=(pad + far).floor().long(),
-        colour=_colour(
-            uniform(2, low=1 - strength, high=1 + strength), uniform(3, low=-1, high=1) * recipe.cast
-        ),
+        colour=_colour(uniform(2, low=1 - strength, high=1 + strength), uniform(3, low=-1, high=1) * recipe.cast),
         brightness=uniform(low=1 - strength, high=1 + strength),
         erase=erase,
         cutout=cutout,
@@ -144,9 +142,7 @@ def move(pixels: Tensor, flip: Tensor, shift: Tensor) -> Tensor:
     cols = torch.arange(w, device=pixels.device) + shift[:, 1:]
     inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None, :]
     cols = torch.where(flip[:, None], w - 1 - cols, cols).clamp(0, w - 1)
-    flat = (torch.arange(b, device=pixels.device)[:, None] * h + rows.clamp(0, h - 1))[:, :, None] * w + cols[
-        :, None
-    ]
+    flat = (torch.arange(b, device=pixels.device)[:, None] * h + rows.clamp(0, h - 1))[:, :, None] * w + cols[:, None]
     moved = pixels.reshape(b * h * w, -1)[flat.flatten()].view(pixels.shape)
     return moved * (inside if pixels.ndim == 3 else inside[..., None])
 

@@ -65,6 +65,7 @@ class ReIDDataset:
         protocol: How it is judged.
         terms: Licence terms of the images, in one line; goes into model cards.
         junk_removed: How many junk images (pid -1) were left out of the gallery.
+        corrupt_skipped: How many unreadable images were left out on the user's word.
         warnings: What a user must know, such as counts that differ from the published ones.
     """
 
@@ -76,6 +77,7 @@ class ReIDDataset:
     protocol: Protocol = field(default_factory=Protocol)
     terms: str = "unknown; ask the owner of the images"
     junk_removed: int = 0
+    corrupt_skipped: int = 0
     warnings: tuple[str, ...] = ()
 
 

@@ -59,9 +59,7 @@ def _groups(rows: Indices, K: int, rng: np.random.Generator) -> list[Indices]:
     rows = rng.permutation(rows)
     short = -len(rows) % K
     if short:
-        spare = rows[
-            : max(len(rows) - (K - short), 0)
-        ]  # images of the full groups: no repeat in the last one
+        spare = rows[: max(len(rows) - (K - short), 0)]  # images of the full groups: no repeat in the last one
         fill = rng.choice(spare, short, replace=False) if len(spare) >= short else rng.choice(rows, short)
         rows = np.concatenate([rows, fill])
     return list(rows.reshape(-1, K))

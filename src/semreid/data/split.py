@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +13,9 @@ from semreid.errors import SemreidError
 
 
 def query_and_gallery(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Split test samples: the first of each identity and camera asks, all others are the gallery.
+    """Split test samples: the first of each identity and camera is a query, all others are the gallery.
+
+    An only image of its identity and camera is both, so that queries from other cameras can find it.
 
     Args:
         samples: Samples of the test identities, in a fixed order.
@@ -20,11 +23,12 @@ def query_and_gallery(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tu
     Returns:
         Query and gallery.
     """
-    first: dict[tuple[int, int], Sample] = {}
+    cells: defaultdict[tuple[int, int], list[Sample]] = defaultdict(list)
     for sample in samples:
-        first.setdefault((sample.pid, sample.camid), sample)
-    chosen = {id(sample) for sample in first.values()}
-    return tuple(first.values()), tuple(s for s in samples if id(s) not in chosen)
+        cells[sample.pid, sample.camid].append(sample)
+    query = tuple(cell[0] for cell in cells.values())
+    gallery = tuple(sample for cell in cells.values() for sample in cell[1:] or cell)
+    return query, gallery
 
 
 def hold_out(dataset: ReIDDataset, share: float, seed: int) -> tuple[tuple[Sample, ...], ReIDDataset | None]:

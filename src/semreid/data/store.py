@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -22,16 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semreid.data.images import read_image
-from semreid.data.sample import Sample
+from semreid.data.parallel import Progress, parallel
+from semreid.data.sample import ReIDDataset, Sample
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 
 TEXTURE_SIZE = 256
 Source = TypeVar("Source", Sample, Path)
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
 
 
 @dataclass(frozen=True)
@@ -119,28 +115,6 @@ def build_store(
     return Store(tuple(samples), images, regions, skins)
 
 
-def readable(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """Separate the images that can be decoded from those that cannot.
-
-    Args:
-        samples: Any samples.
-
-    Returns:
-        The readable samples, and one message for each of the others.
-    """
-    problems = _parallel(_problem_of, samples, None)
-    good = [s for s, problem in zip(samples, problems, strict=True) if problem is None]
-    return good, [p for p in problems if p is not None]
-
-
-def _problem_of(sample: Sample) -> str | None:
-    try:
-        read_image(sample)
-    except SemreidError as error:
-        return error.what
-    return None
-
-
 def _cached(
     sources: Sequence[Source],
     shape: tuple[int, ...],
@@ -148,7 +122,7 @@ def _cached(
     progress: Progress | None,
 ) -> Tensor:
     digest = blake2b(repr(shape).encode(), digest_size=16)
-    for part in _parallel(_digest, sources, None):
+    for part in parallel(content_digest, sources, None):
         digest.update(part)
     path = cache_folder() / f"{digest.hexdigest()}.u8"
     full = (len(sources), *shape)
@@ -158,8 +132,43 @@ def _cached(
     return torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=full))
 
 
-def _digest(source: Sample | Path) -> bytes:
-    """Digest what the decoder would read; an unreadable file is the decoder's to report, with all others."""
+def annotation_paths(
+    dataset: ReIDDataset, samples: Sequence[Sample], kind: Literal["masks", "textures"], folder: Path | None = None
+) -> list[Path]:
+    """Return where the annotations of samples lie: ``KIND/<path of the image below the data set>.png``.
+
+    The suffix of the image is replaced; an item of a container file is named by its address.
+
+    Args:
+        dataset: The data set of the samples.
+        samples: The samples.
+        kind: ``masks`` or ``textures``.
+        folder: Folder that holds ``masks`` and ``textures``; that of the data set if None.
+
+    Returns:
+        A path for every sample.
+
+    Raises:
+        SemreidError: If there is no such folder.
+    """
+    home = (folder or dataset.root) / kind
+    if not home.is_dir():
+        raise SemreidError(
+            f"this model learns from {kind}, and there is no folder {home}",
+            fix="make them with `semreid label`, and give their folder with --annotations",
+        )
+    return [home / Path(s.item or s.path.relative_to(dataset.root)).with_suffix(".png") for s in samples]
+
+
+def content_digest(source: Sample | Path) -> bytes:
+    """Digest what the decoder would read; an unreadable file is the decoder's to report, with all others.
+
+    Args:
+        source: A sample, or the path of an image.
+
+    Returns:
+        16 bytes, equal for equal content only.
+    """
     try:
         content = read_image(source).tobytes() if _is_item(source) else _path(source).read_bytes()
     except (SemreidError, OSError):
@@ -177,7 +186,7 @@ def samples_digest(samples: Sequence[Sample]) -> str:
         The digest in hexadecimal.
     """
     digest = blake2b(digest_size=16)
-    for sample, content in zip(samples, _parallel(_digest, samples, None), strict=True):
+    for sample, content in zip(samples, parallel(content_digest, samples, None), strict=True):
         digest.update(f"{sample.pid},{sample.camid},".encode() + content)
     return digest.hexdigest()
 
@@ -206,26 +215,13 @@ def _write(
             return error.what
         return None
 
-    problems = [p for p in _parallel(fill, list(enumerate(sources)), progress) if p is not None]
+    problems = [p for p in parallel(fill, list(enumerate(sources)), progress) if p is not None]
     rows.flush()
     if problems:
         raise SemreidError(
             f"{len(problems)} of {len(sources)} images cannot be read; the first: {problems[0]}",
             fix="run `semreid doctor` for the list, repair them, or go on without them with --skip-corrupt",
         )
-
-
-def _parallel(
-    function: Callable[[Item], Result], items: Sequence[Item], progress: Progress | None
-) -> list[Result]:
-    """Map in threads: OpenCV and hashing let go of the interpreter lock while they work."""
-    results = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, result in enumerate(pool.map(function, items), 1):
-            results.append(result)
-            if progress is not None and (done % 100 == 0 or done == len(items)):
-                progress(done, len(items))
-    return results
 
 
 def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -246,13 +242,9 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
 def _read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if mask is None:
-        raise SemreidError(
-            f"no part mask at {path}", fix="make masks with `semreid label`, or remove the setting"
-        )
+        raise SemreidError(f"no part mask at {path}", fix="make masks with `semreid label`, or remove the setting")
     if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max() > 7:
-        raise SemreidError(
-            f"{path} is no part mask", fix="masks are 8-bit single-channel PNG with labels 0 to 7"
-        )
+        raise SemreidError(f"{path} is no part mask", fix="masks are 8-bit single-channel PNG with labels 0 to 7")
     return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
 
 

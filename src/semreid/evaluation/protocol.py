@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.data.parallel import Progress
 from semreid.data.sample import Protocol, ReIDDataset, Sample, num_identities
-from semreid.data.store import Progress, Store, build_store
+from semreid.data.store import Store, build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.report import Report, bootstrap_interval
 from semreid.functional.distance import distance_blocks
@@ -89,6 +90,7 @@ def evaluate(
         "warnings": list(dataset.warnings),
     }
     removed = {"junk_removed": dataset.junk_removed, "leaked_removed": len(dataset.gallery) - len(gallery)}
+    removed |= {"corrupt_skipped": dataset.corrupt_skipped}
     return Report(report.metrics, report.ci95, {**report.counts, **removed}, recorded)
 
 
@@ -135,9 +137,7 @@ def judge(
     """
     blocks = (k_reciprocal_blocks if rerank else distance_blocks)(query_features, gallery_features)
     ids = _pids(query), _pids(gallery), _camids(query), _camids(gallery)
-    figures, ci95, valid = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(
-        blocks, ids, protocol
-    )
+    figures, ci95, valid = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(blocks, ids, protocol)
     counts = {
         "queries": len(query),
         "valid_queries": valid,

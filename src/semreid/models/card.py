@@ -13,11 +13,11 @@ import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
-import semreid
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS, create_model
+from semreid.version import __version__
 from semreid.weights import read_tensors
 
 FORMAT = 1
@@ -49,13 +49,17 @@ class Card:
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as JSON can hold it."""
+        return asdict(self)
+
 
 _ADAPTER = TypeAdapter(Card)
 
 
 def versions() -> dict[str, str]:
     """Return the versions of semreid, PyTorch and Python."""
-    return {"semreid": semreid.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"semreid": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
@@ -77,7 +81,7 @@ def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
         save_file(tensors, temporary)
     digest = sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     complete = Card(**{**asdict(card), "sha256": digest, "versions": versions()})
-    write_json(folder / CARD, asdict(complete))
+    write_json(folder / CARD, complete.to_json())
     return complete
 
 
@@ -96,9 +100,7 @@ def read_card(path: Path | str) -> Card:
     path = Path(path)
     file = path / CARD if path.is_dir() else path
     if not file.is_file():
-        raise SemreidError(
-            f"no model card at {file}", fix=f"give a run folder that holds {CARD}, or {_zoo()}"
-        )
+        raise SemreidError(f"no model card at {file}", fix=f"give a run folder that holds {CARD}, or {_zoo()}")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         found = content.get("format")
@@ -106,7 +108,7 @@ def read_card(path: Path | str) -> Card:
         raise SemreidError(f"{file} is damaged: {error}", fix="copy the run folder again") from error
     if found != FORMAT:
         raise SemreidError(
-            f"{file} has format {found}; this version of semreid ({semreid.__version__}) reads {FORMAT}",
+            f"{file} has format {found}; this version of semreid ({__version__}) reads {FORMAT}",
             fix=f"use the version that wrote it ({content.get('versions', {}).get('semreid', 'unknown')})",
         )
     try:
@@ -135,9 +137,7 @@ def load_model(path: Path | str) -> ReIDModel:
     weights = folder / WEIGHTS
     tensors = read_tensors(weights)
     if sha256(weights.read_bytes()).hexdigest() != card.sha256:
-        raise SemreidError(
-            f"{weights} is not the file that its card describes", fix="copy the run folder again"
-        )
+        raise SemreidError(f"{weights} is not the file that its card describes", fix="copy the run folder again")
     model = create_model(**{**card.model, "size": tuple(card.model["size"])})
     model.load_state_dict(tensors)
     return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]

@@ -18,7 +18,7 @@ from semreid.data.batch import Batch
 from semreid.data.images import read_image
 from semreid.data.store import resize
 from semreid.errors import SemreidError
-from semreid.models.heads import Head
+from semreid.models.heads import Annotation, Head
 from semreid.models.trunk import Maps, Trunk
 
 Image = NDArray[np.uint8] | Path | str
@@ -52,6 +52,11 @@ class ReIDModel(nn.Module):
     def dim(self) -> int:
         """Width of the embedding."""
         return sum(head.dim for head in self._heads())
+
+    @property
+    def needs(self) -> set[Annotation]:
+        """Annotations that the heads learn from."""
+        return {annotation for head in self._heads() for annotation in head.needs}
 
     @property
     def device(self) -> torch.device:
@@ -116,9 +121,7 @@ class ReIDModel(nn.Module):
         self.train(training)
         return F.normalize(raw)
 
-    def embed(
-        self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False
-    ) -> NDArray[np.float32]:
+    def embed(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
         """Compute L2-normalised embeddings of crops.
 
         Args:
@@ -139,12 +142,9 @@ class ReIDModel(nn.Module):
             (1, 128)
         """
         if isinstance(images, (str, Path)):
-            raise SemreidError(
-                f"embed() takes a list of images, not one ({images})", fix=f"embed(['{images}'])"
-            )
+            raise SemreidError(f"embed() takes a list of images, not one ({images})", fix=f"embed(['{images}'])")
         blocks = [
-            self.embed_batch(self._prepare(chunk), flip=flip).cpu().numpy()
-            for chunk in _chunks(images, batch_size)
+            self.embed_batch(self._prepare(chunk), flip=flip).cpu().numpy() for chunk in _chunks(images, batch_size)
         ]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.dim), np.float32)
 
@@ -170,9 +170,7 @@ class ReIDModel(nn.Module):
             self.eval()(torch.zeros(1, 3, *size, device=self.device))
         self.train(training)
         return {
-            "parameters_without_classifiers": sum(
-                p.numel() for p in self.parameters() if id(p) not in trained_only
-            ),
+            "parameters_without_classifiers": sum(p.numel() for p in self.parameters() if id(p) not in trained_only),
             "embedding_dim": self.dim,
             "macs": counter.get_total_flops() // 2,
             "heads": list(self.heads),

@@ -46,9 +46,7 @@ class IBN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, h, w); the shape stays."""
-        return torch.cat(
-            (self.IN(x[:, : self.instance].contiguous()), self.BN(x[:, self.instance :].contiguous())), 1
-        )
+        return torch.cat((self.IN(x[:, : self.instance].contiguous()), self.BN(x[:, self.instance :].contiguous())), 1)
 
 
 def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -238,18 +236,12 @@ def build_trunk(name: str, *, width: float = 1.0, last_stride: int = 1) -> Trunk
     """
     if name.startswith("timm:"):
         if width != 1.0 or last_stride != 1:
-            raise SemreidError(
-                "width and last_stride do not apply to timm trunks", fix="leave them at their defaults"
-            )
+            raise SemreidError("width and last_stride do not apply to timm trunks", fix="leave them at their defaults")
         return TimmTrunk(name.removeprefix("timm:"))
     if name not in _RESNETS:
-        raise SemreidError(
-            f"no trunk named '{name}'", fix=f"choose one of {', '.join(_RESNETS)} or timm:NAME"
-        )
+        raise SemreidError(f"no trunk named '{name}'", fix=f"choose one of {', '.join(_RESNETS)} or timm:NAME")
     if not 0 < width <= 8 or last_stride not in (1, 2):
-        raise SemreidError(
-            f"trunk {name}: width must be in (0, 8] and last_stride 1 or 2; got {width}, {last_stride}"
-        )
+        raise SemreidError(f"trunk {name}: width must be in (0, 8] and last_stride 1 or 2; got {width}, {last_stride}")
     return _RESNETS[name](width=width, last_stride=last_stride)
 
 
@@ -280,6 +272,6 @@ def load_trunk_weights(trunk: nn.Module, path: Path | str) -> None:
         if keys:
             raise SemreidError(
                 f"{path} {problem} {len(keys)} tensor(s), such as '{keys[0]}'",
-                fix="give weights of exactly this trunk (same name, width 1), or train from scratch with weights: scratch",
+                fix="give weights of exactly this trunk (same name, width 1), or set model.weights=scratch",
             )
     target.load_state_dict(tensors, strict=False)

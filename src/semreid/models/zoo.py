@@ -67,8 +67,6 @@ def create_model(
     known = list(inspect.signature(MODELS[name]).parameters)[2:]
     unknown = sorted(options.keys() - set(known))
     if unknown:
-        raise SemreidError(
-            f"model {name} has no option '{unknown[0]}'", fix=f"its options are {', '.join(known)}"
-        )
+        raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {', '.join(known)}")
     built = build_trunk(trunk, width=width, last_stride=last_stride)
     return ReIDModel(built, MODELS[name](built, num_ids, **options), size)

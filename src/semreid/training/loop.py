@@ -18,10 +18,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from semreid import distributed
 from semreid.data import augment
 from semreid.data.batch import Batch
-from semreid.data.sample import ReIDDataset, Sample
+from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.sampler import pk_batches, rank_share
 from semreid.data.split import hold_out
-from semreid.data.store import Store, build_store, samples_digest
+from semreid.data.store import Store, annotation_paths, build_store, samples_digest
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.models.card import Card, save_model
@@ -51,11 +51,13 @@ class Trainer:
 
     Args:
         recipe: The recipe.
+        model: The model to train, with as many identities as the store has.
         store: Training images on the device or memory-mapped.
         device: Where to train.
     """
 
     recipe: Recipe
+    model: ReIDModel
     store: Store
     device: torch.device
     epoch: int = 0
@@ -64,9 +66,8 @@ class Trainer:
     def __post_init__(self) -> None:
         self.classes, self.labels = np.unique(self.store.pids, return_inverse=True)
         self.camids = self.store.camids
-        torch.manual_seed(self.recipe.seed)
-        model = build_model(self.recipe, len(self.classes)).to(self.device, memory_format=torch.channels_last)
-        self.model = cast("ReIDModel", distributed.synchronise_norms(model))
+        self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        distributed.synchronise_norms(self.model)
         self.network: nn.Module = _Losses(self.model)
         if distributed.world_size() > 1:
             self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
@@ -136,12 +137,8 @@ class Trainer:
             images=augment.augment_images(store.images[rows].to(self.device), draws),
             pids=torch.from_numpy(self.labels[mine.numpy()]).to(self.device),
             camids=torch.from_numpy(self.camids[mine.numpy()]).to(self.device),
-            regions=None
-            if regions is None
-            else augment.augment_regions(regions[rows].to(self.device), draws),
-            textures=None
-            if textures is None
-            else augment.augment_textures(textures[rows].to(self.device), draws),
+            regions=None if regions is None else augment.augment_regions(regions[rows].to(self.device), draws),
+            textures=None if textures is None else augment.augment_textures(textures[rows].to(self.device), draws),
         )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -239,6 +236,7 @@ def build_model(recipe: Recipe, num_ids: int) -> ReIDModel:
             fix="give model.weights=/path/to/weights.pth (torchvision's format), or train from random weights "
             "on purpose with model.weights=scratch",
         )
+    torch.manual_seed(recipe.seed)
     model = create_model(
         wanted.name,
         num_ids,
@@ -258,6 +256,7 @@ def train(
     dataset: ReIDDataset,
     out: Path | str,
     *,
+    annotations: Path | None = None,
     resume: bool = False,
     device: torch.device | str | None = None,
 ) -> ReIDModel:
@@ -269,6 +268,8 @@ def train(
         recipe: The recipe.
         dataset: The data; only its training samples are looked at.
         out: The run folder.
+        annotations: Folder with ``masks`` and ``textures``; the data set's own folder if None. Looked at only
+            if a head of the model learns from them.
         resume: Go on from the folder's checkpoint.
         device: Where to train; the GPU of this process if there is one, else the CPU.
 
@@ -284,8 +285,13 @@ def train(
     state = load_checkpoint(folder.path / CHECKPOINT, text) if resume else None
     samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
     device = torch.device(device) if device else distributed.local_device()
+    model = build_model(recipe, num_identities(samples))
+    masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in model.needs else None
+    textures = annotation_paths(dataset, samples, "textures", annotations) if "textures" in model.needs else None
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
-        trainer = Trainer(recipe, _on_device(build_store(samples, recipe.data.size), device), device)
+        with distributed.first_process_first():
+            store = build_store(samples, recipe.data.size, masks=masks, textures=textures, progress=reporter.decoding)
+        trainer = Trainer(recipe, model, _on_device(store, device), device)
         if state is not None:
             trainer.restore(state)
             reporter.say(f"resumed after epoch {trainer.epoch}")
@@ -310,9 +316,7 @@ def _is_due(epoch: int, recipe: Recipe) -> bool:
 
 def _validate(model: ReIDModel, validation: ReIDDataset) -> dict[str, float]:
     report = evaluate(model, validation)
-    return {
-        f"val_{name}": value for name, value in report.metrics.items() if name in ("mAP", "mINP", "rank1")
-    }
+    return {f"val_{name}": value for name, value in report.metrics.items() if name in ("mAP", "mINP", "rank1")}
 
 
 def _on_device(store: Store, device: torch.device) -> Store:

@@ -220,9 +220,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     *parents, last = key.split(".")
     if not equals or not last:
-        raise SemreidError(
-            f"cannot read the override '{override}'", fix="write key.sub=value, such as optim.lr=3e-4"
-        )
+        raise SemreidError(f"cannot read the override '{override}'", fix="write key.sub=value, such as optim.lr=3e-4")
     for parent in parents:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):

@@ -50,6 +50,10 @@ class Reporter(AbstractContextManager["Reporter"]):
     ) -> None:
         self.bar.stop()
 
+    def decoding(self, done: int, total: int) -> None:
+        """Show how far the decoding of the images is."""
+        self.bar.update(self.task, completed=done, total=total, note="decoding images, once")
+
     def step(self, epoch: int, done: int, steps: int, sums: Mapping[str, Tensor]) -> None:
         """Show how far the epoch is; the losses are looked at now and then, since each look waits for the device."""
         if not self.bar.disable and done % 10 == 0:
@@ -60,13 +64,12 @@ class Reporter(AbstractContextManager["Reporter"]):
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Print the line of a finished epoch."""
         losses = {k: v for k, v in row.items() if "." in k or k == "total"}
-        judged = "".join(
-            f"  {k.removeprefix('val_')} {v:.1f}" for k, v in row.items() if k.startswith("val_")
-        )
+        judged = "".join(f"  {k.removeprefix('val_')} {v:.1f}" for k, v in row.items() if k.startswith("val_"))
         self.console.print(
             f"epoch {row['epoch'] + 1}/{self.epochs}  {_losses(losses)}  lr {row['lr']:.2g}  "
             f"{row['images_per_second']:.0f} images/s  data {row['data_share']:.0%}{judged}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def say(self, text: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
 from semreid.models.trunk import Maps
+
+Annotation = Literal["regions", "textures"]
 
 
 class Head(nn.Module):
@@ -14,10 +18,12 @@ class Head(nn.Module):
     A head may also write maps for later heads to read (a parsing head writes its part labels), in both
     methods. ``dim`` is the width of its embedding block, 0 if it has none. Parameters that serve training
     only are held in submodules named in ``training_only``: they do not count and are not exported.
+    ``needs`` names the fields of the batch beyond images and labels that the losses read.
     """
 
     dim: int = 0
     training_only: tuple[str, ...] = ()
+    needs: tuple[Annotation, ...] = ()
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of a batch: named, unweighted scalars.

@@ -1,0 +1,5 @@
+"""Run the command line with ``python -m semreid``, as torchrun does."""
+
+from semreid.cli import main
+
+main()

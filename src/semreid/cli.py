@@ -1,0 +1,224 @@
+"""The command line. Commands are plain functions; their flags come from their signatures.
+
+Results go to stdout, progress and logs to stderr. Exit status: 0 done, 1 the job could not be done honestly
+(the message says why and the way out), 2 usage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from semreid.data.benchmarks import describe_benchmarks, load_dataset
+from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
+from semreid.data.parallel import Progress
+from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
+from semreid.files import write_json
+
+app = typer.Typer(
+    help="Semantics-aligned person re-identification: train, judge and use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out, err = Console(), Console(stderr=True)
+
+Data = Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+SkipCorrupt = Annotated[
+    bool, typer.Option("--skip-corrupt", help="Leave unreadable images out; the report counts them.")
+]
+Model = Annotated[str, typer.Argument(help="Run folder, card file, or zoo name (untrained).")]
+
+
+@app.command()
+def datasets() -> None:
+    """List the data sets that can be named in --data."""
+    typer.echo(describe_benchmarks())
+
+
+@app.command()
+def doctor(
+    data: Annotated[str, typer.Argument(help="NAME[/VARIANT]:PATH")],
+    json_: Json = False,
+) -> None:
+    """Say what is in a data set, what is wrong with it, and how to mend it; exit 1 if it cannot be evaluated."""
+    with _progress("looking at images") as progress:
+        diagnosis = diagnose(load_dataset(data), progress=progress)
+    _show(diagnosis.to_json()) if json_ else _show_diagnosis(diagnosis)
+    if not diagnosis.healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="YAML file, such as recipes/tiny/baseline.yaml.")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, such as optim.lr=3e-4.")] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", help="Folder with masks/ and textures/ of the training images."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Train a model and leave a run folder; under torchrun, on all its processes."""
+    from semreid import distributed
+    from semreid.training.loop import train as run
+    from semreid.training.recipe import load_recipe
+
+    settings = load_recipe(recipe, overrides or [])
+    with distributed.process_group():
+        run(settings, _load(data, skip_corrupt), out, annotations=annotations, resume=resume)
+    err.print(f"trained: {out}. Next: semreid evaluate {out} --data {data}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data,
+    rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (transductive).")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write report.json here.")] = None,
+    json_: Json = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Judge a model by the protocol of a data set, with intervals."""
+    from semreid.evaluation.protocol import evaluate as judge
+    from semreid.models.card import load_model
+
+    if out is not None:
+        _require_writable(out)
+    loaded, dataset = load_model(model), _load(data, skip_corrupt)
+    with _progress("decoding") as progress:
+        report = judge(loaded, dataset, flip=flip, rerank=rerank, progress=progress)
+    content = {"model": model, **report.to_json()}
+    if out is not None:
+        write_json(out, content)
+    _show(content) if json_ else _show_report(content)
+
+
+@app.command()
+def embed(
+    model: Model,
+    images: Annotated[Path, typer.Argument(help="An image, or a folder that is searched for images.")],
+    out: Annotated[Path, typer.Option("--out", help="Parquet file: path, camid, vector.")],
+    flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Embed images into a Parquet file with path, camera (where the file name tells it) and unit vector."""
+    from semreid.evaluation.embeddings import embed_files
+    from semreid.models.card import load_model
+
+    _require_writable(out)
+    with _progress("embedding") as progress:
+        done, skipped = embed_files(
+            load_model(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
+        )
+    for problem in skipped:
+        err.print(f"skipped: {problem}", highlight=False, markup=False)
+    typer.echo(f"{done} embeddings in {out}; {len(skipped)} images skipped")
+
+
+@app.command()
+def info(
+    model: Model,
+    input_: Annotated[str, typer.Option("--input", help="Input size HxW to count operations at.")] = "",
+) -> None:
+    """Describe a model as JSON: parameters_without_classifiers, embedding_dim, macs, heads, and its card."""
+    from semreid.models.card import load_model, read_card
+    from semreid.models.zoo import MODELS
+
+    card = {} if model in MODELS else {"card": read_card(model).to_json()}
+    _show({**load_model(model).info(_size(input_)), **card})
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except SemreidError as error:
+        err.print(f"error: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
+    dataset = load_dataset(spec)
+    if skip_corrupt:
+        with _progress("looking for unreadable images") as progress:
+            dataset = without_corrupt(dataset, progress=progress)
+    for warning in dataset.warnings:
+        err.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    return dataset
+
+
+class _progress:  # noqa: N801 - reads as a function
+    """A progress bar on stderr that is told (done, all)."""
+
+    def __init__(self, title: str) -> None:
+        self.bar = Bar(console=err, transient=True, disable=not err.is_terminal)
+        self.task = self.bar.add_task(title, total=None)
+
+    def __enter__(self) -> Progress:
+        self.bar.start()
+        return lambda done, total: self.bar.update(self.task, completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+def _require_writable(path: Path) -> None:
+    """Find out before the work whether its result can be written."""
+    folder = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SemreidError(f"cannot write {path}", fix="choose a file in a folder that you may write to")
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    height, x, width = text.partition("x")
+    if not (x and height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
+        raise SemreidError(f"cannot read the size '{text}'", fix="write HEIGHTxWIDTH, such as 256x128")
+    return int(height), int(width)
+
+
+def _show(content: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(content, indent=2))
+
+
+def _show_report(content: Mapping[str, Any]) -> None:
+    table = Table("metric", "%", "95 % interval", title=str(content["protocol"]["dataset"]))
+    for name, value in content["metrics"].items():
+        low_high = content["ci95"].get(name)
+        table.add_row(name, f"{value:.1f}", f"{low_high[0]:.1f} to {low_high[1]:.1f}" if low_high else "")
+    out.print(table)
+    counts = ", ".join(f"{name} {value:,}" for name, value in content["counts"].items())
+    extras = [name for name in ("flip", "rerank") if content["protocol"][name]]
+    out.print(counts + (f"; with {' and '.join(extras)}" if extras else ""), highlight=False, soft_wrap=True)
+
+
+def _show_diagnosis(diagnosis: Diagnosis) -> None:
+    table = Table("part", "identities", "images", "cameras", "height", "width", title=diagnosis.name)
+    for name, part in diagnosis.parts.items():
+        sides = [" / ".join(map(str, side)) or "-" for side in (part.heights, part.widths)]
+        table.add_row(name, f"{part.identities:,}", f"{part.images:,}", str(part.cameras), *sides)
+    out.print(table)
+    styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    for finding in diagnosis.findings:
+        way_out = f"\n  way out: {finding.fix}" if finding.fix else ""
+        text = f"{finding.level}: {finding.what}{way_out}"
+        out.print(text, style=styles[finding.level], highlight=False, markup=False, soft_wrap=True)
+    verdict = "can be evaluated" if diagnosis.healthy else "cannot be evaluated honestly as it is"
+    out.print(f"{diagnosis.name} {verdict}", style="bold", highlight=False)

@@ -1,0 +1,122 @@
+"""Embedding image files into a Parquet file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from semreid.data.images import IMAGE_SUFFIXES, read_image
+from semreid.data.parallel import Progress, parallel
+from semreid.data.store import resize
+from semreid.errors import SemreidError
+from semreid.files import atomic_path
+from semreid.models.model import ReIDModel
+
+CHUNK = 512
+_CAMERA = re.compile(r"(?:^|_)c(\d+)", re.ASCII)
+
+
+def embed_files(
+    model: ReIDModel,
+    images: Path,
+    out: Path,
+    *,
+    flip: bool = False,
+    skip_corrupt: bool = False,
+    progress: Progress | None = None,
+) -> tuple[int, list[str]]:
+    """Embed an image or all images below a folder into a Parquet file, in bounded memory.
+
+    Columns: ``path`` (string), ``camid`` (int32, null where the file name tells none), ``vector`` (fixed-size
+    list of float32, L2-normalised).
+
+    Args:
+        model: The model.
+        images: Image or folder.
+        out: The Parquet file; written whole or not at all.
+        flip: Average with the mirrored image.
+        skip_corrupt: Leave out images that cannot be read.
+        progress: Told how far it is.
+
+    Returns:
+        Number of embeddings written, and one message for each image left out.
+
+    Raises:
+        SemreidError: If there is no image, one cannot be read (without ``skip_corrupt``), or ``out`` cannot
+            be written.
+    """
+    paths = find_images(images)
+    vector = pa.list_(pa.float32(), model.dim)
+    schema = pa.schema([("path", pa.string()), ("camid", pa.int32()), ("vector", vector)])
+    skipped: list[str] = []
+    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for start in range(0, len(paths), CHUNK):
+            chunk = paths[start : start + CHUNK]
+            good, problems = _read(chunk, model.size)
+            if problems and not skip_corrupt:
+                raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
+            skipped += problems
+            if good:
+                vectors = model.embed([image for _, image in good], flip=flip)
+                columns = [[str(p) for p, _ in good], [camera_of(p) for p, _ in good], vectors.ravel()]
+                columns[2] = pa.FixedSizeListArray.from_arrays(pa.array(columns[2]), model.dim)
+                writer.write_table(pa.table(columns, schema=schema))
+            if progress is not None:
+                progress(start + len(chunk), len(paths))
+    return len(paths) - len(skipped), skipped
+
+
+def find_images(place: Path) -> list[Path]:
+    """Find the images at a path: the file itself, or all images below the folder, sorted.
+
+    Args:
+        place: Image file or folder.
+
+    Returns:
+        The image files.
+
+    Raises:
+        SemreidError: If there is none.
+    """
+    if place.is_file():
+        return [place]
+    found = sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    if not found:
+        raise SemreidError(
+            f"no images at {place}", fix=f"give an image or a folder with {' '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return found
+
+
+def camera_of(path: Path) -> int | None:
+    """Read the camera from a file name of Market-1501's grammar.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The camera, or None if the name does not tell it.
+
+    Example:
+        >>> camera_of(Path("0002_c3s1_000551_01.jpg")), camera_of(Path("crop_17.jpg"))
+        (3, None)
+    """
+    match = _CAMERA.search(path.name)
+    return int(match[1]) if match else None
+
+
+def _read(paths: Sequence[Path], size: tuple[int, int]) -> tuple[list[tuple[Path, np.ndarray]], list[str]]:
+    def read(path: Path) -> np.ndarray | str:
+        try:
+            return resize(read_image(path), size)
+        except SemreidError as error:
+            return error.what
+
+    results = list(zip(paths, parallel(read, paths), strict=True))
+    good = [(path, image) for path, image in results if not isinstance(image, str)]
+    return good, [problem for _, problem in results if isinstance(problem, str)]
