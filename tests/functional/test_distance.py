@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
+
+from semreid.errors import SemreidError
+from semreid.functional import distance, distance_blocks, pairwise_distance
+
+rng = np.random.default_rng(0)
+QUERY, GALLERY = rng.standard_normal((7, 16)), rng.standard_normal((11, 16))
+
+
+def test_metrics_agree_with_scikit_learn():
+    euclid = euclidean_distances(QUERY, GALLERY)
+    np.testing.assert_allclose(pairwise_distance(QUERY, GALLERY, "euclidean"), euclid, rtol=1e-5)
+    np.testing.assert_allclose(pairwise_distance(QUERY, GALLERY, "sqeuclidean"), euclid**2, rtol=1e-5)
+    np.testing.assert_allclose(pairwise_distance(QUERY, GALLERY), cosine_distances(QUERY, GALLERY), atol=1e-6)
+
+
+def test_arrays_and_tensors_of_any_float_type_give_float32_arrays():
+    expected = pairwise_distance(QUERY.astype(np.float32), GALLERY.astype(np.float32))
+    tensors = torch.from_numpy(QUERY).requires_grad_(), torch.from_numpy(GALLERY)
+    for query, gallery in [(QUERY, GALLERY), tensors, (tensors[0], GALLERY)]:
+        result = pairwise_distance(query, gallery)
+        assert isinstance(result, np.ndarray)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "sqeuclidean"])
+def test_blocks_are_bounded_and_change_nothing(monkeypatch, metric):
+    whole = pairwise_distance(QUERY, GALLERY, metric)
+    monkeypatch.setattr(distance, "BLOCK_VALUES", 2 * len(GALLERY) + 1)
+    blocks = list(distance_blocks(QUERY, GALLERY, metric))
+    assert [len(block) for block in blocks] == [2, 2, 2, 1]
+    np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-6)
+
+
+def test_a_row_wider_than_a_block_is_still_one_row(monkeypatch):
+    monkeypatch.setattr(distance, "BLOCK_VALUES", 1)
+    assert [len(block) for block in distance_blocks(QUERY, GALLERY)] == [1] * len(QUERY)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1e3))
+@settings(max_examples=30, deadline=None)
+def test_identical_features_far_from_the_origin_are_never_negative_or_nan(seed, offset):
+    """Sheet section 6, bug 15: the expansion formula goes below zero and the root makes it NaN."""
+    features = np.random.default_rng(seed).standard_normal((6, 64)) + offset
+    for metric in ("cosine", "euclidean", "sqeuclidean"):
+        distances = pairwise_distance(features, features, metric)
+        assert np.isfinite(distances).all()
+        assert (distances >= 0).all()
+
+
+def test_an_offset_shared_by_all_features_costs_no_precision():
+    exact = euclidean_distances(QUERY, GALLERY)
+    np.testing.assert_allclose(pairwise_distance(QUERY + 300, GALLERY + 300, "euclidean"), exact, rtol=1e-4)
+
+
+def test_fast_matrix_modes_and_autocast_do_not_reach_the_distances():
+    expected = pairwise_distance(QUERY, GALLERY, "euclidean")
+    chosen = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            np.testing.assert_array_equal(pairwise_distance(QUERY, GALLERY, "euclidean"), expected)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(chosen)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite_are_refused_by_side_and_row(bad):
+    broken = GALLERY.copy()
+    broken[4, 2] = bad
+    with pytest.raises(SemreidError, match=r"1 gallery features hold NaN or infinity, the first in row 4"):
+        distance_blocks(QUERY, broken)
+    with pytest.raises(SemreidError, match=r"query features .* row 4"):
+        distance_blocks(broken, GALLERY)
+
+
+def test_misfits_are_refused():
+    with pytest.raises(SemreidError, match="16 dimensions, gallery features 3"):
+        pairwise_distance(QUERY, GALLERY[:, :3])
+    with pytest.raises(SemreidError, match=r"shape \(N, D\)"):
+        pairwise_distance(QUERY[0], GALLERY)
+    with pytest.raises(SemreidError, match="at least one row"):
+        pairwise_distance(QUERY[:0], GALLERY)
+    with pytest.raises(SemreidError, match="unknown metric 'manhattan'"):
+        pairwise_distance(QUERY, GALLERY, "manhattan")

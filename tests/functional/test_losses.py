@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semreid.errors import SemreidError
+from semreid.functional import batch_hard_triplet, center_loss, label_smoothed_cross_entropy
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "losses.npz")
+FEATURES, LOGITS, PIDS = (torch.from_numpy(GOLDEN[name]) for name in ("features", "logits", "pids"))
+
+
+def naive_triplet(embeddings, pids, margin):
+    terms = []
+    for anchor, pid in zip(embeddings.double(), pids, strict=True):
+        distances = [(anchor - other).square().sum().sqrt() for other in embeddings.double()]
+        positive = max(d for d, other in zip(distances, pids, strict=True) if other == pid)
+        negative = min(d for d, other in zip(distances, pids, strict=True) if other != pid)
+        gap = positive - negative
+        terms.append(torch.log1p(gap.exp()) if margin is None else (gap + margin).clamp(min=0))
+    return torch.stack(terms).mean()
+
+
+def test_golden_values():
+    assert label_smoothed_cross_entropy(LOGITS, PIDS).item() == pytest.approx(GOLDEN["label_smoothed_ce"], abs=1e-6)
+    hard, soft = batch_hard_triplet(FEATURES, PIDS), batch_hard_triplet(FEATURES, PIDS, margin=None)
+    assert hard.item() == pytest.approx(GOLDEN["triplet_hard_margin_03"], abs=1e-6)
+    assert soft.item() == pytest.approx(GOLDEN["triplet_soft_margin"], abs=1e-6)
+
+
+def test_label_smoothing_is_cross_entropy_against_the_smoothed_distribution():
+    target = torch.nn.functional.one_hot(PIDS, LOGITS.shape[1]) * 0.8 + 0.2 / LOGITS.shape[1]
+    expected = -(target * LOGITS.double().log_softmax(1)).sum(1).mean()
+    assert label_smoothed_cross_entropy(LOGITS, PIDS, 0.2).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("margin", [0.3, 5.0, None])
+def test_triplet_value_and_gradient_equal_the_naive_loop(margin):
+    ours, naive = FEATURES.clone().requires_grad_(), FEATURES.clone().requires_grad_()
+    loss, expected = batch_hard_triplet(ours, PIDS, margin), naive_triplet(naive, PIDS, margin)
+    loss.backward()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    torch.testing.assert_close(ours.grad, naive.grad, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("margin", [0.3, None])
+def test_triplet_equals_pytorch_metric_learning(margin):
+    from pytorch_metric_learning import distances, losses, miners, reducers
+
+    euclid = distances.LpDistance(normalize_embeddings=False)
+    miner = miners.BatchHardMiner(distance=euclid)
+    loss = losses.TripletMarginLoss(
+        margin=margin or 0.0, smooth_loss=margin is None, distance=euclid, reducer=reducers.MeanReducer()
+    )
+    expected = loss(FEATURES, PIDS, miner(FEATURES, PIDS))
+    assert batch_hard_triplet(FEATURES, PIDS, margin).item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_triplet_does_not_depend_on_the_order_of_the_batch_or_the_names_of_the_identities(random):
+    order = random.sample(range(len(PIDS)), len(PIDS))
+    shuffled = batch_hard_triplet(FEATURES[order], 100 - PIDS[order])
+    assert shuffled.item() == pytest.approx(batch_hard_triplet(FEATURES, PIDS).item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0.3, None])
+def test_triplet_of_one_identity_is_zero_and_of_equal_embeddings_has_a_finite_gradient(margin):
+    embeddings = torch.zeros(4, 3, requires_grad=True)
+    assert batch_hard_triplet(embeddings, torch.zeros(4, dtype=torch.long), margin).item() == 0.0
+    loss = batch_hard_triplet(embeddings, torch.tensor([0, 0, 1, 1]), margin)
+    assert loss.item() == pytest.approx(np.log(2) if margin is None else 0.3)
+    loss.backward()
+    assert torch.isfinite(embeddings.grad).all()
+
+
+def test_a_lone_image_is_its_own_positive():
+    embeddings = torch.tensor([[0.0], [2.0]])
+    assert batch_hard_triplet(embeddings, torch.tensor([0, 1]), margin=3.0).item() == 1.0
+
+
+def test_losses_are_float32_under_autocast():
+    centers = FEATURES[:12].clone()
+    losses = {
+        "label smoothing": lambda: label_smoothed_cross_entropy(LOGITS, PIDS),
+        "triplet": lambda: batch_hard_triplet(FEATURES, PIDS),
+        "center": lambda: center_loss(FEATURES, PIDS, centers),
+    }
+    for name, loss in losses.items():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = loss()
+        assert inside.dtype == torch.float32, name
+        assert inside.item() == pytest.approx(loss().item(), abs=1e-6), name
+    assert batch_hard_triplet(FEATURES.bfloat16(), PIDS).dtype == torch.float32
+
+
+def test_center_loss_equals_the_naive_loop_and_teaches_the_centers():
+    centers = torch.randn(int(PIDS.max()) + 1, FEATURES.shape[1], generator=torch.Generator().manual_seed(0))
+    centers.requires_grad_()
+    loss = center_loss(FEATURES, PIDS, centers)
+    terms = [((f - centers[p]) ** 2).sum() for f, p in zip(FEATURES, PIDS, strict=True)]
+    assert loss.item() == pytest.approx(sum(terms).item() / len(PIDS), rel=1e-5)
+    loss.backward()
+    pulled = centers.detach() - 0.5 * centers.grad * len(PIDS) / torch.bincount(PIDS)[:, None]
+    torch.testing.assert_close(pulled[3], FEATURES[PIDS == 3].mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(SemreidError, match=r"logits \(B, C\)"):
+        label_smoothed_cross_entropy(LOGITS, PIDS[:3])
+    with pytest.raises(SemreidError, match=r"embeddings \(B, D\)"):
+        batch_hard_triplet(FEATURES[0], PIDS)
+    with pytest.raises(SemreidError, match=r"centers \(N, D\)"):
+        center_loss(FEATURES, PIDS, FEATURES[:, :5])

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semreid.errors import SemreidError
+from semreid.functional import avg_pool, gem_pool, max_pool, region_pool, region_share
+
+
+def random_maps(seed, batch=3, channels=4, size=(6, 2), regions=5):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(batch, channels, *size, generator=generator)
+    return maps, torch.randint(0, regions, (batch, *size), generator=generator)
+
+
+def naive_regions(maps, labels, num_regions, pool):
+    out = np.zeros((maps.shape[0], num_regions, maps.shape[1]))
+    for b in range(maps.shape[0]):
+        for r in range(num_regions):
+            for c in range(maps.shape[1]):
+                inside = maps[b, c][labels[b] == r].numpy()
+                out[b, r, c] = pool(inside) if inside.size else 0.0
+    return out
+
+
+def test_global_poolings_equal_numpy_in_every_memory_format():
+    maps, _ = random_maps(0)
+    for layout in (maps, maps.to(memory_format=torch.channels_last)):
+        np.testing.assert_allclose(avg_pool(layout), maps.numpy().mean((2, 3)), atol=1e-6)
+        np.testing.assert_array_equal(max_pool(layout), maps.numpy().max((2, 3)))
+
+
+def test_max_pool_sends_the_whole_gradient_to_one_position():
+    maps = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    max_pool(maps).sum().backward()
+    assert sorted(maps.grad.flatten().tolist()) == [0, 0, 0, 1]
+
+
+def test_gem_lies_between_average_and_maximum_and_reaches_both():
+    maps = random_maps(1)[0].abs() + 0.1
+    torch.testing.assert_close(gem_pool(maps, p=1.0), avg_pool(maps))
+    torch.testing.assert_close(gem_pool(maps, p=30.0), max_pool(maps), rtol=0.1, atol=0)
+    expected = (maps.double() ** 3).mean((2, 3)) ** (1 / 3)
+    torch.testing.assert_close(gem_pool(maps), expected.float())
+
+
+@pytest.mark.parametrize("p", [torch.tensor(3.0), torch.tensor([3.0]), torch.full((4,), 3.0)])
+def test_gem_learns_its_exponent_whether_shared_or_per_channel(p):
+    maps, p = random_maps(2)[0].relu().requires_grad_(), p.requires_grad_()
+    pooled = gem_pool(maps, p)
+    torch.testing.assert_close(pooled, gem_pool(maps, 3.0))
+    pooled.sum().backward()
+    assert torch.isfinite(p.grad).all()
+    assert p.grad.abs().min() > 0
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_gem_does_not_overflow_in_half_precision():
+    maps = torch.full((1, 1, 2, 2), 300.0, dtype=torch.float16)
+    assert gem_pool(maps).item() == pytest.approx(300.0, rel=1e-4)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_region_pool_equals_the_naive_loop_for_any_sign_and_layout(seed, regions, last):
+    maps, labels = random_maps(seed, regions=regions)
+    layout = maps.to(memory_format=torch.channels_last) if last else maps
+    for mode, pool in (("max", np.max), ("avg", np.mean)):
+        expected = naive_regions(maps, labels, 7, pool)
+        np.testing.assert_allclose(region_pool(layout, labels, 7, mode), expected, atol=1e-6)
+
+
+def test_region_max_of_features_above_zero_equals_masking_and_global_max():
+    maps, labels = random_maps(3)
+    maps = maps.relu()
+    masked = torch.stack([max_pool(maps * (labels == r)[:, None]) for r in range(8)], dim=1)
+    torch.testing.assert_close(region_pool(maps, labels, 8), masked)
+
+
+@pytest.mark.parametrize("mode", ["max", "avg"])
+def test_region_pool_is_differentiable(mode):
+    maps, labels = random_maps(4, batch=2, channels=2)
+    maps = maps.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda m: region_pool(m, labels, 6, mode), (maps,))
+
+
+def test_an_empty_region_gives_zeros_and_no_gradient():
+    maps = -torch.ones(1, 2, 2, 2)
+    maps.requires_grad_()
+    pooled = region_pool(maps, torch.zeros(1, 2, 2, dtype=torch.uint8), 3)
+    assert pooled[0].tolist() == [[-1, -1], [0, 0], [0, 0]]
+    pooled[:, 1:].sum().backward()
+    assert maps.grad.abs().sum() == 0
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_shares_sum_to_one_and_count_positions(seed):
+    _, labels = random_maps(seed)
+    shares = region_share(labels, 5)
+    torch.testing.assert_close(shares.sum(1), torch.ones(3))
+    expected = np.stack([np.bincount(row.flatten(), minlength=5) / 12 for row in labels.numpy()])
+    np.testing.assert_allclose(shares, expected, atol=1e-6)
+
+
+def test_average_over_the_image_is_the_share_weighted_mean_of_the_regions():
+    maps, labels = random_maps(5)
+    regions = region_pool(maps, labels, 5, "avg")
+    torch.testing.assert_close((regions * region_share(labels, 5)[..., None]).sum(1), avg_pool(maps))
+
+
+def test_misfits_are_refused():
+    maps, labels = random_maps(6)
+    with pytest.raises(SemreidError, match=r"\(B, C, h, w\)"):
+        avg_pool(maps[0])
+    with pytest.raises(SemreidError, match="resize the label map"):
+        region_pool(maps, labels[:, :3], 5)
+    with pytest.raises(SemreidError, match="integer labels"):
+        region_share(labels.float(), 5)
