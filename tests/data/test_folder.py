@@ -169,14 +169,10 @@ def test_numbers_never_collide(identities):
 # --- folders that are already split ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "parts", [("train", "query", "gallery"), ("bounding_box_train", "query", "bounding_box_test")]
-)
+@pytest.mark.parametrize("parts", [("train", "query", "gallery"), ("bounding_box_train", "query", "bounding_box_test")])
 def test_split_folders_with_market_names(write_images, parts):
     pids = ("0003", "0001", "0001")
-    root = write_images(
-        f"{part}/{pid}_c{c}_1.jpg" for part, pid in zip(parts, pids, strict=True) for c in (1, 2)
-    )
+    root = write_images(f"{part}/{pid}_c{c}_1.jpg" for part, pid in zip(parts, pids, strict=True) for c in (1, 2))
     write_images(f"{parts[2]}/-1_c1_1.jpg {parts[2]}/0000_c1_1.jpg")
     dataset = load_dataset(f"folder:{root}")
     assert [s.pid for s in dataset.train] == [3, 3]
@@ -187,9 +183,7 @@ def test_split_folders_with_market_names(write_images, parts):
 
 
 def test_split_folders_with_identity_folders(write_images):
-    root = write_images(
-        "train/alice/1.jpg train/bob/1.jpg query/carol/1.jpg gallery/carol/2.jpg gallery/dan/1.jpg"
-    )
+    root = write_images("train/alice/1.jpg train/bob/1.jpg query/carol/1.jpg gallery/carol/2.jpg gallery/dan/1.jpg")
     dataset = load_dataset(f"folder:{root}")
     assert [s.pid for s in dataset.train] == [1, 2]
     assert [(s.pid, s.camid) for s in dataset.query] == [(3, 0)]
@@ -197,9 +191,7 @@ def test_split_folders_with_identity_folders(write_images):
 
 
 def test_a_set_for_testing_only_and_one_with_shared_people(write_images):
-    root = write_images(
-        f"{part}/{pid}_c{c}.jpg" for pid in (1, 2) for part, c in (("query", 1), ("gallery", 2))
-    )
+    root = write_images(f"{part}/{pid}_c{c}.jpg" for pid in (1, 2) for part, c in (("query", 1), ("gallery", 2)))
     dataset = load_dataset(f"folder:{root}")
     assert dataset.train == ()
     assert dataset.warnings == ()

@@ -112,9 +112,7 @@ def _given_split(root: Path, rows: Iterable[Row]) -> _Parts:
         parts[row.part].append(row)
     for name in ("query", "gallery"):
         if not parts[name]:
-            raise SemreidError(
-                f"{root}: the split has no {name} image", fix="add some, or give no split at all"
-            )
+            raise SemreidError(f"{root}: the split has no {name} image", fix="add some, or give no split at all")
     return _Parts(**parts)
 
 

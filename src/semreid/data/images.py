@@ -61,9 +61,7 @@ def decode_image(data: bytes, name: str = "image") -> NDArray[np.uint8]:
         (4, 2, 3)
     """
     if not data:
-        raise SemreidError(
-            f"{name} is empty (0 bytes)", fix="restore the file or remove it from the data set"
-        )
+        raise SemreidError(f"{name} is empty (0 bytes)", fix="restore the file or remove it from the data set")
     _check_bounds(data, name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -130,9 +128,7 @@ def _check_bounds(data: bytes, name: str) -> None:
     try:
         width, height = imagesize.get(io.BytesIO(data))
     except (ValueError, struct.error):
-        width = (
-            height
-        ) = -1  # an unreadable header: the bound on bytes still holds, the decoder judges the rest
+        width = height = -1  # an unreadable header: the bound on bytes still holds, the decoder judges the rest
     if width * height > MAX_PIXELS or len(data) > MAX_BYTES:
         raise SemreidError(
             f"{name} is too large: {width} x {height} pixels, {len(data):,} bytes; "

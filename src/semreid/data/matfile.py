@@ -36,9 +36,7 @@ def open_mat(path: Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError as error:
-        raise SemreidError(
-            f"reading {path} needs the package h5py", fix="pip install 'semreid[cuhk03]'"
-        ) from error
+        raise SemreidError(f"reading {path} needs the package h5py", fix="pip install 'semreid[cuhk03]'") from error
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -80,17 +80,13 @@ def read_csv(path: Path) -> list[Row]:
             _require_columns(path, reader.fieldnames or [])
             rows = [(reader.line_num, _csv_row(path, reader.line_num, cells)) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SemreidError(
-            f"{path} is not a readable CSV file: {error}", fix="save it as CSV, UTF-8"
-        ) from error
+        raise SemreidError(f"{path} is not a readable CSV file: {error}", fix="save it as CSV, UTF-8") from error
     if not rows:
         raise SemreidError(f"{path} has no row below its header")
     first: dict[tuple[Path, str], int] = {}
     for line, row in rows:
         if (earlier := first.setdefault((row.path, row.part), line)) != line:
-            raise SemreidError(
-                f"{path}: rows {earlier} and {line} are the same image {row.path}", fix="remove one"
-            )
+            raise SemreidError(f"{path}: rows {earlier} and {line} are the same image {row.path}", fix="remove one")
     return [row for _, row in rows]
 
 
@@ -173,9 +169,7 @@ def _read_parts(root: Path, names: Sequence[str]) -> list[Row]:
     if len(nested) > 1:
         raise SemreidError(f"{root}: some of {', '.join(names)} have identity folders, some do not")
     if nested == {True}:
-        return _tell_cameras(
-            [row for part, folder in folders.items() for row in _read_identities(folder, part)]
-        )
+        return _tell_cameras([row for part, folder in folders.items() for row in _read_identities(folder, part)])
     return [
         Row(sample.path, str(sample.pid), sample.camid, part)
         for part, folder in folders.items()

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,14 @@ def test_the_classic_protocol_is_single_shot_cmc_over_separate_views(raw_cuhk03)
     assert protocol.repeats == 10
     assert not protocol.has_map
     assert "split 0 of 0-19" in protocol.note
+
+
+@pytest.mark.parametrize("boxes", ["labeled", "detected"])
+def test_the_torchreid_rule_has_the_same_samples_and_other_junk(raw_cuhk03, boxes):
+    classic, torchreid = (load_dataset(f"cuhk03/{rule}-{boxes}/1:{raw_cuhk03}") for rule in ("classic", "torchreid"))
+    assert (torchreid.train, torchreid.query, torchreid.gallery) == (classic.train, classic.query, classic.gallery)
+    assert replace(torchreid.protocol, junk="same-camera", note=classic.protocol.note) == classic.protocol
+    assert "torchreid" in torchreid.protocol.note
 
 
 def test_counts_that_differ_are_said(raw_cuhk03):
@@ -132,17 +141,13 @@ def test_another_hdf5_file_is_not_taken_for_cuhk03(raw_cuhk03):
         load_dataset(f"cuhk03/classic-labeled:{raw_cuhk03}")
 
 
-@pytest.mark.parametrize(
-    "item", ["labeled/1/002/05", "labeled/9/001/01", "labeled/1/x/01", "other/1/001/01", "1"]
-)
+@pytest.mark.parametrize("item", ["labeled/1/002/05", "labeled/9/001/01", "labeled/1/x/01", "other/1/001/01", "1"])
 def test_a_wrong_address_is_an_error_that_names_it(raw_cuhk03, item):
     with pytest.raises(SemreidError, match=rf"cuhk-03\.mat.*{item}"):
         read_image(Sample(raw_cuhk03 / "cuhk-03.mat", 1, 0, item))
 
 
-@pytest.mark.parametrize(
-    ("module", "spec"), [("h5py", "cuhk03/classic-labeled"), ("scipy.io", "cuhk03/np-labeled")]
-)
+@pytest.mark.parametrize(("module", "spec"), [("h5py", "cuhk03/classic-labeled"), ("scipy.io", "cuhk03/np-labeled")])
 def test_the_extra_is_named_where_it_is_missing(raw_cuhk03, monkeypatch, module, spec):
     write_config(raw_cuhk03)
     monkeypatch.setitem(sys.modules, module, None)

@@ -25,9 +25,9 @@ def test_partial_reid_variants_at_full_size(partial_reid, probe, shots):
     assert {s.path.parent.name for s in dataset.query} == {f"{probe}_body_images"}
     assert (num_identities(dataset.query), len(dataset.query)) == (60, 300)
     assert (num_identities(dataset.gallery), len(dataset.gallery)) == (60, 300)
-    assert (dataset.protocol.gallery_shots, dataset.protocol.repeats) == (
-        ("single", 10) if shots else ("all", 1)
-    )
+    protocol = dataset.protocol
+    expected = ("single", 10, False) if shots else ("all", 1, True)
+    assert (protocol.gallery_shots, protocol.repeats, protocol.has_map) == expected
     assert f"{probe} probes" in dataset.protocol.note
 
 
@@ -60,9 +60,7 @@ def test_partial_ilids_packagings_at_full_size(touch, probe, whole, name):
 
 def test_occluded_reid_at_full_size(touch):
     folders = ("occluded_body_images", "whole_body_images")
-    root = touch(
-        f"{f}/{pid:03d}/{pid:03d}_{i:02d}.tif" for f in folders for pid in range(1, 201) for i in range(1, 6)
-    )
+    root = touch(f"{f}/{pid:03d}/{pid:03d}_{i:02d}.tif" for f in folders for pid in range(1, 201) for i in range(1, 6))
     dataset = load_dataset(f"occluded-reid:{root}")
     assert dataset.warnings == ()
     assert len(dataset.query) == len(dataset.gallery) == 1_000

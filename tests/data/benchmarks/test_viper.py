@@ -1,16 +1,16 @@
+import numpy as np
 import pytest
 
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import num_identities
 from semreid.errors import SemreidError
+from semreid.functional import rank_distances
 
 
 @pytest.fixture
 def root(touch):
     """VIPeR at its published size; ids start at 000."""
-    return touch(
-        f"{cam}/{pid:03d}_{angle}.bmp" for cam, angle in (("cam_a", 45), ("cam_b", 90)) for pid in range(632)
-    )
+    return touch(f"{cam}/{pid:03d}_{angle}.bmp" for cam, angle in (("cam_a", 45), ("cam_b", 90)) for pid in range(632))
 
 
 def test_a_half_at_full_size(root):
@@ -29,6 +29,19 @@ def test_each_query_meets_one_match_in_the_other_camera(root):
         kept = [g for g in dataset.gallery if g.camid != query.camid]
         assert len(kept) == 316
         assert sum(g.pid == query.pid for g in kept) == 1
+
+
+def test_the_union_of_directions_is_the_mean_of_the_swapped_trials(root):
+    dataset = load_dataset(f"viper:{root}")
+    pids, camids = (np.array([getattr(s, name) for s in dataset.query]) for name in ("pid", "camid"))
+    distances = np.random.default_rng(0).random((len(pids), len(pids)))
+    union = rank_distances(distances, pids, pids, camids, camids, junk=dataset.protocol.junk)
+    trials = []
+    for camera in (0, 1):
+        q, g = camids == camera, camids != camera
+        trials.append(rank_distances(distances[np.ix_(q, g)], pids[q], pids[g], camids[q], camids[g]))
+    assert union.mAP == pytest.approx(np.mean([trial.mAP for trial in trials]))
+    assert union.cmc == pytest.approx(np.mean([trial.cmc for trial in trials], axis=0))
 
 
 def test_ten_halves_are_fixed_and_differ(root):

@@ -51,7 +51,8 @@ class Benchmark:
         return count > 0 and (not slash or (count > 1 and split in map(str, range(count))))
 
 
-_CUHK03 = {"np-labeled": 1, "np-detected": 1, "classic-labeled": 20, "classic-detected": 20}
+_CLASSIC = ["classic-labeled", "classic-detected", "torchreid-labeled", "torchreid-detected"]
+_CUHK03 = {"np-labeled": 1, "np-detected": 1, **dict.fromkeys(_CLASSIC, 20)}
 _PARTIAL_REID = dict.fromkeys(["partial", "occluded", "partial-single", "occluded-single"], 1)
 _CUHK01 = dict.fromkeys(["486-multi", "486-single", "100-multi", "100-single"], 10)
 

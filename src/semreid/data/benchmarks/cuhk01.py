@@ -21,7 +21,7 @@ def load(root: Path, variant: str = "486-multi") -> ReIDDataset:
     * ``486-...``: 485 people train, 486 test; ``100-...``: 871 train, 100 test. No list is official: split
       N is the order of people by the SHA-256 of ``N:PPPP``, the last ones test. Report the mean over 0-9.
     * ``...-multi``: the gallery is both images in view B; ``...-single``: one random of the two, averaged
-      over 10 draws. Probes are both images in view A.
+      over 10 draws, CMC only. Probes are both images in view A.
 
     Some of its people are also in CUHK02: never train on one and test on the other.
 
@@ -52,7 +52,7 @@ def load(root: Path, variant: str = "486-multi") -> ReIDDataset:
         gallery=tuple(s for s in test if s.camid == 1),
         protocol=Protocol(note=note)
         if shots == "multi"
-        else Protocol(gallery_shots="single", repeats=10, note=note),
+        else Protocol(gallery_shots="single", repeats=10, has_map=False, note=note),
         terms="CUHK01: real people; academic research only, no redistribution",
     )
     return expect_counts(dataset, _published(int(size)))

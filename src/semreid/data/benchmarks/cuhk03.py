@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,8 +30,11 @@ def load(root: Path, variant: str = "np-labeled") -> ReIDDataset:
     * ``classic-labeled``, ``classic-detected``, each with ``/0`` to ``/19``: one of the 20 fixed test sets of
       100 people. Single-shot: one random image of each other person from the other view, averaged over
       draws; CMC only. Report the mean over the 20 splits.
+    * ``torchreid-labeled``, ``torchreid-detected``, with ``/0`` to ``/19``: the same split and draws by the rule
+      of Torchreid and SAN, where other people's images may come from the query's own view. For comparison
+      with their figures only: the two rules give different numbers.
 
-    The two must not be mixed: the classic metric on the new split gives impressive, meaningless scores.
+    Old and new must not be mixed: the classic metric on the new split gives impressive, meaningless scores.
 
     Published (protocols sheet, section 5.3): 1,467 people, so 1,367 train and 100 test in a classic split.
 
@@ -50,10 +53,10 @@ def load(root: Path, variant: str = "np-labeled") -> ReIDDataset:
     mat = _find(root, MAT_NAME)
     if protocol == "np":
         return _new_protocol(root, mat, boxes)
-    return _classic(root, mat, boxes, int(split or 0))
+    return _classic(root, mat, protocol, boxes, int(split or 0))
 
 
-def _classic(root: Path, mat: Path, boxes: str, split: int) -> ReIDDataset:
+def _classic(root: Path, mat: Path, rule: str, boxes: str, split: int) -> ReIDDataset:
     tests = matfile.classic_splits(mat)
     if split >= len(tests):
         raise SemreidError(f"{mat} has {len(tests)} test sets, so there is no split {split}")
@@ -63,11 +66,12 @@ def _classic(root: Path, mat: Path, boxes: str, split: int) -> ReIDDataset:
         pid = pair * PERSONS_PER_PAIR + person
         sample = Sample(mat, pid, _view(item), item)
         (test if (pair, person) in tests[split] else train).append(sample)
-    note = f"classic CUHK03, {boxes} boxes, split {split} of 0-{len(tests) - 1}; report the mean over all"
-    protocol = Protocol("same-camera", "single", repeats=10, seed=split, has_map=False, note=note)
-    dataset = ReIDDataset(
-        f"cuhk03/classic-{boxes}/{split}", root, tuple(train), tuple(test), tuple(test), protocol, TERMS
-    )
+    note = f"CUHK03 {rule}, {boxes} boxes, split {split} of 0-{len(tests) - 1}; report the mean over all"
+    junk: Literal["same-camera", "same-pid-and-camera"]
+    junk = "same-camera" if rule == "classic" else "same-pid-and-camera"
+    protocol = Protocol(junk, "single", repeats=10, seed=split, has_map=False, note=note)
+    name = f"cuhk03/{rule}-{boxes}/{split}"
+    dataset = ReIDDataset(name, root, tuple(train), tuple(test), tuple(test), protocol, TERMS)
     return expect_counts(dataset, CLASSIC)
 
 
@@ -132,6 +136,4 @@ def _find(root: Path, name: str) -> Path:
     for folder in (root, root / "cuhk03_release"):
         if (folder / name).is_file():
             return folder / name
-    raise SemreidError(
-        f"{root} has no file {name}", fix=f"point to the folder with {name}; folders are 'cuhk03-np'"
-    )
+    raise SemreidError(f"{root} has no file {name}", fix=f"point to the folder with {name}; folders are 'cuhk03-np'")

@@ -68,9 +68,7 @@ def _read_list(path: Path, folder: Path) -> list[Sample]:
         raise SemreidError(
             f"cannot read {path}: {error}", fix="MSMT17 needs its four list files, beside the image folders"
         ) from error
-    samples = [
-        _read_line(f"{path}, line {n}", text, folder) for n, text in enumerate(lines, 1) if text.strip()
-    ]
+    samples = [_read_line(f"{path}, line {n}", text, folder) for n, text in enumerate(lines, 1) if text.strip()]
     if not samples:
         raise SemreidError(f"{path} lists no image")
     return samples

@@ -28,8 +28,8 @@ def load_partial_reid(root: Path, variant: str = "partial") -> ReIDDataset:
 
     * ``partial`` (default) or ``occluded``: which probes. Almost all papers use the partial ones.
     * as they are: all 5 whole images of each person are the gallery, CMC and mAP, as in newer tables. With
-      ``-single``: one random image of each person, averaged over 10 draws, as in older tables. The two are
-      not comparable.
+      ``-single``: one random image of each person, averaged over 10 draws, CMC only, as in older tables.
+      The two are not comparable.
 
     Published (protocols sheet, section 5.5): 60 people, 300 probes of each sort, 300 whole bodies.
 
@@ -105,7 +105,9 @@ def load_occluded_reid(root: Path, variant: str = "") -> ReIDDataset:
 
 def _protocol(note: str, *, single: bool = False) -> Protocol:
     note = f"{note}; {TEST_ONLY}; no camera labels: probes 0, whole bodies 1"
-    return Protocol(gallery_shots="single", repeats=10, note=note) if single else Protocol(note=note)
+    if not single:
+        return Protocol(note=note)
+    return Protocol(gallery_shots="single", repeats=10, has_map=False, note=note)
 
 
 def _probes_and_wholes(
@@ -113,9 +115,7 @@ def _probes_and_wholes(
 ) -> ReIDDataset:
     query, gallery = _read(probe, camid=0), _read(whole, camid=1)
     if strangers := {s.pid for s in query} - {s.pid for s in gallery}:
-        raise SemreidError(
-            f"{probe}: person {min(strangers)} has no image in {whole}", fix="restore the folder"
-        )
+        raise SemreidError(f"{probe}: person {min(strangers)} has no image in {whole}", fix="restore the folder")
     if any(s.pid == 0 for s in gallery):  # some packagings count from 0, which means distractor here
         query, gallery = lift_pids(query, by=1), lift_pids(gallery, by=1)
     terms = f"{name.partition('/')[0]}: real people; academic research only, no redistribution"

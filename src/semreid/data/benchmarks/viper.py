@@ -56,6 +56,5 @@ def load(root: Path, variant: str = "half") -> ReIDDataset:
 
 def _read(folder: Path, camid: int) -> list[Sample]:
     return [
-        Sample(path, 1 + int(match_name(IMAGE_NAME, path, "III_AAA.bmp")[1]), camid)
-        for path in list_images(folder)
+        Sample(path, 1 + int(match_name(IMAGE_NAME, path, "III_AAA.bmp")[1]), camid) for path in list_images(folder)
     ]
