@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from semreid.data.benchmarks import load_dataset
@@ -5,10 +7,13 @@ from semreid.data.sample import num_identities
 from semreid.errors import SemreidError
 
 
-@pytest.fixture
-def root(touch):
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
     """CUHK01 at its published size."""
-    return touch(f"{pid:04d}{i:03d}.png" for pid in range(1, 972) for i in range(1, 5))
+    folder = tmp_path_factory.mktemp("cuhk01")
+    for pid, i in itertools.product(range(1, 972), range(1, 5)):
+        (folder / f"{pid:04d}{i:03d}.png").touch()
+    return folder
 
 
 def test_both_settings_and_shots_at_full_size(root):
