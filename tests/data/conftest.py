@@ -1,5 +1,6 @@
 """Small generated files in the true layouts: coloured noise, never a person."""
 
+import functools
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -31,17 +32,24 @@ def write_images(tmp_path: Path) -> Callable[[str | Iterable[str]], Path]:
 
 @pytest.fixture
 def touch(tmp_path: Path) -> Callable[[Iterable[str]], Path]:
-    """Write empty files: for loaders, which read names only, at full published size."""
+    """Write empty files: for loaders, which read names only."""
+    return functools.partial(write_names, tmp_path)
 
-    def write(names: Iterable[str]) -> Path:
-        for name in names:
-            path = tmp_path / name
-            if not path.parent.is_dir():
-                path.parent.mkdir(parents=True)
-            path.touch()
-        return tmp_path
 
-    return write
+@pytest.fixture(scope="module")
+def touch_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Iterable[str]], Path]:
+    """Write empty files at full published size, once for all tests of a module; these must not change them."""
+    return functools.partial(write_names, tmp_path_factory.mktemp("full_size"))
+
+
+def write_names(root: Path, names: Iterable[str]) -> Path:
+    """Write an empty file for each relative path."""
+    for name in names:
+        path = root / name
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+        path.touch()
+    return root
 
 
 PEOPLE = (4, 2, 1, 1, 1)

@@ -1,5 +1,3 @@
-import itertools
-
 import pytest
 
 from semreid.data.benchmarks import load_dataset
@@ -8,12 +6,9 @@ from semreid.errors import SemreidError
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(touch_once):
     """CUHK01 at its published size."""
-    folder = tmp_path_factory.mktemp("cuhk01")
-    for pid, i in itertools.product(range(1, 972), range(1, 5)):
-        (folder / f"{pid:04d}{i:03d}.png").touch()
-    return folder
+    return touch_once(f"{pid:04d}{i:03d}.png" for pid in range(1, 972) for i in range(1, 5))
 
 
 def test_both_settings_and_shots_at_full_size(root):

@@ -10,10 +10,10 @@ from semreid.errors import SemreidError
 FOLDERS = ("partial_body_images", "occluded_body_images", "whole_body_images")
 
 
-@pytest.fixture
-def partial_reid(touch):
+@pytest.fixture(scope="module")
+def partial_reid(touch_once):
     """Partial-REID at its published size."""
-    return touch(f"{f}/{pid:03d}_{i:03d}.jpg" for f in FOLDERS for pid in range(1, 61) for i in range(1, 6))
+    return touch_once(f"{f}/{pid:03d}_{i:03d}.jpg" for f in FOLDERS for pid in range(1, 61) for i in range(1, 6))
 
 
 @pytest.mark.parametrize("probe", ["partial", "occluded"])
@@ -74,11 +74,12 @@ def test_people_counted_from_0_are_no_distractors(touch):
     assert "published are 119 and 119" in dataset.warnings[0]
 
 
-def test_a_probe_without_its_whole_body_is_loud(partial_reid):
-    for i in range(1, 6):
-        (partial_reid / f"whole_body_images/007_00{i}.jpg").unlink()
+def test_a_probe_without_its_whole_body_is_loud(touch):
+    root = touch(
+        ["partial_body_images/006_001.jpg", "partial_body_images/007_001.jpg", "whole_body_images/006_001.jpg"]
+    )
     with pytest.raises(SemreidError, match=r"person 7 has no image in .*whole_body_images"):
-        load_dataset(f"partial-reid:{partial_reid}")
+        load_dataset(f"partial-reid:{root}")
 
 
 def test_missing_folders_and_wrong_names(touch, tmp_path):

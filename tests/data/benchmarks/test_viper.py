@@ -7,10 +7,12 @@ from semreid.errors import SemreidError
 from semreid.functional import rank_distances
 
 
-@pytest.fixture
-def root(touch):
+@pytest.fixture(scope="module")
+def root(touch_once):
     """VIPeR at its published size; ids start at 000."""
-    return touch(f"{cam}/{pid:03d}_{angle}.bmp" for cam, angle in (("cam_a", 45), ("cam_b", 90)) for pid in range(632))
+    return touch_once(
+        f"{cam}/{pid:03d}_{angle}.bmp" for cam, angle in (("cam_a", 45), ("cam_b", 90)) for pid in range(632)
+    )
 
 
 def test_a_half_at_full_size(root):
@@ -53,8 +55,8 @@ def test_ten_halves_are_fixed_and_differ(root):
 FIRST = [3, 4, 7, 9, 10]  # published with the loader: must never change
 
 
-def test_missing_camera_and_wrong_name(root, touch):
-    touch(["cam_b/x_90.bmp"])
+def test_missing_camera_and_wrong_name(touch):
+    root = touch(["cam_a/000_45.bmp", "cam_b/x_90.bmp"])
     with pytest.raises(SemreidError, match=r"x_90\.bmp: the file name does not follow III_AAA\.bmp"):
         load_dataset(f"viper:{root}")
     (root / "cam_b").rename(root / "camera_b")
