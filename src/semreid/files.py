@@ -34,7 +34,8 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
             fix="choose a path in a folder that you may write to, on a disk with free space",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone already, or in a folder that nothing can be written to
+            temporary.unlink()
 
 
 def write_text(target: Path | str, text: str) -> None:

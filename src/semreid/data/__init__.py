@@ -1,0 +1,1 @@
+"""Data: benchmarks and own folders, the doctor, the store, augmentation and sampling."""

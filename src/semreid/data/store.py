@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semreid.data.images import read_image
+from semreid.data.images import image_bytes, read_image, resize
 from semreid.data.parallel import Progress, parallel
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.errors import SemreidError
@@ -170,10 +170,9 @@ def content_digest(source: Sample | Path) -> bytes:
         16 bytes, equal for equal content only.
     """
     try:
-        content = read_image(source).tobytes() if _is_item(source) else _path(source).read_bytes()
-    except (SemreidError, OSError):
+        return blake2b(image_bytes(source), digest_size=16).digest()
+    except SemreidError:
         return b"unreadable"
-    return blake2b(content, digest_size=16).digest()
 
 
 def samples_digest(samples: Sequence[Sample]) -> str:
@@ -189,14 +188,6 @@ def samples_digest(samples: Sequence[Sample]) -> str:
     for sample, content in zip(samples, parallel(content_digest, samples, None), strict=True):
         digest.update(f"{sample.pid},{sample.camid},".encode() + content)
     return digest.hexdigest()
-
-
-def _is_item(source: Sample | Path) -> bool:
-    return isinstance(source, Sample) and bool(source.item)
-
-
-def _path(source: Sample | Path) -> Path:
-    return source.path if isinstance(source, Sample) else source
 
 
 def _write(
@@ -222,21 +213,6 @@ def _write(
             f"{len(problems)} of {len(sources)} images cannot be read; the first: {problems[0]}",
             fix="run `semreid doctor` for the list, repair them, or go on without them with --skip-corrupt",
         )
-
-
-def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image: by area when it shrinks (no aliasing), bilinear when it grows.
-
-    Args:
-        image: RGB uint8 (H, W, 3).
-        size: Height and width wanted.
-
-    Returns:
-        RGB uint8 of that size.
-    """
-    h, w = size
-    shrinks = image.shape[0] * image.shape[1] > h * w
-    return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:

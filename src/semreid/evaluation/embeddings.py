@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semreid.data.images import IMAGE_SUFFIXES, read_image
+from semreid.data.images import IMAGE_SUFFIXES, read_image, resize
 from semreid.data.parallel import Progress, parallel
-from semreid.data.store import resize
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.models.model import ReIDModel

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from semreid.data.batch import Batch
-from semreid.data.images import read_image
-from semreid.data.store import resize
+from semreid.data.images import read_image, resize
 from semreid.errors import SemreidError
 from semreid.models.heads import Annotation, Head
 from semreid.models.trunk import Maps, Trunk

@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tests.conftest import draw_figure, write_image
+
+from semreid.data import store as store_module
+from semreid.data.images import read_image, resize
+from semreid.data.sample import ReIDDataset, Sample
+from semreid.data.store import annotation_paths, build_store, samples_digest
+from semreid.errors import SemreidError
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    return [
+        Sample(write_image(tmp_path / f"{pid}.png", draw_figure(pid, 1, 0)), pid, camid=pid % 2) for pid in (3, 5, 4)
+    ]
+
+
+def test_rows_are_the_decoded_images_in_order(samples: list[Sample]) -> None:
+    store = build_store(samples, (32, 16))
+    for row, sample in zip(store.images.numpy(), samples, strict=True):
+        np.testing.assert_array_equal(row, resize(read_image(sample), (32, 16)))
+    assert store.pids.tolist() == [3, 5, 4]
+    assert store.camids.tolist() == [1, 1, 0]
+    assert len(store) == 3
+    assert store.nbytes == 3 * 32 * 16 * 3
+
+
+def test_second_opening_decodes_nothing(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build_store(samples, (32, 16)).images.clone()
+    monkeypatch.setattr(store_module, "read_image", lambda _: pytest.fail("decoded again"))
+    assert torch.equal(build_store(samples, (32, 16)).images, first)
+
+
+def test_changed_content_makes_a_new_store_under_the_same_name(samples: list[Sample]) -> None:
+    before = build_store(samples, (32, 16)).images.clone()
+    digest = samples_digest(samples)
+    write_image(samples[0].path, draw_figure(99, 1, 0))
+    assert not torch.equal(build_store(samples, (32, 16)).images, before)
+    assert samples_digest(samples) != digest
+
+
+def test_moved_images_open_the_same_store(samples: list[Sample], tmp_path: Path, own_cache: Path) -> None:
+    build_store(samples, (32, 16))
+    (tmp_path / "moved").mkdir()
+    moved = [Sample(s.path.rename(tmp_path / "moved" / s.path.name), s.pid, s.camid) for s in samples]
+    build_store(moved, (32, 16))
+    assert len(list(own_cache.iterdir())) == 1
+
+
+def test_unreadable_images_are_counted_and_nothing_is_left(samples: list[Sample], own_cache: Path) -> None:
+    samples[1].path.write_bytes(b"")
+    samples[2].path.write_bytes(b"nonsense")
+    with pytest.raises(SemreidError, match=r"2 of 3 images cannot be read; the first: .*5\.png") as caught:
+        build_store(samples, (32, 16))
+    assert "--skip-corrupt" in caught.value.fix
+    assert list(own_cache.iterdir()) == []
+
+
+def test_interrupted_writing_leaves_no_store(
+    samples: list[Sample], own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Sample) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "read_image", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build_store(samples, (32, 16))
+    assert list(own_cache.iterdir()) == []
+    assert len(build_store(samples, (32, 16))) == 3
+
+
+def test_progress_ends_at_all(samples: list[Sample]) -> None:
+    told: list[tuple[int, int]] = []
+    build_store(samples, (32, 16), progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (3, 3)
+
+
+def test_masks_keep_their_labels_and_textures_their_size(samples: list[Sample], tmp_path: Path) -> None:
+    labels = np.zeros((64, 32), np.uint8)
+    labels[10:30], labels[30:] = 2, 7
+    masks = [write_image(tmp_path / "masks" / f"{i}.png", labels) for i in range(3)]
+    textures = [write_image(tmp_path / "textures" / f"{i}.png", np.full((256, 256, 3), i, np.uint8)) for i in range(3)]
+    store = build_store(samples, (32, 16), masks=masks, textures=textures)
+    assert store.regions is not None
+    assert store.textures is not None
+    assert set(np.unique(store.regions.numpy())) == {0, 2, 7}  # no label between foot and background was invented
+    assert store.regions.shape == (3, 32, 16)
+    assert store.textures[2].unique().tolist() == [2]
+    assert torch.equal(store.to(torch.device("cpu")).regions, store.regions)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.full((4, 4), 8, np.uint8), "no part mask"),
+        (np.zeros((4, 4, 3), np.uint8), "no part mask"),
+        (None, "cannot be read|no part mask at"),
+    ],
+)
+def test_bad_masks(samples: list[Sample], tmp_path: Path, mask: np.ndarray | None, message: str) -> None:
+    path = tmp_path / "masks" / "a.png"
+    if mask is not None:
+        write_image(path, mask)
+    with pytest.raises(SemreidError, match=message):
+        build_store(samples[:1], (32, 16), masks=[path])
+
+
+def test_texture_of_another_size(samples: list[Sample], tmp_path: Path) -> None:
+    path = write_image(tmp_path / "t.png", np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(SemreidError, match="64x64, not 256x256"):
+        build_store(samples[:1], (32, 16), textures=[path])
+
+
+def test_annotations_lie_where_the_image_path_says(samples: list[Sample], tmp_path: Path) -> None:
+    dataset = ReIDDataset("toy", tmp_path, tuple(samples), (), ())
+    with pytest.raises(SemreidError, match="no folder .*masks"):
+        annotation_paths(dataset, samples, "masks")
+    (tmp_path / "else" / "masks").mkdir(parents=True)
+    paths = annotation_paths(dataset, samples, "masks", tmp_path / "else")
+    assert paths[0] == tmp_path / "else" / "masks" / "3.png"
+    item = Sample(tmp_path / "cuhk-03.mat", 1, 0, item="labeled/1/003/04")
+    assert annotation_paths(dataset, [item], "masks", tmp_path / "else")[0].parts[-3:] == ("1", "003", "04.png")
+
+
+def test_resize_does_not_alias() -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[::2] = 255
+    assert np.ptp(resize(stripes, (32, 32))) <= 1  # bilinear sampling would keep stripes
+    assert cv2.INTER_AREA != cv2.INTER_LINEAR

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import draw_figure, write_image
+
+from semreid.errors import SemreidError
+from semreid.models.model import IMAGENET_MEAN, IMAGENET_STD, ReIDModel
+from semreid.models.zoo import create_model
+
+
+@pytest.fixture
+def model() -> ReIDModel:
+    torch.manual_seed(0)
+    return create_model("baseline", num_ids=3, trunk="resnet18", width=0.25, size=(64, 32)).eval()
+
+
+def test_embeds_arrays_and_paths_alike(model: ReIDModel, tmp_path: Path) -> None:
+    crops = [draw_figure(pid, 1, 0, height, 32) for pid, height in ((1, 64), (2, 90), (3, 64))]
+    paths = [write_image(tmp_path / f"{i}.png", crop) for i, crop in enumerate(crops)]
+    vectors = model.embed(crops)
+    assert vectors.shape == (3, 128)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(model.embed(paths), vectors)
+    np.testing.assert_array_equal(model.embed([str(p) for p in paths]), vectors)
+
+
+def test_batches_do_not_change_the_result_and_one_image_works(model: ReIDModel) -> None:
+    crops = [draw_figure(pid, 1, 0) for pid in range(5)]
+    whole = model.embed(crops)
+    np.testing.assert_allclose(model.embed(iter(crops), batch_size=2), whole, atol=1e-6)
+    np.testing.assert_allclose(model.embed(crops[:1]), whole[:1], atol=1e-6)
+    assert model.embed([]).shape == (0, 128)
+
+
+def test_embedding_is_in_evaluation_mode_and_leaves_the_mode_alone(model: ReIDModel) -> None:
+    crop = [draw_figure(1, 1, 0)]
+    expected = model.embed(crop)
+    model.train()
+    np.testing.assert_array_equal(model.embed(crop), expected)
+    assert model.training
+    assert model.trunk.training
+
+
+def test_preprocessing_is_part_of_the_model(model: ReIDModel) -> None:
+    images = torch.randint(0, 256, (2, 3, 64, 32), dtype=torch.uint8)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    expected = model.heads["identity"].embed(model.trunk((images / 255 - mean) / std))
+    torch.testing.assert_close(model(images), expected)
+    torch.testing.assert_close(model(images.float() / 255), expected)
+
+
+def test_flip_adds_the_raw_embedding_of_the_mirror_image(model: ReIDModel) -> None:
+    images = torch.rand(2, 3, 64, 32)
+    raw = model(images) + model(images.flip(-1))
+    expected = torch.nn.functional.normalize(raw).detach()
+    torch.testing.assert_close(model.embed_batch(images, flip=True), expected)
+    torch.testing.assert_close(model.embed_batch(images.flip(-1), flip=True), expected)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 4), np.uint8)],
+)
+def test_what_is_no_rgb_crop_is_refused(model: ReIDModel, image: np.ndarray) -> None:
+    with pytest.raises(SemreidError, match="an image has shape"):
+        model.embed([image])
+
+
+def test_a_lone_path_is_refused(model: ReIDModel) -> None:
+    with pytest.raises(SemreidError, match="takes a list"):
+        model.embed("a.jpg")
+
+
+def test_info_of_the_published_baseline() -> None:
+    info = create_model("baseline", num_ids=751).info()
+    assert info["parameters_without_classifiers"] == 23_508_032 + 2 * 2048  # trunk and BNNeck
+    assert info["embedding_dim"] == 2048
+    assert info["macs"] == pytest.approx(4.053e9, rel=1e-3)  # SAN sheet, section 1.3
+    assert info["heads"] == ["identity"]
+    assert create_model("baseline", num_ids=751).info((384, 192))["macs"] == pytest.approx(9.12e9, rel=1e-3)
+
+
+def test_zoo_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(SemreidError, match="no model named 'basline'"):
+        create_model("basline", 1)
+    with pytest.raises(SemreidError, match="has no option 'pol'") as caught:
+        create_model("baseline", 1, trunk="resnet18", pol="max")
+    assert "pool" in caught.value.fix
