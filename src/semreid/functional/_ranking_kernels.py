@@ -22,44 +22,48 @@ def is_junk(q_pid: int, q_camid: int, g_pid: int, g_camid: int, separate_cameras
 
 
 @compiled
-def split_gallery(
+def not_negative(
     q_pid: int, q_camid: int, g_pids: Array, g_camids: Array, separate_cameras: bool
 ) -> tuple[Array, Array]:
-    """Gallery indices of the true matches and of the negatives of one query; junk is in neither."""
+    """Gallery indices of all that is not a negative of one query, and those among them that are good."""
+    others = np.empty(len(g_pids), dtype=np.int64)
     good = np.empty(len(g_pids), dtype=np.int64)
-    bad = np.empty(len(g_pids), dtype=np.int64)
-    n_good = n_bad = 0
+    n_others = n_good = 0
     for g in range(len(g_pids)):
-        junk = is_junk(q_pid, q_camid, g_pids[g], g_camids[g], separate_cameras)
-        same = g_pids[g] == q_pid
-        good[n_good] = bad[n_bad] = g
-        n_good += same and not junk
-        n_bad += not same and not junk
-    return good[:n_good], bad[:n_bad]
+        if g_pids[g] == q_pid or g_pids[g] < 0 or (separate_cameras and g_camids[g] == q_camid):
+            others[n_others] = good[n_good] = g
+            n_others += 1
+            n_good += not is_junk(q_pid, q_camid, g_pids[g], g_camids[g], separate_cameras)
+    return others[:n_others], good[:n_good]
 
 
 @compiled
 def count_in_front(values: Array, distance: float) -> tuple[int, int]:
     """How many values are smaller than ``distance``, and how many equal it."""
-    smaller = not_larger = np.int32(0)  # 32 bits like the distances: the loop becomes vector instructions
+    smaller = not_larger = np.uint32(0)  # 32 bits like the distances: the loop becomes vector instructions
     for i in range(len(values)):
-        smaller += np.int32(values[i] < distance)
-        not_larger += np.int32(values[i] <= distance)
-    return int(smaller), int(not_larger - smaller)
+        smaller = np.uint32(smaller + np.uint32(values[i] < distance))
+        not_larger = np.uint32(not_larger + np.uint32(values[i] <= distance))
+    return int(smaller), int(not_larger) - int(smaller)
 
 
 @compiled
-def rank_of(k: int, good: int, distance: float, bad: Array, values: Array, tie_rule: int) -> tuple[int, int]:
-    """1-based rank of the k-th good image, and the number of negatives that tie with it."""
-    smaller, tied = count_in_front(values, distance)
-    rank = k + smaller
+def rank_of(k: int, good: int, row: Array, others: Array, values: Array, tie_rule: int) -> tuple[int, int]:
+    """1-based rank of the k-th good image, and the number of negatives that tie with it.
+
+    Negatives are counted as the whole row less the few ``others`` (with distances ``values``): a plain
+    run over memory is several times faster than one that picks.
+    """
+    smaller, tied = count_in_front(row, row[good])
+    others_smaller, others_tied = count_in_front(values, row[good])
+    rank, tied = k + smaller - others_smaller, tied - others_tied
     if tied == 0 or tie_rule == OPTIMISTIC:
         return rank, tied
     if tie_rule == PESSIMISTIC:
         return rank + tied, tied
-    for i in range(len(bad)):
-        rank += values[i] == distance and bad[i] < good
-    return rank, tied
+    before = np.searchsorted(others, good)
+    tied_before = count_in_front(row[:good], row[good])[1] - count_in_front(values[:before], row[good])[1]
+    return rank + tied_before, tied
 
 
 @compiled
@@ -90,16 +94,16 @@ def rank_row(
     out: Array,
 ) -> None:
     """Score one query by counting the negatives in front of each good image: no sort of the gallery."""
-    good, bad = split_gallery(q_pid, q_camid, g_pids, g_camids, separate_cameras)
+    others, good = not_negative(q_pid, q_camid, g_pids, g_camids, separate_cameras)
     if len(good) == 0:
         return
     good = good[np.argsort(row[good], kind="mergesort")]
-    values = row[bad]
+    values = row[others]
     ranks = np.empty(len(good), dtype=np.int64)
     for k in range(len(good)):
-        ranks[k], tied = rank_of(k + 1, good[k], row[good[k]], bad, values, tie_rule)
+        ranks[k], tied = rank_of(k + 1, good[k], row, others, values, tie_rule)
         out[TIED_PAIRS] += tied
-    out[PAIRS] = len(good) * len(bad)
+    out[PAIRS] = len(good) * (len(row) - len(others))
     score(ranks, out)
 
 
@@ -122,9 +126,7 @@ def rank_rows(
 
 
 @compiled
-def drawn_match(
-    order: Array, q_pid: int, q_camid: int, g_pids: Array, g_camids: Array, separate_cameras: bool
-) -> int:
+def drawn_match(order: Array, q_pid: int, q_camid: int, g_pids: Array, g_camids: Array, separate_cameras: bool) -> int:
     """Gallery index of the true match that the draw ``order`` gives to a query, or -1."""
     for g in order:
         if g_pids[g] == q_pid and not is_junk(q_pid, q_camid, g_pids[g], g_camids[g], separate_cameras):

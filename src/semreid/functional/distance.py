@@ -22,9 +22,7 @@ Features = NDArray[Any] | Tensor
 Distances = NDArray[np.float32]
 Metric = Literal["cosine", "euclidean", "sqeuclidean"]
 
-BLOCK_VALUES = (
-    2**24
-)  # distances held at once, 64 MiB: large enough that the matrix product runs at full speed
+BLOCK_VALUES = 2**24  # distances held at once, 64 MiB: large enough that the matrix product runs at full speed
 
 
 def pairwise_distance(query: Features, gallery: Features, metric: Metric = "cosine") -> Distances:
@@ -193,9 +191,7 @@ def _euclidean_blocks(query: Tensor, gallery: Tensor, root: bool) -> Iterator[Di
 def _finite_matrix(features: Features, name: str) -> Tensor:
     matrix = torch.as_tensor(features).detach().to(torch.float32)
     if matrix.ndim != 2 or 0 in matrix.shape:
-        raise SemreidError(
-            f"{name} features must have shape (N, D), at least one row; got {tuple(matrix.shape)}"
-        )
+        raise SemreidError(f"{name} features must have shape (N, D), at least one row; got {tuple(matrix.shape)}")
     broken = torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten()
     if len(broken):
         raise SemreidError(

@@ -34,9 +34,7 @@ def label_smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: flo
         >>> round(loss.item(), 4)
         0.2181
     """
-    _require(
-        logits.ndim == 2 and targets.shape == logits.shape[:1], "logits (B, C), targets (B,)", logits, targets
-    )
+    _require(logits.ndim == 2 and targets.shape == logits.shape[:1], "logits (B, C), targets (B,)", logits, targets)
     return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
 
 

@@ -73,9 +73,7 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
     return powers.mean(dim=2).pow(1.0 / p)
 
 
-def region_pool(
-    maps: Tensor, labels: Tensor, num_regions: int, mode: Literal["max", "avg"] = "max"
-) -> Tensor:
+def region_pool(maps: Tensor, labels: Tensor, num_regions: int, mode: Literal["max", "avg"] = "max") -> Tensor:
     """Pool every channel over each region of a label map, all regions in one pass.
 
     A region that covers no position gives zeros and passes no gradient. Otherwise the value is the true

@@ -46,9 +46,9 @@ class Ranking:
         tied_share: Share of (true match, negative) pairs at exactly the same distance.
     """
 
-    mAP: float  # noqa: N815 - the field's spelling
-    mAP_trapezoid: float  # noqa: N815
-    mINP: float  # noqa: N815
+    mAP: float
+    mAP_trapezoid: float
+    mINP: float
     cmc: NDArray[np.float64]
     ap: NDArray[np.float64]
     ap_trapezoid: NDArray[np.float64]
@@ -262,9 +262,7 @@ def _checked_ids(q_pids: ArrayLike, g_pids: ArrayLike, q_camids: ArrayLike, g_ca
     ids = _Ids(*map(_integers, (q_pids, g_pids, q_camids, g_camids), names))
     for side, pids, camids in (("query", ids.q_pids, ids.q_camids), ("gallery", ids.g_pids, ids.g_camids)):
         if len(pids) != len(camids) or len(pids) == 0:
-            raise SemreidError(
-                f"{side} has {len(pids)} pids and {len(camids)} camids; need as many, at least one"
-            )
+            raise SemreidError(f"{side} has {len(pids)} pids and {len(camids)} camids; need as many, at least one")
     if (ids.q_pids < 0).any():
         row = int(np.argmax(ids.q_pids < 0))
         raise SemreidError(
@@ -320,9 +318,7 @@ def _require_finite(block: NDArray[Any], start: int) -> None:
         raise SemreidError(f"distances of query {row} hold NaN or infinity; they cannot be ranked")
 
 
-def _drawn_first_ranks(
-    matrix: NDArray[Any], order: NDArray[np.int64], ids: _Ids, separate: bool
-) -> NDArray[np.int64]:
+def _drawn_first_ranks(matrix: NDArray[Any], order: NDArray[np.int64], ids: _Ids, separate: bool) -> NDArray[np.int64]:
     from semreid.functional import _ranking_kernels as kernels
 
     codes = np.unique(ids.g_pids, return_inverse=True)[1]
