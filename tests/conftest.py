@@ -6,9 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset
+
+torch.set_num_threads(1)  # the tests share the cores among their workers
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_fn
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -60,6 +60,34 @@ def first_process_first() -> Iterator[None]:
         dist.barrier()
 
 
+class _AllReduce(torch.autograd.Function):
+    """Sum over processes whose gradient is again the sum over processes."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        return _AllReduce.forward(ctx, gradient.contiguous())
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenation over processes; each gets the gradients of all for the rows that it gave."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        return _AllReduce.forward(ctx, gradient.contiguous()).chunk(world_size())[rank()]
+
+
 def gather(features: Tensor) -> Tensor:
     """Concatenate the features of all processes; gradients flow back to where each came from.
 
@@ -71,7 +99,8 @@ def gather(features: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return features
-    return torch.cat(dist_fn.all_gather(features))
+    gathered: Tensor = _Gather.apply(features)  # type: ignore[no-untyped-call]
+    return gathered
 
 
 def gather_labels(labels: Tensor) -> Tensor:
@@ -118,7 +147,7 @@ class GlobalBatchNorm(nn.Module):
         rows = x.float().transpose(0, 1).flatten(1)
         count = rows.shape[1] * world_size()
         sums = torch.stack((rows.sum(1), rows.square().sum(1)))
-        mean, square = dist_fn.all_reduce(sums) / count
+        mean, square = _AllReduce.apply(sums) / count  # type: ignore[no-untyped-call]
         var = (square - mean.square()).clamp_min(0)
         self._track(mean.detach(), var.detach() * count / (count - 1))
         shape = (1, -1) + (1,) * (x.ndim - 2)
@@ -145,7 +174,7 @@ def synchronise_norms(module: nn.Module) -> nn.Module:
     """
     if world_size() == 1:
         return module
-    if next(module.parameters()).is_cuda:
+    if any(p.is_cuda for p in module.parameters()):
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
     for name, child in module.named_children():
         new = GlobalBatchNorm(child) if isinstance(child, _BatchNorm) else synchronise_norms(child)

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.conftest import draw_figure, write_image
 
 from semreid.errors import SemreidError
 from semreid.models.model import IMAGENET_MEAN, IMAGENET_STD, ReIDModel
 from semreid.models.zoo import create_model
+from tests.conftest import draw_figure, write_image
 
 
 @pytest.fixture

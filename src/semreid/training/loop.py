@@ -70,7 +70,7 @@ class Trainer:
         distributed.synchronise_norms(self.model)
         self.network: nn.Module = _Losses(self.model)
         if distributed.world_size() > 1:
-            self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
+            self.network = DistributedDataParallel(self.network)
         self.optimiser = build_optimiser(self.recipe.optim, self.model)
         decay = self.recipe.optim.ema
         average = get_ema_multi_avg_fn(decay)
@@ -283,6 +283,8 @@ def train(
     folder = RunFolder(out, resume=resume)
     text = dump_recipe(recipe)
     state = load_checkpoint(folder.path / CHECKPOINT, text) if resume else None
+    if not dataset.train:
+        raise SemreidError(f"{dataset.name} has no training images", fix="it can only be evaluated")
     samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
     device = torch.device(device) if device else distributed.local_device()
     model = build_model(recipe, num_identities(samples))

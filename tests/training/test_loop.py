@@ -1,0 +1,184 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
+from semreid.evaluation.protocol import evaluate
+from semreid.models.card import load_model, read_card
+from semreid.training import loop
+from semreid.training.loop import sum_losses, train
+from semreid.training.recipe import Recipe, parse_recipe
+
+TINY = {
+    "precision": "fp32",
+    "validate_every": 1,
+    "model": {"trunk": "resnet18", "width": 0.125, "weights": "scratch", "options": {"pool": "gem"}},
+    "data": {"height": 64, "width": 32, "identities": 4, "instances": 2},
+    "augment": {"pad": 2, "erase": 0.3, "jitter": 0.1},
+    "optim": {"name": "adamw", "lr": 5e-3, "ema": 0.5},
+    "schedule": {"epochs": 2, "warmup_epochs": 0, "decay": "cosine"},
+}
+
+
+def recipe(**changes: dict[str, object]) -> Recipe:
+    return parse_recipe(
+        {
+            key: {**TINY.get(key, {}), **changes.get(key, {})}
+            for key in ("model", "data", "augment", "optim", "schedule")
+        }
+        | {"precision": changes.get("precision", "fp32"), "validate_every": 1}
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_model(folder).state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_learns_new_people_and_leaves_a_complete_run_folder(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    before = evaluate(loop.build_model(recipe(), 6), figure_data).metrics["mAP"]
+    model = train(recipe(schedule={"epochs": 15}), figure_data, tmp_path / "run")
+    assert evaluate(model, figure_data).metrics["mAP"] > before + 5
+    names = {p.name.split(".out.")[-1] for p in (tmp_path / "run").iterdir()}
+    assert {"recipe.yaml", "model.safetensors", "card.json", "checkpoint.pt", "metrics.jsonl"} <= names
+    assert any("tfevents" in name for name in names)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(15))
+    assert rows[-1]["total"] < rows[0]["total"]
+    assert {"identity.id", "identity.triplet", "lr", "images_per_second", "data_share"} <= rows[0].keys()
+    card = read_card(tmp_path / "run")
+    assert card.trained_on["dataset"] == "people"
+    assert card.trained_on["identities"] == 6
+    assert card.trained_on["images"] == 36
+    assert card.trained_on["pretrained"] == "scratch"
+    assert same(weights(tmp_path / "run"), model.state_dict())
+
+
+def test_same_seed_same_model_and_another_seed_another(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(replace(recipe(), seed=seed), figure_data, tmp_path / name)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_resume_gives_the_uninterrupted_result(
+    figure_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = recipe(schedule={"epochs": 4})
+    train(plan, figure_data, tmp_path / "whole")
+    save = loop.save_checkpoint
+
+    def save_and_die(path: Path, state: dict[str, object]) -> None:
+        save(path, state)
+        if state["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, figure_data, tmp_path / "torn")
+    assert not (tmp_path / "torn" / "card.json").exists()
+    train(plan, figure_data, tmp_path / "torn", resume=True)
+    assert same(weights(tmp_path / "torn"), weights(tmp_path / "whole"))
+    rows = [json.loads(line) for line in (tmp_path / "torn" / "metrics.jsonl").read_text().splitlines()]
+    expected = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    clock = ("images_per_second", "data_share")
+    assert [{k: v for k, v in row.items() if k not in clock} for row in rows] == [
+        {k: v for k, v in row.items() if k not in clock} for row in expected
+    ]
+
+
+def test_folder_with_a_run_is_not_overwritten(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "run")
+    with pytest.raises(SemreidError, match="already holds a run") as caught:
+        train(recipe(), figure_data, tmp_path / "run")
+    assert "--resume" in caught.value.fix
+
+
+def test_resume_refuses_nothing_damage_versions_and_other_recipes(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    with pytest.raises(SemreidError, match="nothing to resume"):
+        train(recipe(), figure_data, tmp_path / "new", resume=True)
+    train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "run")
+    with pytest.raises(SemreidError, match="'epochs: 1' then, 'epochs: 2' now"):
+        train(recipe(), figure_data, tmp_path / "run", resume=True)
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: len(content) // 2])
+    with pytest.raises(SemreidError, match="cannot read .*checkpoint.pt safely"):
+        train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "run", resume=True)
+    torch.save({"format": 99}, checkpoint)
+    with pytest.raises(SemreidError, match="has format 99; this version reads 1"):
+        train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "run", resume=True)
+
+
+def test_validation_is_on_held_out_people(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    train(
+        recipe(data={"holdout": 0.34}, schedule={"epochs": 1}),
+        replace(figure_data, query=(), gallery=()),
+        tmp_path / "run",
+    )
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert 0 < row["val_mAP"] <= 100
+    card = read_card(tmp_path / "run")
+    assert card.trained_on["identities"] == 4
+    assert card.metrics["val_mAP"] == row["val_mAP"]
+
+
+def test_bf16_and_every_option_of_the_optimiser(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    for name in ("adam", "amsgrad", "sgd"):
+        plan = recipe(
+            precision="bf16", optim={"name": name, "clip": 1.0, "ema": 0.0, "lr": 1e-3}, schedule={"epochs": 1}
+        )
+        assert train(plan, figure_data, tmp_path / name).dim == 64
+
+
+def test_diverged_run_says_so_and_keeps_the_last_checkpoint(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    with pytest.raises(SemreidError, match="no longer finite") as caught:
+        train(recipe(optim={"lr": 1e30, "ema": 0.0}), figure_data, tmp_path / "run")
+    assert "lower optim.lr" in caught.value.fix
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_no_silent_random_weights(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    with pytest.raises(SemreidError, match="starts from ImageNet weights of resnet18") as caught:
+        train(recipe(model={"weights": "imagenet"}), figure_data, tmp_path / "run")
+    assert "model.weights=scratch" in caught.value.fix
+    with pytest.raises(SemreidError, match="no weights file at"):
+        train(recipe(model={"weights": str(tmp_path / "none.pth")}), figure_data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pretrained_trunk_is_where_training_starts(tmp_path: Path) -> None:
+    source = loop.build_model(recipe(), 3).trunk.state_dict()
+    source["conv1.weight"] = torch.full_like(source["conv1.weight"], 0.5)
+    torch.save(source, tmp_path / "trunk.pth")
+    model = loop.build_model(recipe(model={"weights": str(tmp_path / "trunk.pth")}), 3)
+    assert model.trunk.conv1.weight.unique().tolist() == [0.5]
+
+
+def test_one_identity_cannot_train(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    lone = replace(figure_data, train=tuple(s for s in figure_data.train if s.pid == 1))
+    with pytest.raises(SemreidError, match="the training set has 1"):
+        train(recipe(), lone, tmp_path / "run")
+    with pytest.raises(SemreidError, match="no training images"):
+        train(recipe(), replace(figure_data, train=()), tmp_path / "run")
+
+
+def test_more_instances_than_images_repeats_images(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    train(recipe(data={"instances": 8, "identities": 2}, schedule={"epochs": 1}), figure_data, tmp_path / "run")
+
+
+def test_loss_weights_by_name() -> None:
+    losses = {"a.id": torch.tensor(2.0), "a.triplet": torch.tensor(3.0)}
+    assert float(sum_losses(losses, {})) == 5
+    assert float(sum_losses(losses, {"a.id": 0.5, "a.triplet": 0})) == 1
+    with pytest.raises(SemreidError, match="weighs a loss 'a.trplet'") as caught:
+        sum_losses(losses, {"a.trplet": 1})
+    assert "a.triplet" in caught.value.fix

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from semreid.errors import SemreidError
+from semreid.training.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_shipped_recipes_are_valid_and_survive_the_round_trip(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path)
+    assert load_recipe(write(tmp_path / "again.yaml", dump_recipe(recipe))) == recipe
+
+
+def test_there_are_shipped_recipes() -> None:
+    assert {"tiny", "paper"} <= {path.parent.name for path in RECIPES}
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.yaml", "optim: {lr: 0.1}\n")
+    recipe = load_recipe(path, ["optim.lr=3e-4", "model.options.pool=gem", "augment.erase_area=[0.1, 0.2]", "seed=7"])
+    assert recipe.optim.lr == 3e-4
+    assert recipe.model.options == {"pool": "gem"}
+    assert recipe.augment.erase_area == (0.1, 0.2)
+    assert recipe.seed == 7
+    assert load_recipe(write(path, "")) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("override", "message", "fix"),
+    [
+        ("optim.lrr=1", "'optim.lrr'", "did you mean 'lr'"),
+        ("color=red", "'color'", "the keys here are seed"),
+        ("optim.lr=fast", "'optim.lr'.*number", ""),
+        ("optim.lr=-1", "'optim.lr'.*greater than 0", ""),
+        ("optim.lr=.nan", "'optim.lr'.*finite", ""),
+        ("schedule.decay=linear", "'schedule.decay'", ""),
+        ("data.instances=1", "'data.instances'", ""),
+        ("losses.identity.id=-1", "'losses.identity", ""),
+        ("optim.lr", "cannot read the override", "key.sub=value"),
+        ("optim.lr=[", "not YAML", ""),
+        ("seed.x=1", "'seed' holds a value", ""),
+    ],
+)
+def test_wrong_keys_and_values_name_themselves(tmp_path: Path, override: str, message: str, fix: str) -> None:
+    path = write(tmp_path / "r.yaml", "seed: 1\n")
+    with pytest.raises(SemreidError, match=message) as caught:
+        load_recipe(path, [override])
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "is not YAML"), ("- 1", "holds no mapping")])
+def test_files_that_are_no_recipe(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SemreidError, match=message):
+        load_recipe(write(tmp_path / "r.yaml", text))
+    with pytest.raises(SemreidError, match="no recipe at"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_unknown_key_deep_inside() -> None:
+    with pytest.raises(SemreidError, match=r"'data\.hight'") as caught:
+        parse_recipe({"data": {"hight": 3}})
+    assert "height" in caught.value.fix
