@@ -1,0 +1,17 @@
+import runpy
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.parametrize(
+    ("script", "promise"),
+    [("ranking", "same mAP, mINP and rank-1"), ("reranking", "100.0000% of the values equal to 1e-5")],
+)
+def test_the_scripts_run_and_their_references_agree(script, promise, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.setattr("sys.argv", [script, "--quick"])
+    runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+    assert promise in capsys.readouterr().out
