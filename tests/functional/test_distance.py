@@ -29,6 +29,12 @@ def test_arrays_and_tensors_of_any_float_type_give_float32_arrays():
         np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
+def test_read_only_and_reversed_arrays_are_taken_as_they_come():
+    frozen = QUERY.astype(np.float32)
+    frozen.flags.writeable = False
+    np.testing.assert_allclose(pairwise_distance(frozen[::-1], GALLERY)[::-1], pairwise_distance(QUERY, GALLERY))
+
+
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "sqeuclidean"])
 def test_blocks_are_bounded_and_change_nothing(monkeypatch, metric):
     whole = pairwise_distance(QUERY, GALLERY, metric)

@@ -189,7 +189,9 @@ def _euclidean_blocks(query: Tensor, gallery: Tensor, root: bool) -> Iterator[Di
 
 
 def _finite_matrix(features: Features, name: str) -> Tensor:
-    matrix = torch.as_tensor(features).detach().to(torch.float32)
+    if not isinstance(features, Tensor):  # copied only where a tensor cannot share the memory
+        features = torch.from_numpy(np.require(features, np.float32, ["C", "W"]))
+    matrix = features.detach().float()
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise SemreidError(f"{name} features must have shape (N, D), at least one row; got {tuple(matrix.shape)}")
     broken = torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten()
