@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
+from semreid.evaluation import embeddings
+from semreid.evaluation.embeddings import embed_files
+from semreid.models.model import ReIDModel
+from semreid.models.zoo import create_model
+from tests.conftest import draw_figure, write_image
+
+
+@pytest.fixture(scope="module")
+def model() -> ReIDModel:
+    torch.manual_seed(0)
+    return create_model("baseline", num_ids=3, trunk="resnet18", width=0.125, size=(64, 32)).eval()
+
+
+def test_parquet_holds_path_camera_and_vector(
+    figure_data: ReIDDataset, figures: Path, model: ReIDModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embeddings, "CHUNK", 7)
+    assert embed_files(model, figures / "query", tmp_path / "f.parquet") == (10, [])
+    table = pq.read_table(tmp_path / "f.parquet")
+    assert table.column_names == ["path", "camid", "vector"]
+    paths = sorted((figures / "query").iterdir())
+    assert table["path"].to_pylist() == [str(p) for p in paths]
+    assert table["camid"].to_pylist() == [s.camid for s in figure_data.query]
+    vectors = np.stack(table["vector"].to_numpy())
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, model.embed(paths), atol=1e-6)
+
+
+def test_one_image_without_camera(model: ReIDModel, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "me.png", draw_figure(1, 1, 0))
+    assert embed_files(model, path, tmp_path / "f.parquet")[0] == 1
+    assert pq.read_table(tmp_path / "f.parquet")["camid"].to_pylist() == [None]
+
+
+def test_corrupt_image_stops_it_unless_skipped_and_nothing_is_left(model: ReIDModel, tmp_path: Path) -> None:
+    write_image(tmp_path / "in" / "a.png", draw_figure(1, 1, 0))
+    (tmp_path / "in" / "b.png").write_bytes(b"no image")
+    out = tmp_path / "out" / "f.parquet"
+    with pytest.raises(SemreidError, match=r"b\.png") as caught:
+        embed_files(model, tmp_path / "in", out)
+    assert "--skip-corrupt" in caught.value.fix
+    assert list(out.parent.iterdir()) == []
+    done, skipped = embed_files(model, tmp_path / "in", out, skip_corrupt=True)
+    assert done == 1
+    assert "b.png" in skipped[0]
+
+
+def test_no_images(model: ReIDModel, tmp_path: Path) -> None:
+    with pytest.raises(SemreidError, match="no images at"):
+        embed_files(model, tmp_path, tmp_path / "f.parquet")

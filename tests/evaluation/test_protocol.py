@@ -1,0 +1,125 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semreid.data.sample import Protocol, ReIDDataset, Sample
+from semreid.data.store import build_store
+from semreid.errors import SemreidError
+from semreid.evaluation.protocol import embed_store, evaluate, judge, without_leaked
+from semreid.functional import k_reciprocal_rerank, rank_distances, rank_features, single_shot_cmc
+from semreid.models.model import ReIDModel
+from semreid.models.zoo import create_model
+
+
+@pytest.fixture(scope="module")
+def model() -> ReIDModel:
+    torch.manual_seed(0)
+    return create_model("baseline", num_ids=3, trunk="resnet18", width=0.25, size=(64, 32)).eval()
+
+
+def toy(queries: int = 12, gallery: int = 60, people: int = 6, cameras: int = 3):
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(people, 16))
+
+    def make(count: int, folder: str):
+        samples = [Sample(Path(f"{folder}/{i}.png"), 1 + i % people, int(rng.integers(cameras))) for i in range(count)]
+        features = np.stack([centres[s.pid - 1] + rng.normal(size=16) for s in samples])
+        return tuple(samples), (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+
+    return *make(queries, "q"), *make(gallery, "g")
+
+
+def ids(query, gallery):
+    return ([s.pid for s in query], [s.pid for s in gallery], [s.camid for s in query], [s.camid for s in gallery])
+
+
+def test_report_equals_the_ranking() -> None:
+    query, q, gallery, g = toy()
+    report = judge(q, g, query, gallery, Protocol())
+    ranking = rank_features(q, g, *ids(query, gallery))
+    assert report.metrics["mAP"] == pytest.approx(100 * ranking.mAP)
+    assert report.metrics["mAP_trapezoid"] == pytest.approx(100 * ranking.mAP_trapezoid)
+    assert report.metrics["mINP"] == pytest.approx(100 * ranking.mINP)
+    assert report.metrics["rank5"] == pytest.approx(100 * ranking.cmc[4])
+    low, high = report.ci95["mAP"]
+    assert low < report.metrics["mAP"] < high
+    assert report.counts == {"queries": 12, "valid_queries": 12, "gallery": 60, "identities": 6}
+    assert report.protocol["rerank"] is None
+
+
+def test_reranking_and_rules_go_through() -> None:
+    query, q, gallery, g = toy()
+    report = judge(q, g, query, gallery, Protocol(junk="same-camera"), rerank=True)
+    expected = rank_distances(k_reciprocal_rerank(q, g), *ids(query, gallery), junk="same-camera")
+    assert report.metrics["mAP"] == pytest.approx(100 * expected.mAP)
+    assert report.protocol["rerank"]["k1"] == 20
+    assert report.protocol["junk"] == "same-camera"
+
+
+def test_single_shot() -> None:
+    query, q, gallery, g = toy()
+    protocol = Protocol(gallery_shots="single", repeats=5, seed=3, has_map=False)
+    report = judge(q, g, query, gallery, protocol)
+    expected = single_shot_cmc(1 - q @ g.T, *ids(query, gallery), junk=protocol.junk, repeats=5, seed=3)
+    assert report.metrics["rank1"] == pytest.approx(100 * expected.cmc[0])
+    assert "mAP" not in report.metrics
+    assert report.metrics["rank1_sd_over_draws"] == pytest.approx(100 * expected.cmc_sd[0])
+
+
+def test_cmc_only_protocols_report_no_map() -> None:
+    query, q, gallery, g = toy()
+    report = judge(q, g, query, gallery, Protocol(has_map=False))
+    assert set(report.metrics) == {"rank1", "rank5", "rank10"}
+    assert set(report.ci95) == {"rank1"}
+
+
+def test_a_query_file_in_the_gallery_under_another_camera_is_dropped() -> None:
+    query = (Sample(Path("a"), 1, 1), Sample(Path("m"), 1, 1, item="x"))
+    gallery = (Sample(Path("a"), 1, 1), Sample(Path("a"), 1, 2), Sample(Path("m"), 1, 2, item="y"))
+    assert without_leaked(query, gallery) == (gallery[0], gallery[2])
+
+
+def test_evaluate_says_everything_that_is_needed_to_repeat_it(figure_data: ReIDDataset, model: ReIDModel) -> None:
+    leaked = replace(figure_data.query[0], camid=99)
+    dataset = replace(figure_data, gallery=(*figure_data.gallery, leaked), warnings=("odd",), junk_removed=4)
+    report = evaluate(model, dataset, flip=True)
+    assert report.counts == {
+        "queries": 10,
+        "valid_queries": 10,
+        "gallery": 20,
+        "identities": 5,
+        "junk_removed": 4,
+        "leaked_removed": 1,
+        "corrupt_skipped": 0,
+    }
+    for key in ("dataset", "junk", "ap", "distance", "normalisation", "input", "flip", "rerank", "ties", "seed"):
+        assert key in report.protocol
+    assert report.protocol["flip"] is True
+    assert report.protocol["warnings"] == ["odd"]
+    assert report.to_json()["metrics"]["mAP"] == report.metrics["mAP"]
+
+
+def test_embeddings_of_the_store_are_those_of_the_files(figure_data: ReIDDataset, model: ReIDModel) -> None:
+    store = build_store(figure_data.query, (64, 32))
+    expected = model.embed([s.path for s in figure_data.query])
+    np.testing.assert_allclose(embed_store(model, store, batch_size=3), expected, atol=1e-6)
+
+
+def test_sets_that_cannot_be_judged(figure_data: ReIDDataset, model: ReIDModel) -> None:
+    with pytest.raises(SemreidError, match="0 query and 20 gallery"):
+        evaluate(model, replace(figure_data, query=()))
+    one_camera = tuple(replace(s, camid=1) for s in figure_data.gallery)
+    with pytest.raises(SemreidError, match="camera"):
+        evaluate(
+            model, replace(figure_data, query=tuple(replace(s, camid=1) for s in figure_data.query), gallery=one_camera)
+        )
+
+
+def test_a_model_gone_wrong_is_an_error_and_not_a_score(figure_data: ReIDDataset) -> None:
+    broken = create_model("baseline", num_ids=3, trunk="resnet18", width=0.125, size=(64, 32)).eval()
+    broken.trunk.conv1.weight.data[:] = float("nan")
+    with pytest.raises(SemreidError, match="NaN|finite"):
+        evaluate(broken, figure_data)

@@ -1,0 +1,136 @@
+"""The command line as a user meets it: whole commands, what they print, and what they return."""
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from semreid.cli import main
+from semreid.training.recipe import dump_recipe
+from tests.conftest import write_figures
+from tests.training.test_loop import recipe
+
+
+class Result:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    def command(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["semreid", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+            sys.exit(0)
+        out, err = capfd.readouterr()
+        return Result(int(caught.value.code or 0), out, err)
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plan") / "recipe.yaml"
+    path.write_text(dump_recipe(recipe()))
+    return path
+
+
+def test_the_main_job(run, figures: Path, plan: Path, tmp_path: Path) -> None:
+    data, folder = f"people:{figures}", tmp_path / "run"
+    trained = run("train", plan, "--data", data, "--out", folder, "schedule.epochs=1")
+    assert trained.code == 0
+    assert "epoch 1/1" in trained.err
+    assert f"semreid evaluate {folder}" in trained.err
+    assert trained.out == ""
+
+    judged = run("evaluate", folder, "--data", data, "--flip", "--rerank", "--out", tmp_path / "report.json")
+    assert judged.code == 0
+    assert "mAP" in judged.out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report) == {"model", "metrics", "ci95", "counts", "protocol"}
+    assert {"mAP", "mAP_trapezoid", "mINP", "rank1", "rank5", "rank10"} <= set(report["metrics"])
+    assert {"queries", "valid_queries", "gallery", "identities"} <= set(report["counts"])
+    assert json.loads(run("evaluate", folder, "--data", data, "--json").out)["counts"] == report["counts"]
+
+    embedded = run("embed", folder, figures / "query", "--out", tmp_path / "f.parquet")
+    assert embedded.code == 0
+    assert "10 embeddings" in embedded.out
+    assert pq.read_table(tmp_path / "f.parquet").num_rows == 10
+
+    info = json.loads(run("info", folder, "--input", "128x64").out)
+    assert info["embedding_dim"] == 64
+    assert info["input"] == [128, 64]
+    assert info["card"]["trained_on"]["identities"] == 6
+
+    resumed = run("train", plan, "--data", data, "--out", folder, "--resume", "schedule.epochs=1")
+    assert resumed.code == 0
+    assert "resumed after epoch 1" in resumed.err
+
+
+def test_doctor_prints_tables_and_json_and_its_exit_status_tells(run, figures: Path, tmp_path: Path) -> None:
+    healthy = run("doctor", f"people:{figures}")
+    assert healthy.code == 0
+    assert "can be evaluated" in healthy.out
+    sick = write_figures(tmp_path, train=2, test=2, cameras=1)
+    verdict = run("doctor", f"people:{sick}")
+    assert verdict.code == 1
+    assert "way out: check how cameras are read" in verdict.out
+    assert json.loads(run("doctor", f"people:{sick}", "--json").out)["healthy"] is False
+
+
+def test_info_of_the_zoo_and_data_set_names(run) -> None:
+    info = json.loads(run("info", "baseline", "--input", "256x128").out)
+    assert info["parameters_without_classifiers"] == 23_512_128
+    assert "card" not in info
+    assert "market1501" in run("datasets").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "none.yaml", "--data", "people:{figures}", "--out", "{tmp}/run"], "no recipe at none.yaml"),
+        (["train", "{plan}", "--data", "people:{tmp}/none", "--out", "{tmp}/run"], "is not a folder"),
+        (["train", "{plan}", "--data", "peple:{figures}", "--out", "{tmp}/run"], "did you mean 'people'"),
+        (["train", "{plan}", "--data", "people:{figures}", "--out", "{tmp}/run", "data.hight=2"], "'data.hight'"),
+        (["train", "{plan}", "--data", "people:{figures}", "--out", "{tmp}/run", "--resume"], "nothing to resume"),
+        (["evaluate", "{tmp}/none", "--data", "people:{figures}"], "no model card"),
+        (["evaluate", "baseline", "--data", "people:{figures}", "--out", "{plan}/r.json"], "cannot write"),
+        (["embed", "baseline", "{tmp}", "--out", "{tmp}/f.parquet"], "no images at"),
+        (["embed", "baseline", "{figures}", "--out", "{figures}"], "cannot write"),
+        (["info", "baseline", "--input", "256"], "cannot read the size '256'"),
+        (["info", "basline"], "no model card at basline"),
+    ],
+)
+def test_what_cannot_be_done_is_one_message_with_exit_status_1(
+    run, figures: Path, plan: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = run(*(a.format(figures=figures, plan=plan, tmp=tmp_path) for a in arguments))
+    assert result.code == 1
+    assert message in result.err
+    assert "Traceback" not in result.err
+    assert result.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_usage_errors_exit_with_2(run) -> None:
+    assert run("evaluate").code == 2
+    assert run("train", "a.yaml").code == 2
+    assert run("fly").code == 2
+
+
+def test_skip_corrupt_is_counted(run, plan: Path, tmp_path: Path) -> None:
+    folder = write_figures(tmp_path / "data", train=4, test=2)
+    for part in ("query", "bounding_box_train"):
+        next(iter(sorted((folder / part).iterdir()))).write_bytes(b"")
+    train = ["train", plan, "--data", f"people:{folder}", "--out", tmp_path / "run", "schedule.epochs=1"]
+    refused = run(*train)
+    assert refused.code == 1
+    assert "--skip-corrupt" in refused.err
+    assert not (tmp_path / "run").exists()
+    assert run(*train, "--skip-corrupt").code == 0
+    judged = run("evaluate", tmp_path / "run", "--data", f"people:{folder}", "--skip-corrupt", "--json")
+    assert json.loads(judged.out)["counts"]["corrupt_skipped"] == 2
+    assert "2 unreadable images were skipped" in judged.err

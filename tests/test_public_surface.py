@@ -1,0 +1,33 @@
+import subprocess
+import sys
+
+import semreid
+
+
+def test_public_names_are_these_and_no_others() -> None:
+    assert sorted(semreid.__all__) == [
+        "Card",
+        "Protocol",
+        "ReIDDataset",
+        "ReIDModel",
+        "Recipe",
+        "Report",
+        "Sample",
+        "SemreidError",
+        "__version__",
+        "create_model",
+        "evaluate",
+        "functional",
+        "load_dataset",
+        "load_model",
+        "load_recipe",
+        "train",
+    ]
+    assert all(hasattr(semreid, name) for name in semreid.__all__)
+
+
+def test_importing_it_is_light() -> None:
+    heavy = ["numba", "pyarrow", "tensorboard", "h5py", "scipy", "timm", "torchvision", "typer", "sklearn"]
+    code = f"import sys, semreid; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
