@@ -144,6 +144,23 @@ def info(
     _show({**load_model(model).info(_size(input_)), **card})
 
 
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH of crops to work on.")] = "",
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("demo"),
+) -> None:
+    """Do the main job in minutes: look at the data, train a small model, judge it, embed the queries."""
+    from semreid.demo import run_demo
+
+    if not data:
+        raise SemreidError(
+            "the demo needs crops to work on",
+            fix="name them, such as: make demo DATA=folder:/path/to/crops (one sub-folder per person)",
+        )
+    _show_report(run_demo(data, out))
+    err.print(f"in {out}: run (the model), report.json, features.parquet", highlight=False, soft_wrap=True)
+
+
 def main() -> None:
     """Run the command line."""
     try:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import draw_figure, write_figures, write_image
 
 from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
 from semreid.data.sample import Protocol, ReIDDataset
+from tests.conftest import draw_figure, write_figures, write_image
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from semreid import demo
+from semreid.cli import main
+from semreid.errors import SemreidError
+from tests.conftest import write_figures
+
+
+def test_demo_does_the_main_job(figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(demo.SETTINGS, "schedule", {"epochs": 1, "warmup_epochs": 0})
+    report = demo.run_demo(f"people:{figures}", tmp_path / "demo")
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == {"run", "report.json", "features.parquet"}
+    assert json.loads((tmp_path / "demo" / "report.json").read_text())["metrics"] == report["metrics"]
+
+
+def test_demo_refuses_what_the_doctor_refuses(tmp_path: Path) -> None:
+    write_figures(tmp_path / "data", train=2, test=2, cameras=1)
+    with pytest.raises(SemreidError, match="own camera only"):
+        demo.run_demo(f"people:{tmp_path / 'data'}", tmp_path / "demo")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_demo_without_data_says_how(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["semreid", "demo"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "make demo DATA=folder:" in capfd.readouterr().err
