@@ -24,6 +24,7 @@ from semreid.data.parallel import Progress
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.files import write_json
+from semreid.models.model import ReIDModel
 
 app = typer.Typer(
     help="Semantics-aligned person re-identification: train, judge and use.",
@@ -96,11 +97,10 @@ def evaluate(
 ) -> None:
     """Judge a model by the protocol of a data set, with intervals."""
     from semreid.evaluation.protocol import evaluate as judge
-    from semreid.models.card import load_model
 
     if out is not None:
         _require_writable(out)
-    loaded, dataset = load_model(model), _load(data, skip_corrupt)
+    loaded, dataset = _load_model(model), _load(data, skip_corrupt)
     with _progress("decoding") as progress:
         report = judge(loaded, dataset, flip=flip, rerank=rerank, progress=progress)
     content = {"model": model, **report.to_json()}
@@ -119,12 +119,11 @@ def embed(
 ) -> None:
     """Embed images into a Parquet file with path, camera (where the file name tells it) and unit vector."""
     from semreid.evaluation.embeddings import embed_files
-    from semreid.models.card import load_model
 
     _require_writable(out)
     with _progress("embedding") as progress:
         done, skipped = embed_files(
-            load_model(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
+            _load_model(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
         )
     for problem in skipped:
         err.print(f"skipped: {problem}", highlight=False, markup=False)
@@ -137,11 +136,11 @@ def info(
     input_: Annotated[str, typer.Option("--input", help="Input size HxW to count operations at.")] = "",
 ) -> None:
     """Describe a model as JSON: parameters_without_classifiers, embedding_dim, macs, heads, and its card."""
-    from semreid.models.card import load_model, read_card
+    from semreid.models.card import read_card
     from semreid.models.zoo import MODELS
 
     card = {} if model in MODELS else {"card": read_card(model).to_json()}
-    _show({**load_model(model).info(_size(input_)), **card})
+    _show({**_load_model(model).info(_size(input_)), **card})
 
 
 @app.command()
@@ -178,6 +177,14 @@ def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
     for warning in dataset.warnings:
         err.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     return dataset
+
+
+def _load_model(path: str) -> ReIDModel:
+    """Load a model onto the GPU if there is one."""
+    from semreid.distributed import local_device
+    from semreid.models.card import load_model
+
+    return load_model(path).to(local_device())
 
 
 class _progress:  # noqa: N801 - reads as a function

@@ -7,6 +7,7 @@ interrupted run leaves nothing that a later run could mistake for a store.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -197,7 +198,9 @@ def _write(
     read: Callable[[Source], NDArray[np.uint8]],
     progress: Progress | None,
 ) -> None:
-    rows = np.memmap(path, np.uint8, mode="w+", shape=shape)
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, math.prod(shape))  # a full disk is an error now, not a crash later
+    rows = np.memmap(path, np.uint8, mode="r+", shape=shape)
 
     def fill(item: tuple[int, Source]) -> str | None:
         try:

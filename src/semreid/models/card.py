@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json
@@ -77,10 +77,10 @@ def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
         SemreidError: If a file cannot be written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = save(tensors)
     with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary)
-    digest = sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    complete = Card(**{**asdict(card), "sha256": digest, "versions": versions()})
+        temporary.write_bytes(content)
+    complete = replace(card, sha256=sha256(content).hexdigest(), versions=versions())
     write_json(folder / CARD, complete.to_json())
     return complete
 

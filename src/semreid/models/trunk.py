@@ -192,7 +192,7 @@ class TimmTrunk(nn.Module):
         except ImportError as error:
             raise SemreidError("timm is not installed", fix="pip install 'semreid[timm]'") from error
         try:
-            self.net: nn.Module = timm.create_model(name, pretrained=False, features_only=True)
+            self.net = _create_timm(timm.create_model, name)
         except (RuntimeError, ValueError, AttributeError) as error:
             raise SemreidError(
                 f"timm cannot build '{name}' as a trunk: {error}", fix="see timm.list_models()"
@@ -205,6 +205,15 @@ class TimmTrunk(nn.Module):
     def forward(self, images: Tensor) -> Maps:
         """Compute the maps of normalised images (B, 3, H, W)."""
         return dict(zip(self.channels, self.net(images)[-len(self.channels) :], strict=True))
+
+
+def _create_timm(create_model: Callable[..., nn.Module], name: str) -> nn.Module:
+    """Build without weights; transformers, which alone know the argument, then take any input size."""
+    arguments = {"model_name": name, "pretrained": False, "features_only": True}
+    try:
+        return create_model(**arguments, dynamic_img_size=True)
+    except TypeError:
+        return create_model(**arguments)
 
 
 _RESNETS: dict[str, Callable[..., ResNet]] = {
@@ -246,11 +255,11 @@ def build_trunk(name: str, *, width: float = 1.0, last_stride: int = 1) -> Trunk
 
 
 def load_trunk_weights(trunk: nn.Module, path: Path | str) -> None:
-    """Load pretrained weights in torchvision's format into a trunk; every tensor must find its place.
+    """Load pretrained weights into a trunk: torchvision's files for our ResNets, timm's for timm trunks.
 
-    The classifier (``fc.*``) of the file is left out, and batch counters may be missing, as in the oldest
-    ImageNet files. Anything else that is missing, unknown or of another shape is an error: a trunk that
-    silently keeps random weights costs a training run.
+    What the trunk does not have, such as the classifier, is left out. What the file does not have is an
+    error: a trunk that silently keeps random weights costs a training run. Only batch counters may be
+    missing, as in the oldest ImageNet files.
 
     Args:
         trunk: The trunk to fill.
@@ -259,16 +268,11 @@ def load_trunk_weights(trunk: nn.Module, path: Path | str) -> None:
     Raises:
         SemreidError: If the file cannot be read or does not fit.
     """
-    target = trunk.net if isinstance(trunk, TimmTrunk) else trunk
-    assert isinstance(target, nn.Module)
-    classifier = ("fc.", "classifier.", "head.")
-    tensors = {k: v for k, v in read_tensors(path).items() if not k.startswith(classifier)}
-    own = target.state_dict()
-    counters = {k for k in own if k.endswith("num_batches_tracked")}
-    missing = sorted(own.keys() - tensors.keys() - counters)
-    unknown = sorted(tensors.keys() - own.keys())
+    target = getattr(trunk.net, "model", trunk.net) if isinstance(trunk, TimmTrunk) else trunk
+    own, tensors = target.state_dict(), read_tensors(path)
+    missing = sorted(k for k in own.keys() - tensors.keys() if not k.endswith("num_batches_tracked"))
     reshaped = sorted(k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape)
-    for problem, keys in (("lacks", missing), ("has unknown", unknown), ("has other shapes for", reshaped)):
+    for problem, keys in (("lacks", missing), ("has other shapes for", reshaped)):
         if keys:
             raise SemreidError(
                 f"{path} {problem} {len(keys)} tensor(s), such as '{keys[0]}'",
