@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.files import atomic_path, write_json, write_text
+from semreid.files import atomic_path, require_writable, write_json, write_text
 
 
 def test_writes_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -28,6 +28,15 @@ def test_path_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(SemreidError, match="cannot write .*file/report.json") as caught:
         write_json(tmp_path / "file" / "report.json", {})
     assert "folder" in caught.value.fix
+
+
+def test_whether_a_file_can_be_written_is_known_beforehand(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "deep" / "a.json")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for target in (tmp_path, tmp_path / "file" / "a.json"):
+        with pytest.raises(SemreidError, match="cannot write"):
+            require_writable(target)
 
 
 def test_json_round_trip_and_no_nan(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ Results go to stdout, progress and logs to stderr. Exit status: 0 done, 1 the jo
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
 from semreid.data.parallel import Progress
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.files import write_json
+from semreid.files import require_writable, write_json
 from semreid.models.model import ReIDModel
 
 app = typer.Typer(
@@ -99,7 +98,7 @@ def evaluate(
     from semreid.evaluation.protocol import evaluate as judge
 
     if out is not None:
-        _require_writable(out)
+        require_writable(out)
     loaded, dataset = _load_model(model), _load(data, skip_corrupt)
     with _progress("decoding") as progress:
         report = judge(loaded, dataset, flip=flip, rerank=rerank, progress=progress)
@@ -120,7 +119,7 @@ def embed(
     """Embed images into a Parquet file with path, camera (where the file name tells it) and unit vector."""
     from semreid.evaluation.embeddings import embed_files
 
-    _require_writable(out)
+    require_writable(out)
     with _progress("embedding") as progress:
         done, skipped = embed_files(
             _load_model(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
@@ -200,13 +199,6 @@ class _progress:  # noqa: N801 - reads as a function
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
-
-
-def _require_writable(path: Path) -> None:
-    """Find out before the work whether its result can be written."""
-    folder = next(p for p in path.absolute().parents if p.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise SemreidError(f"cannot write {path}", fix="choose a file in a folder that you may write to")
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,21 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # gone already, or in a folder that nothing can be written to
             temporary.unlink()
+
+
+def require_writable(target: Path | str) -> None:
+    """Find out before a long job whether its result can be written.
+
+    Args:
+        target: The file to be written later; folders on the way to it may still be missing.
+
+    Raises:
+        SemreidError: If it cannot be written.
+    """
+    target = Path(target).absolute()
+    folder = next(p for p in target.parents if p.exists())
+    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SemreidError(f"cannot write {target}", fix="choose a path in a folder that you may write to")
 
 
 def write_text(target: Path | str, text: str) -> None:

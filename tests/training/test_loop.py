@@ -118,6 +118,15 @@ def test_resume_refuses_nothing_damage_versions_and_other_recipes(figure_data: R
         train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "run", resume=True)
 
 
+def test_run_folder_that_cannot_be_written_is_refused_before_the_work(
+    figure_data: ReIDDataset, tmp_path: Path, own_cache: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SemreidError, match="cannot write"):
+        train(recipe(), figure_data, tmp_path / "file" / "run")
+    assert list(own_cache.iterdir()) == []
+
+
 def test_validation_is_on_held_out_people(figure_data: ReIDDataset, tmp_path: Path) -> None:
     train(
         recipe(data={"holdout": 0.34}, schedule={"epochs": 1}),

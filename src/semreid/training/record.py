@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from semreid.errors import SemreidError
-from semreid.files import write_text
+from semreid.files import require_writable, write_text
+from semreid.models.card import CARD
 
 RECIPE, METRICS, CHECKPOINT = "recipe.yaml", "metrics.jsonl", "checkpoint.pt"
 
@@ -99,6 +100,7 @@ class RunFolder:
                 f"{self.path} already holds a run",
                 fix="go on with --resume, or choose another folder for --out",
             )
+        require_writable(self.path / CARD)
         self._events: Any = None
 
     def record(self, recipe: str, history: list[dict[str, Any]]) -> None:
