@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -197,7 +197,7 @@ class TimmTrunk(nn.Module):
             raise SemreidError(
                 f"timm cannot build '{name}' as a trunk: {error}", fix="see timm.list_models()"
             ) from error
-        info = self.net.feature_info
+        info: Any = self.net.feature_info
         names = [f"layer{i}" for i in range(5 - min(4, len(info.channels())), 5)]
         self.channels = dict(zip(names, info.channels()[-4:], strict=True))
         self.strides = dict(zip(names, info.reduction()[-4:], strict=True))

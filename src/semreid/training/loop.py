@@ -163,6 +163,11 @@ class Trainer:
             self.ema.update_parameters(self.model)
         return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}
 
+    def finish_epoch(self, row: dict[str, Any]) -> None:
+        """Note the metrics of the epoch that was trained last, and go on to the next."""
+        self.history.append(row)
+        self.epoch += 1
+
     def state(self) -> dict[str, Any]:
         """Return all that a resumed run needs; random numbers follow from seed, epoch and step alone."""
         return {
@@ -237,18 +242,25 @@ def build_model(recipe: Recipe, num_ids: int) -> ReIDModel:
             "on purpose with model.weights=scratch",
         )
     torch.manual_seed(recipe.seed)
-    model = create_model(
-        wanted.name,
-        num_ids,
-        trunk=wanted.trunk,
-        width=wanted.width,
-        last_stride=wanted.last_stride,
-        size=recipe.data.size,
-        **wanted.options,
-    )
+    model = create_model(**model_arguments(recipe, num_ids))
     if wanted.weights != "scratch":
         load_trunk_weights(model.trunk, wanted.weights)
     return model
+
+
+def model_arguments(recipe: Recipe, num_ids: int) -> dict[str, Any]:
+    """Return the arguments of :func:`semreid.models.zoo.create_model` for the model of a recipe.
+
+    Args:
+        recipe: The recipe.
+        num_ids: Number of training identities.
+
+    Returns:
+        Arguments by name; the model card keeps them.
+    """
+    wanted = recipe.model
+    fixed = {"name": wanted.name, "num_ids": num_ids, "trunk": wanted.trunk, "width": wanted.width}
+    return {**wanted.options, **fixed, "last_stride": wanted.last_stride, "size": recipe.data.size}
 
 
 def train(
@@ -288,11 +300,8 @@ def train(
     samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
     device = torch.device(device) if device else distributed.local_device()
     model = build_model(recipe, num_identities(samples))
-    masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in model.needs else None
-    textures = annotation_paths(dataset, samples, "textures", annotations) if "textures" in model.needs else None
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
-        with distributed.first_process_first():
-            store = build_store(samples, recipe.data.size, masks=masks, textures=textures, progress=reporter.decoding)
+        store = _open_store(model, dataset, samples, annotations, reporter)
         trainer = Trainer(recipe, model, _on_device(store, device), device)
         if state is not None:
             trainer.restore(state)
@@ -301,8 +310,7 @@ def train(
             row = {"epoch": trainer.epoch, **trainer.train_epoch(reporter)}
             if validation is not None and first and _is_due(trainer.epoch, recipe):
                 row |= _validate(trainer.judged, validation)
-            trainer.epoch += 1
-            trainer.history.append(row)
+            trainer.finish_epoch(row)
             reporter.epoch(row)
             if first:
                 folder.record(text, trainer.history)
@@ -310,6 +318,20 @@ def train(
         if first:
             save_model(folder.path, trainer.judged, _card(trainer, dataset, samples))
     return trainer.judged.eval()
+
+
+def _open_store(
+    model: ReIDModel,
+    dataset: ReIDDataset,
+    samples: Sequence[Sample],
+    annotations: Path | None,
+    reporter: Reporter,
+) -> Store:
+    """Decode the training images, with the annotations that the model learns from; one process writes the file."""
+    masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in model.needs else None
+    textures = annotation_paths(dataset, samples, "textures", annotations) if "textures" in model.needs else None
+    with distributed.first_process_first():
+        return build_store(samples, model.size, masks=masks, textures=textures, progress=reporter.decoding)
 
 
 def _is_due(epoch: int, recipe: Recipe) -> bool:
@@ -331,11 +353,9 @@ def _on_device(store: Store, device: torch.device) -> Store:
 
 def _card(trainer: Trainer, dataset: ReIDDataset, samples: Sequence[Sample]) -> Card:
     recipe = trainer.recipe
-    model = {"name": recipe.model.name, "num_ids": len(trainer.classes), "trunk": recipe.model.trunk}
-    model |= {"width": recipe.model.width, "last_stride": recipe.model.last_stride, "size": recipe.data.size}
     last = trainer.history[-1]
     return Card(
-        model={**model, **recipe.model.options},
+        model=model_arguments(recipe, len(trainer.classes)),
         trained_on={
             "dataset": dataset.name,
             "identities": len(trainer.classes),
