@@ -98,7 +98,7 @@ def test_info_of_the_zoo_and_data_set_names(run) -> None:
         (["train", "{plan}", "--data", "people:{figures}", "--out", "{tmp}/run", "--resume"], "nothing to resume"),
         (["evaluate", "{tmp}/none", "--data", "people:{figures}"], "no model card"),
         (["evaluate", "baseline", "--data", "people:{figures}", "--out", "{plan}/r.json"], "cannot write"),
-        (["embed", "baseline", "{tmp}", "--out", "{tmp}/f.parquet"], "no images at"),
+        (["embed", "baseline", "{tmp}", "--out", "{tmp}/f.parquet"], "holds no image"),
         (["embed", "baseline", "{figures}", "--out", "{figures}"], "cannot write"),
         (["info", "baseline", "--input", "256"], "cannot read the size '256'"),
         (["info", "basline"], "no model card at basline"),

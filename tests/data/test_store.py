@@ -124,6 +124,8 @@ def test_annotations_lie_where_the_image_path_says(samples: list[Sample], tmp_pa
     (tmp_path / "else" / "masks").mkdir(parents=True)
     paths = annotation_paths(dataset, samples, "masks", tmp_path / "else")
     assert paths[0] == tmp_path / "else" / "masks" / "3.png"
+    with pytest.raises(SemreidError, match="lies outside of"):
+        annotation_paths(dataset, [Sample(Path("/else/a.png"), 1, 0)], "masks", tmp_path / "else")
     item = Sample(tmp_path / "cuhk-03.mat", 1, 0, item="labeled/1/003/04")
     assert annotation_paths(dataset, [item], "masks", tmp_path / "else")[0].parts[-3:] == ("1", "003", "04.png")
 

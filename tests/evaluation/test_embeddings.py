@@ -55,5 +55,5 @@ def test_corrupt_image_stops_it_unless_skipped_and_nothing_is_left(model: ReIDMo
 
 
 def test_no_images(model: ReIDModel, tmp_path: Path) -> None:
-    with pytest.raises(SemreidError, match="no images at"):
+    with pytest.raises(SemreidError, match="holds no image"):
         embed_files(model, tmp_path, tmp_path / "f.parquet")

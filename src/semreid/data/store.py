@@ -150,7 +150,7 @@ def annotation_paths(
         A path for every sample.
 
     Raises:
-        SemreidError: If there is no such folder.
+        SemreidError: If there is no such folder, or an image lies outside of the data set's own.
     """
     home = (folder or dataset.root) / kind
     if not home.is_dir():
@@ -158,7 +158,18 @@ def annotation_paths(
             f"this model learns from {kind}, and there is no folder {home}",
             fix="make them with `semreid label`, and give their folder with --annotations",
         )
-    return [home / Path(s.item or s.path.relative_to(dataset.root)).with_suffix(".png") for s in samples]
+    return [home / _relative_name(sample, dataset.root).with_suffix(".png") for sample in samples]
+
+
+def _relative_name(sample: Sample, root: Path) -> Path:
+    if sample.item:
+        return Path(sample.item)
+    if not sample.path.is_relative_to(root):
+        raise SemreidError(
+            f"{sample.path} lies outside of {root}, so its annotations have no name",
+            fix="keep images below the folder of the data set (or of its CSV file) to train with masks or textures",
+        )
+    return sample.path.relative_to(root)
 
 
 def content_digest(source: Sample | Path) -> bytes:

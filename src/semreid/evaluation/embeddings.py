@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semreid.data.images import IMAGE_SUFFIXES, read_image, resize
+from semreid.data.images import read_image, resize
+from semreid.data.listing import list_images
 from semreid.data.parallel import Progress, parallel
+from semreid.data.rows import CAMERA
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.models.model import ReIDModel
 
 CHUNK = 512
-_CAMERA = re.compile(r"(?:^|_)c(\d+)", re.ASCII)
 
 
 def embed_files(
@@ -49,7 +49,7 @@ def embed_files(
         SemreidError: If there is no image, one cannot be read (without ``skip_corrupt``), or ``out`` cannot
             be written.
     """
-    paths = find_images(images)
+    paths = [images] if images.is_file() else list_images(images, nested=True)
     vector = pa.list_(pa.float32(), model.dim)
     schema = pa.schema([("path", pa.string()), ("camid", pa.int32()), ("vector", vector)])
     skipped: list[str] = []
@@ -70,30 +70,8 @@ def embed_files(
     return len(paths) - len(skipped), skipped
 
 
-def find_images(place: Path) -> list[Path]:
-    """Find the images at a path: the file itself, or all images below the folder, sorted.
-
-    Args:
-        place: Image file or folder.
-
-    Returns:
-        The image files.
-
-    Raises:
-        SemreidError: If there is none.
-    """
-    if place.is_file():
-        return [place]
-    found = sorted(p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    if not found:
-        raise SemreidError(
-            f"no images at {place}", fix=f"give an image or a folder with {' '.join(sorted(IMAGE_SUFFIXES))}"
-        )
-    return found
-
-
 def camera_of(path: Path) -> int | None:
-    """Read the camera from a file name of Market-1501's grammar.
+    """Read the camera from a file name, by the rule of ``folder:`` data.
 
     Args:
         path: The file.
@@ -105,7 +83,7 @@ def camera_of(path: Path) -> int | None:
         >>> camera_of(Path("0002_c3s1_000551_01.jpg")), camera_of(Path("crop_17.jpg"))
         (3, None)
     """
-    match = _CAMERA.search(path.name)
+    match = CAMERA.search(path.stem)
     return int(match[1]) if match else None
 
 
