@@ -69,9 +69,8 @@ def figure_data(figures: Path) -> ReIDDataset:
 
 @pytest.fixture
 def real_crops() -> Path:
-    """CUHK03-P1 where the developer has it; tests that want it are skipped elsewhere."""
-    beside = Path(__file__).parents[2] / "shared" / "data" / "cuhk03p1"
-    path = Path(os.environ.get("SEMREID_CUHK03P1", beside))
-    if not path.is_dir():
-        pytest.skip("no real crops: set SEMREID_CUHK03P1 to the folder")
-    return path
+    """Camera pair 1 of CUHK03 as folders, where the developer has it; tests that want it are skipped elsewhere."""
+    path = os.environ.get("SEMREID_CUHK03P1")
+    if not path:
+        pytest.skip("no real crops: set SEMREID_CUHK03P1 to a folder with labeled/ and detected/")
+    return Path(path)

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -7,9 +6,6 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.benchmarks.cuhk03_np import PUBLISHED
 from semreid.data.sample import num_identities
 from semreid.errors import SemreidError
-
-REPOSITORY = Path(__file__).parents[3]
-P1 = Path(os.environ.get("SEMREID_CUHK03P1") or REPOSITORY / "../shared/data/cuhk03p1")
 
 
 @pytest.fixture
@@ -47,10 +43,9 @@ def test_published_counts():
     assert totals == {"labeled": 14_096, "detected": 14_097}
 
 
-@pytest.mark.skipif(not P1.is_dir(), reason="set SEMREID_CUHK03P1 to a folder with CUHK03 pair 1")
 @pytest.mark.parametrize("boxes", ["labeled", "detected"])
-def test_camera_pair_1_of_the_real_data_set(boxes):
-    dataset = load_dataset(f"cuhk03-np/{boxes}:{P1}")
+def test_camera_pair_1_of_the_real_data_set(real_crops: Path, boxes: str):
+    dataset = load_dataset(f"cuhk03-np/{boxes}:{real_crops}")
     parts = (dataset.train, dataset.query, dataset.gallery)
     assert [(num_identities(part), len(part)) for part in parts] == [(593, 5_778), (150, 300), (150, 1_161)]
     assert {s.camid for part in parts for s in part} == {1, 2}
