@@ -3,12 +3,16 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.parametrize(
     ("script", "promise"),
-    [("ranking", "same mAP, mINP and rank-1"), ("reranking", "100.0000% of the values equal to 1e-5")],
+    [
+        ("ranking", "same mAP, mINP and rank-1"),
+        ("reranking", "100.0000% of the values equal to 1e-5"),
+        ("step", "of a step"),
+    ],
 )
 def test_the_scripts_run_and_their_references_agree(script, promise, monkeypatch, capsys):
     monkeypatch.syspath_prepend(SCRIPTS)
