@@ -119,8 +119,7 @@ def diagnose(dataset: ReIDDataset, *, progress: Progress | None = None) -> Diagn
     Returns:
         The diagnosis.
     """
-    samples = list(dict.fromkeys((*dataset.train, *dataset.query, *dataset.gallery)))
-    case = _Case(dataset, dict(zip(samples, parallel(_look, samples, progress), strict=True)))
+    case = _Case(dataset, _look_at_all(dataset, progress))
     parts = {name: _measure(part, case.looks) for name, part in case.parts.items()}
     findings = [finding for check in _CHECKS for finding in check(case)]
     gravity = ("error", "warning", "note")
@@ -137,9 +136,8 @@ def without_corrupt(dataset: ReIDDataset, *, progress: Progress | None = None) -
     Returns:
         The data set without them.
     """
-    samples = list(dict.fromkeys((*dataset.train, *dataset.query, *dataset.gallery)))
-    looks = dict(zip(samples, parallel(_look, samples, progress), strict=True))
-    bad = [sample for sample in samples if looks[sample].problem]
+    looks = _look_at_all(dataset, progress)
+    bad = [sample for sample in looks if looks[sample].problem]
     if not bad:
         return dataset
     kept = {
@@ -154,6 +152,11 @@ def without_corrupt(dataset: ReIDDataset, *, progress: Progress | None = None) -
         corrupt_skipped=len(bad),
         warnings=(*dataset.warnings, warning),
     )
+
+
+def _look_at_all(dataset: ReIDDataset, progress: Progress | None) -> dict[Sample, Look]:
+    samples = list(dict.fromkeys((*dataset.train, *dataset.query, *dataset.gallery)))
+    return dict(zip(samples, parallel(_look, samples, progress), strict=True))
 
 
 def _look(sample: Sample) -> Look:
