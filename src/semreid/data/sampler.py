@@ -37,7 +37,7 @@ def pk_batches(pids: Indices, P: int, K: int, *, seed: int, epoch: int) -> Itera
     Example:
         >>> pids = np.array([5, 5, 5, 7, 7, 9])
         >>> [pids[batch].tolist() for batch in pk_batches(pids, P=3, K=2, seed=0, epoch=0)]
-        [[5, 5, 9, 9, 7, 7]]
+        [[5, 5, 7, 7, 9, 9]]
     """
     identities = np.unique(pids)
     if len(identities) < P:
