@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from semreid import distributed
 from semreid.data.benchmarks import describe_benchmarks, load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
 from semreid.data.parallel import Progress
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out, err = Console(), Console(stderr=True)
+stdout, stderr = Console(), Console(stderr=True)
 
 Data = Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -74,14 +75,13 @@ def train(
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Train a model and leave a run folder; under torchrun, on all its processes."""
-    from semreid import distributed
     from semreid.training.loop import train as run
     from semreid.training.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides or [])
     with distributed.process_group():
         run(settings, _load(data, skip_corrupt), out, annotations=annotations, resume=resume)
-    err.print(f"trained: {out}. Next: semreid evaluate {out} --data {data}", highlight=False, soft_wrap=True)
+        _say(f"trained: {out}. Next: semreid evaluate {out} --data {data}")
 
 
 @app.command()
@@ -125,7 +125,7 @@ def embed(
             _load_model(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
         )
     for problem in skipped:
-        err.print(f"skipped: {problem}", highlight=False, markup=False)
+        _say(f"skipped: {problem}", style="yellow")
     typer.echo(f"{done} embeddings in {out}; {len(skipped)} images skipped")
 
 
@@ -156,7 +156,7 @@ def demo(
             fix="name them, such as: make demo DATA=folder:/path/to/crops (one sub-folder per person)",
         )
     _show_report(run_demo(data, out))
-    err.print(f"in {out}: run (the model), report.json, features.parquet", highlight=False, soft_wrap=True)
+    _say(f"in {out}: run (the model), report.json, features.parquet")
 
 
 def main() -> None:
@@ -164,8 +164,14 @@ def main() -> None:
     try:
         app()
     except SemreidError as error:
-        err.print(f"error: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+        _say(f"error: {error}", style="bold red")
         sys.exit(1)
+
+
+def _say(text: str, style: str = "") -> None:
+    """Print a line on stderr; of several processes, the first one speaks."""
+    if distributed.rank() == 0:
+        stderr.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
@@ -174,23 +180,22 @@ def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
         with _progress("looking for unreadable images") as progress:
             dataset = without_corrupt(dataset, progress=progress)
     for warning in dataset.warnings:
-        err.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        _say(f"warning: {warning}", style="yellow")
     return dataset
 
 
 def _load_model(path: str) -> ReIDModel:
     """Load a model onto the GPU if there is one."""
-    from semreid.distributed import local_device
     from semreid.models.card import load_model
 
-    return load_model(path).to(local_device())
+    return load_model(path).to(distributed.local_device())
 
 
 class _progress:  # noqa: N801 - reads as a function
     """A progress bar on stderr that is told (done, all)."""
 
     def __init__(self, title: str) -> None:
-        self.bar = Bar(console=err, transient=True, disable=not err.is_terminal)
+        self.bar = Bar(console=stderr, transient=True, disable=not stderr.is_terminal)
         self.task = self.bar.add_task(title, total=None)
 
     def __enter__(self) -> Progress:
@@ -219,10 +224,10 @@ def _show_report(content: Mapping[str, Any]) -> None:
     for name, value in content["metrics"].items():
         low_high = content["ci95"].get(name)
         table.add_row(name, f"{value:.1f}", f"{low_high[0]:.1f} to {low_high[1]:.1f}" if low_high else "")
-    out.print(table)
+    stdout.print(table)
     counts = ", ".join(f"{name} {value:,}" for name, value in content["counts"].items())
     extras = [name for name in ("flip", "rerank") if content["protocol"][name]]
-    out.print(counts + (f"; with {' and '.join(extras)}" if extras else ""), highlight=False, soft_wrap=True)
+    stdout.print(counts + (f"; with {' and '.join(extras)}" if extras else ""), highlight=False, soft_wrap=True)
 
 
 def _show_diagnosis(diagnosis: Diagnosis) -> None:
@@ -230,11 +235,11 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     for name, part in diagnosis.parts.items():
         sides = [" / ".join(map(str, side)) or "-" for side in (part.heights, part.widths)]
         table.add_row(name, f"{part.identities:,}", f"{part.images:,}", str(part.cameras), *sides)
-    out.print(table)
+    stdout.print(table)
     styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
     for finding in diagnosis.findings:
         way_out = f"\n  way out: {finding.fix}" if finding.fix else ""
         text = f"{finding.level}: {finding.what}{way_out}"
-        out.print(text, style=styles[finding.level], highlight=False, markup=False, soft_wrap=True)
+        stdout.print(text, style=styles[finding.level], highlight=False, markup=False, soft_wrap=True)
     verdict = "can be evaluated" if diagnosis.healthy else "cannot be evaluated honestly as it is"
-    out.print(f"{diagnosis.name} {verdict}", style="bold", highlight=False)
+    stdout.print(f"{diagnosis.name} {verdict}", style="bold", highlight=False)

@@ -9,7 +9,7 @@ and erasing change the picture, not the person.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, Field
@@ -50,7 +50,7 @@ class AugmentRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The random part of the augmentation of a batch; every field has one row per image.
+    """The random part of the augmentation of a batch; every field has one row per image, or is None where off.
 
     Attributes:
         flip: Mirror the image, (B,) bool.
@@ -63,14 +63,15 @@ class Draws:
 
     flip: Tensor
     shift: Tensor
-    colour: Tensor
-    brightness: Tensor
-    erase: Tensor
-    cutout: Tensor
+    colour: Tensor | None
+    brightness: Tensor | None
+    erase: Tensor | None
+    cutout: Tensor | None
 
     def share(self, rows: slice, device: torch.device) -> Draws:
         """Take the rows of one process and move them to its device."""
-        return Draws(*(getattr(self, f.name)[rows].to(device) for f in fields(self)))
+        whole: list[Any] = [getattr(self, f.name) for f in fields(self)]
+        return Draws(*[None if value is None else value[rows].to(device) for value in whole])
 
 
 def draw(recipe: AugmentRecipe, batch: int, size: tuple[int, int], generator: torch.Generator) -> Draws:
@@ -101,13 +102,17 @@ def draw(recipe: AugmentRecipe, batch: int, size: tuple[int, int], generator: to
     side = torch.full((batch,), (recipe.cutout_size * w) ** 2)
     cutout = _rectangles(side, torch.ones(batch), size, uniform(2), chance(recipe.cutout))
     strength = recipe.jitter
-    return Draws(
+    contrast_saturation = uniform(2, low=1 - strength, high=1 + strength)
+    cast = uniform(3, low=-1, high=1) * recipe.cast
+    brightness = uniform(low=1 - strength, high=1 + strength)
+    recolours = recipe.jitter > 0 or recipe.cast > 0
+    return Draws(  # what is off was drawn all the same: an ablation changes what it names, and only that
         flip=chance(recipe.flip),
         shift=(pad + far).floor().long(),
-        colour=_colour(uniform(2, low=1 - strength, high=1 + strength), uniform(3, low=-1, high=1) * recipe.cast),
-        brightness=uniform(low=1 - strength, high=1 + strength),
-        erase=erase,
-        cutout=cutout,
+        colour=_colour(contrast_saturation, cast) if recolours else None,
+        brightness=brightness if recolours else None,
+        erase=erase if recipe.erase else None,
+        cutout=cutout if recipe.cutout else None,
     )
 
 
@@ -193,9 +198,13 @@ def augment_images(pixels: Tensor, draws: Draws) -> Tensor:
         RGB in [0, 1], (B, 3, H, W), channels last in memory.
     """
     images = move(pixels, draws.flip, draws.shift).float() / 255
-    images = recolour(images, draws.colour, draws.brightness)
-    images = fill(images, draws.erase, IMAGE_MEAN)
-    return fill(images, draws.cutout, (0.0, 0.0, 0.0)).permute(0, 3, 1, 2)
+    if draws.colour is not None and draws.brightness is not None:
+        images = recolour(images, draws.colour, draws.brightness)
+    if draws.erase is not None:
+        images = fill(images, draws.erase, IMAGE_MEAN)
+    if draws.cutout is not None:
+        images = fill(images, draws.cutout, (0.0, 0.0, 0.0))
+    return images.permute(0, 3, 1, 2)
 
 
 def augment_regions(regions: Tensor, draws: Draws) -> Tensor:

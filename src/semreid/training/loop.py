@@ -360,6 +360,7 @@ def _card(trainer: Trainer, dataset: ReIDDataset, samples: Sequence[Sample]) -> 
             "dataset": dataset.name,
             "identities": len(trainer.classes),
             "images": len(samples),
+            "corrupt_skipped": dataset.corrupt_skipped,
             "sha256": samples_digest(samples),
             "pretrained": recipe.model.weights,
         },
