@@ -70,8 +70,9 @@ class Draws:
 
     def share(self, rows: slice, device: torch.device) -> Draws:
         """Take the rows of one process and move them to its device."""
-        whole: list[Any] = [getattr(self, f.name) for f in fields(self)]
-        return Draws(*[None if value is None else value[rows].to(device) for value in whole])
+        whole = [getattr(self, f.name) for f in fields(self)]
+        mine: list[Any] = [None if value is None else value[rows].to(device) for value in whole]
+        return Draws(*mine)
 
 
 def draw(recipe: AugmentRecipe, batch: int, size: tuple[int, int], generator: torch.Generator) -> Draws:
