@@ -15,7 +15,7 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _LUMA = (0.299, 0.587, 0.114)
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -202,7 +202,7 @@ def augment_images(pixels: Tensor, draws: Draws) -> Tensor:
     if draws.colour is not None and draws.brightness is not None:
         images = recolour(images, draws.colour, draws.brightness)
     if draws.erase is not None:
-        images = fill(images, draws.erase, IMAGE_MEAN)
+        images = fill(images, draws.erase, IMAGENET_MEAN)
     if draws.cutout is not None:
         images = fill(images, draws.cutout, (0.0, 0.0, 0.0))
     return images.permute(0, 3, 1, 2)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from semreid.data.augment import IMAGENET_MEAN
 from semreid.data.batch import Batch
 from semreid.data.images import read_image, resize
 from semreid.errors import SemreidError
@@ -23,7 +24,6 @@ from semreid.models.trunk import Maps, Trunk
 Image = NDArray[np.uint8] | Path | str
 """A crop: RGB uint8 array (H, W, 3), or a path to an image file."""
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
