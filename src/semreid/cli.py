@@ -24,7 +24,7 @@ from semreid.data.parallel import Progress
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.files import require_writable, write_json
-from semreid.models.model import ReIDModel
+from semreid.models.embedder import Embedder, load_embedder
 
 app = typer.Typer(
     help="Semantics-aligned person re-identification: train, judge and use.",
@@ -99,7 +99,7 @@ def evaluate(
 
     if out is not None:
         require_writable(out)
-    loaded, dataset = _load_model(model), _load(data, skip_corrupt)
+    loaded, dataset = _load_embedder(model), _load(data, skip_corrupt)
     with _progress("decoding") as progress:
         report = judge(loaded, dataset, flip=flip, rerank=rerank, progress=progress)
     content = {"model": model, **report.to_json()}
@@ -122,7 +122,7 @@ def embed(
     require_writable(out)
     with _progress("embedding") as progress:
         done, skipped = embed_files(
-            _load_model(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
+            _load_embedder(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
         )
     for problem in skipped:
         _say(f"skipped: {problem}", style="yellow")
@@ -135,11 +135,11 @@ def info(
     input_: Annotated[str, typer.Option("--input", help="Input size HxW to count operations at.")] = "",
 ) -> None:
     """Describe a model as JSON: parameters_without_classifiers, embedding_dim, macs, heads, and its card."""
-    from semreid.models.card import read_card
+    from semreid.models.card import load_model, read_card
     from semreid.models.zoo import MODELS
 
     card = {} if model in MODELS else {"card": read_card(model).to_json()}
-    _show({**_load_model(model).info(_size(input_)), **card})
+    _show({**load_model(model).info(_size(input_)), **card})
 
 
 @app.command()
@@ -184,11 +184,9 @@ def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
     return dataset
 
 
-def _load_model(path: str) -> ReIDModel:
-    """Load a model onto the GPU if there is one."""
-    from semreid.models.card import load_model
-
-    return load_model(path).to(distributed.local_device())
+def _load_embedder(path: str) -> Embedder:
+    """Load a model onto the GPU if there is one, or an exported file."""
+    return load_embedder(path, device=distributed.local_device())
 
 
 class _progress:  # noqa: N801 - reads as a function

@@ -15,13 +15,13 @@ from semreid.data.parallel import Progress, parallel
 from semreid.data.rows import CAMERA
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
-from semreid.models.model import ReIDModel
+from semreid.models.embedder import Embedder
 
 CHUNK = 512
 
 
 def embed_files(
-    model: ReIDModel,
+    model: Embedder,
     images: Path,
     out: Path,
     *,

@@ -16,7 +16,7 @@ from semreid.evaluation.report import Report, bootstrap_interval
 from semreid.functional.distance import distance_blocks
 from semreid.functional.ranking import rank_distances, single_shot_cmc
 from semreid.functional.reranking import k_reciprocal_blocks
-from semreid.models.model import ReIDModel
+from semreid.models.embedder import Embedder
 
 Features = NDArray[np.float32]
 _Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -25,27 +25,23 @@ _Judgement = tuple[dict[str, float], dict[str, tuple[float, float]], int]
 RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
 
 
-def embed_store(model: ReIDModel, store: Store, *, flip: bool = False, batch_size: int = 128) -> Features:
+def embed_store(model: Embedder, store: Store, *, flip: bool = False, batch_size: int = 128) -> Features:
     """Embed all images of a store.
 
     Args:
         model: The model.
-        store: The images, at the model's input size.
+        store: The images.
         flip: Average with the mirrored image.
         batch_size: Images a step.
 
     Returns:
         Unit vectors (N, dim) in float32, in the order of the store.
     """
-    blocks = [
-        model.embed_batch(images.to(model.device).permute(0, 3, 1, 2), flip=flip).cpu().numpy()
-        for images in store.images.split(batch_size)
-    ]
-    return np.concatenate(blocks)
+    return model.embed(store.images.cpu().numpy(), batch_size=batch_size, flip=flip)
 
 
 def evaluate(
-    model: ReIDModel,
+    model: Embedder,
     dataset: ReIDDataset,
     *,
     flip: bool = False,

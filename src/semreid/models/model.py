@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
 from typing import cast
 
 import numpy as np
@@ -16,13 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semreid.data.augment import IMAGENET_MEAN
 from semreid.data.batch import Batch
-from semreid.data.images import read_image, resize
-from semreid.errors import SemreidError
+from semreid.models.embedder import Image, embed_in_batches
 from semreid.models.heads import Annotation, Head
 from semreid.models.trunk import Maps, Trunk
-
-Image = NDArray[np.uint8] | Path | str
-"""A crop: RGB uint8 array (H, W, 3), or a path to an image file."""
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -34,13 +30,22 @@ class ReIDModel(nn.Module):
         trunk: Computes named maps from normalised images.
         heads: Head by name, in the order they run; a head may read what earlier ones wrote.
         size: Input height and width in pixels.
+        architecture: What built it. Strides and poolings leave no trace in the weights, so these names and
+            options tell apart two models of equal weights.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: Trunk, heads: Mapping[str, Head], size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        trunk: Trunk,
+        heads: Mapping[str, Head],
+        size: tuple[int, int],
+        architecture: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__()
+        self.architecture = dict(architecture or {})
         self.trunk = cast("nn.Module", trunk)
         self.heads = nn.ModuleDict(heads)
         self.size = size
@@ -56,6 +61,24 @@ class ReIDModel(nn.Module):
     def needs(self) -> set[Annotation]:
         """Annotations that the heads learn from."""
         return {annotation for head in self._heads() for annotation in head.needs}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of all that inference uses; computed anew each time, for weights may change."""
+        digest = blake2b(json.dumps([self.architecture, self.size], sort_keys=True).encode(), digest_size=16)
+        for name, tensor in sorted(self.inference_state().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def inference_state(self) -> dict[str, Tensor]:
+        """Return the entries of the state dict that the embedding depends on: no classifiers, no counters."""
+        unused = tuple(f"heads.{name}.{part}." for name, head in self._named_heads() for part in head.training_only)
+        return {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if not f"{name}.".startswith(unused) and not name.endswith("num_batches_tracked")
+        }
 
     @property
     def device(self) -> torch.device:
@@ -84,7 +107,7 @@ class ReIDModel(nn.Module):
             Unweighted scalar by name, ``HEAD.LOSS``, such as ``identity.triplet``.
         """
         maps = self.maps(batch.images)
-        named = {name: cast("Head", head).losses(maps, batch) for name, head in self.heads.items()}
+        named = {name: head.losses(maps, batch) for name, head in self._named_heads()}
         return {f"{name}.{loss}": value for name, found in named.items() for loss, value in found.items()}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -140,12 +163,7 @@ class ReIDModel(nn.Module):
             >>> model.embed([np.zeros((80, 40, 3), np.uint8)]).shape
             (1, 128)
         """
-        if isinstance(images, (str, Path)):
-            raise SemreidError(f"embed() takes a list of images, not one ({images})", fix=f"embed(['{images}'])")
-        blocks = [
-            self.embed_batch(self._prepare(chunk), flip=flip).cpu().numpy() for chunk in _chunks(images, batch_size)
-        ]
-        return np.concatenate(blocks) if blocks else np.zeros((0, self.dim), np.float32)
+        return embed_in_batches(images, self, lambda batch: self._embed_rows(batch, flip), batch_size)
 
     def info(self, size: tuple[int, int] | None = None) -> dict[str, object]:
         """Describe the model in numbers.
@@ -157,41 +175,25 @@ class ReIDModel(nn.Module):
             ``parameters_without_classifiers``, ``embedding_dim``, ``macs`` per image, ``heads``, ``input``.
         """
         size = size or self.size
-        trained_only = {
-            id(p)
-            for head in self._heads()
-            for name, p in head.named_parameters()
-            if name.split(".")[0] in head.training_only
-        }
+        used = self.inference_state()
         counter = FlopCounterMode(display=False)
         training = self.training
         with torch.no_grad(), counter:
             self.eval()(torch.zeros(1, 3, *size, device=self.device))
         self.train(training)
         return {
-            "parameters_without_classifiers": sum(p.numel() for p in self.parameters() if id(p) not in trained_only),
+            "parameters_without_classifiers": sum(p.numel() for name, p in self.named_parameters() if name in used),
             "embedding_dim": self.dim,
             "macs": counter.get_total_flops() // 2,
             "heads": list(self.heads),
             "input": list(size),
         }
 
-    def _prepare(self, images: Sequence[Image]) -> Tensor:
-        arrays = [read_image(image) if isinstance(image, (str, Path)) else image for image in images]
-        for array in arrays:
-            if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
-                raise SemreidError(
-                    f"an image has shape {array.shape} and type {array.dtype}",
-                    fix="give RGB uint8 arrays (H, W, 3)",
-                )
-        stacked = np.stack([resize(array, self.size) for array in arrays])
-        return torch.from_numpy(stacked).permute(0, 3, 1, 2)
+    def _embed_rows(self, batch: NDArray[np.uint8], flip: bool) -> NDArray[np.float32]:
+        return self.embed_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip).cpu().numpy()
 
     def _heads(self) -> Iterator[Head]:
-        return (cast("Head", head) for head in self.heads.values())
+        return (head for _, head in self._named_heads())
 
-
-def _chunks(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
-    iterator = iter(images)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+    def _named_heads(self) -> Iterator[tuple[str, Head]]:
+        return ((name, cast("Head", head)) for name, head in self.heads.items())

@@ -69,4 +69,5 @@ def create_model(
     if unknown:
         raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {', '.join(known)}")
     built = build_trunk(trunk, width=width, last_stride=last_stride)
-    return ReIDModel(built, MODELS[name](built, num_ids, **options), size)
+    architecture = {"name": name, "trunk": trunk, "width": width, "last_stride": last_stride, **options}
+    return ReIDModel(built, MODELS[name](built, num_ids, **options), size, architecture)

@@ -16,8 +16,8 @@ class Head(nn.Module):
     """Reads named maps; in training it returns named losses, at inference at most one embedding block.
 
     A head may also write maps for later heads to read (a parsing head writes its part labels), in both
-    methods. ``dim`` is the width of its embedding block, 0 if it has none. Parameters that serve training
-    only are held in submodules named in ``training_only``: they do not count and are not exported.
+    methods. ``dim`` is the width of its embedding block, 0 if it has none. Submodules and buffers that serve
+    training only are named in ``training_only``: they do not count and are not exported.
     ``needs`` names the fields of the batch beyond images and labels that the losses read.
     """
 

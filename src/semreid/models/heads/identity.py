@@ -79,7 +79,7 @@ class Identity(Head):
         center: Add the center loss.
     """
 
-    training_only = ("classifier",)
+    training_only = ("classifier", "centers")
 
     def __init__(
         self,

@@ -1,0 +1,116 @@
+"""What gallery, verification and serving need of a model: crops in, unit vectors out, and who made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semreid.data.images import read_image, resize
+from semreid.errors import SemreidError
+
+Image = NDArray[np.uint8] | Path | str
+"""A crop: RGB uint8 array (H, W, 3), or a path to an image file."""
+
+
+class Embedder(Protocol):
+    """Anything that embeds crops: a model, or a file exported from one."""
+
+    @property
+    def dim(self) -> int:
+        """Width of the embedding."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Input height and width in pixels; crops of any size are resized to it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of the embedding function; an exported file has that of the model it came from.
+
+        Vectors of two embedders may be compared exactly when their fingerprints are equal.
+        """
+
+    def embed(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
+        """Compute L2-normalised embeddings of crops.
+
+        Args:
+            images: RGB uint8 arrays (H, W, 3) of any size, or paths.
+            batch_size: Images a step; bounds the memory.
+            flip: Average with the mirrored image (test-time augmentation).
+
+        Returns:
+            Unit vectors (N, dim) in float32.
+
+        Raises:
+            SemreidError: If an image cannot be read or is no RGB image.
+        """
+
+
+def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> Embedder:
+    """Load whatever can embed.
+
+    Args:
+        path: A run folder, a card file, or a zoo name for an untrained model.
+        device: Where a model runs.
+
+    Returns:
+        The embedder.
+
+    Raises:
+        SemreidError: If there is none at ``path``, or its files are damaged or do not belong together.
+
+    Example:
+        >>> load_embedder("baseline").dim
+        2048
+    """
+    from semreid.models.card import load_model
+
+    return load_model(path).to(device)
+
+
+def embed_in_batches(
+    images: Iterable[Image],
+    embedder: Embedder,
+    step: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    batch_size: int,
+) -> NDArray[np.float32]:
+    """Read, check and resize crops, and embed them a batch at a time: the shared half of every ``embed``.
+
+    Args:
+        images: RGB uint8 arrays (H, W, 3) of any size, or paths.
+        embedder: Whose size and dimension to use.
+        step: Embeds images (B, height, width, 3) of the right size.
+        batch_size: Images a step.
+
+    Returns:
+        The embeddings (N, dim).
+
+    Raises:
+        SemreidError: If an image cannot be read or is no RGB image.
+    """
+    if isinstance(images, (str, Path)):
+        raise SemreidError(f"embed() takes a list of images, not one ({images})", fix=f"embed(['{images}'])")
+    blocks = [step(np.stack([_prepare(i, embedder.size) for i in chunk])) for chunk in _chunks(images, batch_size)]
+    return np.concatenate(blocks) if blocks else np.zeros((0, embedder.dim), np.float32)
+
+
+def _prepare(image: Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+    array = read_image(image) if isinstance(image, (str, Path)) else image
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
+        raise SemreidError(
+            f"an image has shape {array.shape} and type {array.dtype}",
+            fix="give RGB uint8 arrays (H, W, 3)",
+        )
+    return resize(array, size)
+
+
+def _chunks(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
+    iterator = iter(images)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
