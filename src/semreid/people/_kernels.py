@@ -1,0 +1,148 @@
+"""Inner loops of the renderer."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.functional._compiled import compiled
+
+Array = NDArray[np.float32]
+
+
+@compiled
+def rasterise(
+    screen: Array, nearness: Array, faces: NDArray[np.int32], height: int, width: int
+) -> tuple[NDArray[np.int32], Array]:
+    """Find the nearest triangle at every sample.
+
+    Args:
+        screen: Vertices in samples, x right and y down, (V, 2).
+        nearness: Reciprocal depth (V,): linear on the screen.
+        faces: Triangles (T, 3), counter-clockwise seen from outside; others are culled.
+        height: Samples down.
+        width: Samples across.
+
+    Returns:
+        Index of the triangle, -1 for none, (height, width); and the share of its first two corners, (height, width, 2).
+    """
+    face = np.full((height, width), -1, np.int32)
+    weights = np.zeros((height, width, 2), np.float32)
+    depth = np.zeros((height, width), np.float32)
+    for f in range(faces.shape[0]):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+        area = (cx - ax) * (by - ay) - (bx - ax) * (cy - ay)  # y points down: positive where the outside shows
+        if area <= 1e-12:
+            continue
+        x0, x1 = max(0, int(np.ceil(min(ax, bx, cx) - 0.5))), min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
+        y0, y1 = max(0, int(np.ceil(min(ay, by, cy) - 0.5))), min(height - 1, int(np.floor(max(ay, by, cy) - 0.5)))
+        if x1 < x0 or y1 < y0:
+            continue
+        inverse = np.float32(1) / area
+        na, nb, nc = nearness[a], nearness[b], nearness[c]
+        # shares of corners a and b are linear: value + dx * x + dy * y
+        wa_dx, wa_dy = (cy - by) * inverse, (bx - cx) * inverse
+        wb_dx, wb_dy = (ay - cy) * inverse, (cx - ax) * inverse
+        wa_row = ((x0 + 0.5) - bx) * wa_dx + ((y0 + 0.5) - by) * wa_dy
+        wb_row = ((x0 + 0.5) - cx) * wb_dx + ((y0 + 0.5) - cy) * wb_dy
+        for y in range(y0, y1 + 1):
+            wa, wb = wa_row, wb_row
+            for x in range(x0, x1 + 1):
+                wc = 1 - wa - wb
+                if wa >= 0 and wb >= 0 and wc >= 0:
+                    near = wa * na + wb * nb + wc * nc
+                    if near > depth[y, x]:
+                        depth[y, x] = near
+                        face[y, x] = f
+                        weights[y, x, 0] = wa
+                        weights[y, x, 1] = wb
+                wa += wa_dx
+                wb += wb_dx
+            wa_row += wa_dy
+            wb_row += wb_dy
+    return face, weights
+
+
+@compiled
+def _bilinear(texture: Array, u: float, v: float, channel: int) -> float:
+    size = texture.shape[0]
+    x, y = min(max(u - 0.5, 0.0), size - 1.001), min(max(v - 0.5, 0.0), size - 1.001)
+    i, j = int(y), int(x)
+    fy, fx = y - i, x - j
+    above = texture[i, j, channel] * (1 - fx) + texture[i, j + 1, channel] * fx
+    below = texture[i + 1, j, channel] * (1 - fx) + texture[i + 1, j + 1, channel] * fx
+    return above * (1 - fy) + below * fy
+
+
+@compiled
+def shade(
+    face: NDArray[np.int32],
+    weights: Array,
+    faces: NDArray[np.int32],
+    nearness: Array,
+    texel: Array,
+    light: Array,
+    texture: Array,
+    relief: Array,
+    parts: NDArray[np.uint8],
+    samples: int,
+) -> tuple[Array, Array, NDArray[np.uint8], Array]:
+    """Colour the samples and average them into pixels.
+
+    Args:
+        face: Triangle at every sample, from :func:`rasterise`.
+        weights: Share of its first two corners on the screen.
+        faces: Triangles (T, 3).
+        nearness: Reciprocal depth of the vertices (V,).
+        texel: Column and row of the vertices in the texture, in texels, (V, 2).
+        light: RGB light on the vertices (V, 3).
+        texture: Colours (S, S, 3).
+        relief: Factor on the light (S, S).
+        parts: Part labels (S, S).
+        samples: Samples a pixel along each side.
+
+    Returns:
+        RGB multiplied by coverage (H, W, 3), coverage (H, W), part labels (H, W), texture coordinates (H, W, 2).
+    """
+    height, width = face.shape[0] // samples, face.shape[1] // samples
+    size = texture.shape[0]
+    colour = np.zeros((height, width, 3), np.float32)
+    alpha = np.zeros((height, width), np.float32)
+    label = np.zeros((height, width), np.uint8)
+    uv = np.zeros((height, width, 2), np.float32)
+    count = np.zeros(8, np.int32)
+    share = np.float32(1) / (samples * samples)
+    for py in range(height):
+        for px in range(width):
+            covered = 0
+            for s in range(samples * samples):
+                y, x = py * samples + s // samples, px * samples + s % samples
+                f = face[y, x]
+                if f < 0:
+                    continue
+                a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+                wa, wb = weights[y, x, 0] * nearness[a], weights[y, x, 1] * nearness[b]
+                wc = (1 - weights[y, x, 0] - weights[y, x, 1]) * nearness[c]
+                whole = 1 / (wa + wb + wc)
+                wa, wb, wc = wa * whole, wb * whole, wc * whole
+                u = texel[a, 0] * wa + texel[b, 0] * wb + texel[c, 0] * wc
+                v = texel[a, 1] * wa + texel[b, 1] * wb + texel[c, 1] * wc
+                row, column = min(max(int(v), 0), size - 1), min(max(int(u), 0), size - 1)
+                for channel in range(3):
+                    lit = light[a, channel] * wa + light[b, channel] * wb + light[c, channel] * wc
+                    shown = _bilinear(texture, u, v, channel) * lit * relief[row, column]
+                    colour[py, px, channel] += shown * share
+                if covered == 0:
+                    count[:] = 0
+                    uv[py, px, 0] = u / size
+                    uv[py, px, 1] = v / size
+                covered += 1
+                count[parts[row, column]] += 1
+            alpha[py, px] = covered * share
+            if 2 * covered >= samples * samples:
+                label[py, px] = np.argmax(count)
+            elif covered:
+                uv[py, px, 0] = 0
+                uv[py, px, 1] = 0
+    return colour, alpha, label, uv
