@@ -1,0 +1,294 @@
+"""Places: what a camera sees behind the people, painted once per camera in true perspective and cropped many times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.people import materials
+from semreid.people.camera import Camera
+from semreid.people.materials import DENSITY, Image, Rng
+
+PERSON = 1.7
+"""Height in metres of the person pictures are framed for."""
+FILL = 0.9
+"""Share of the height of the picture that the person fills."""
+_VIEW = (640, 960)  # of the whole camera picture
+_PIXELS = 250.0  # height of a person in the middle of it
+_BRIGHTEST = 1.6  # light that views and things still tell apart
+_FAR = 40.0
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """The surroundings of one camera.
+
+    Attributes:
+        camera: The camera.
+        view: What it sees without people: square root of linear light / 1.6, uint8 (640, 960, 3).
+        things: What stands before people here: name and RGBA picture of the same kind, ``DENSITY`` pixels per metre.
+    """
+
+    camera: Camera
+    view: NDArray[np.uint8]
+    things: tuple[tuple[str, NDArray[np.uint8]], ...]
+
+
+@dataclass(frozen=True)
+class _Upright:
+    """An upright rectangle: a wall, or something on a picture with transparency.
+
+    ``away`` metres behind the origin, turned by ``turn`` radians, from ``left`` metres along it.
+    """
+
+    texture: Image
+    away: float
+    turn: float
+    left: float = -1e3
+    repeats: bool = True
+
+
+def encode(light: Image) -> NDArray[np.uint8]:
+    """Store linear light in 8 bits, finer in the dark."""
+    return (np.sqrt(np.clip(light / _BRIGHTEST, 0, 1)) * 255 + 0.5).astype(np.uint8)
+
+
+def decode(stored: NDArray[np.uint8]) -> Image:
+    """Undo ``encode``."""
+    root = np.float32(np.sqrt(_BRIGHTEST) / 255) * stored
+    return root * root
+
+
+@lru_cache(maxsize=256)
+def build_place(camera: Camera) -> Place:
+    """Build the place that a camera sees.
+
+    Args:
+        camera: The camera; its seed decides the place.
+
+    Returns:
+        The place, from a cache where it was built before in this process.
+    """
+    rng = np.random.default_rng([camera.seed, 0x91])
+    indoor = camera.weather == "indoor"
+    view = _paint_view(camera, rng, indoor)
+    kinds = [k for k, (_, _, _, inside) in materials.THINGS.items() if k != "bench" and (inside or not indoor)]
+    chosen = rng.choice(kinds, size=4)
+    light = np.asarray(camera.sky_colour) + 0.35 * np.asarray(camera.sun_colour)
+    things = tuple((str(kind), _lit(materials.thing(str(kind), rng), light)) for kind in chosen)
+    return Place(camera, view, things)
+
+
+def _lit(rgba: Image, light: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return np.dstack((encode(rgba[..., :3] ** 2.2 * light.astype(np.float32)), (rgba[..., 3] * 255).astype(np.uint8)))
+
+
+# --- geometry -----------------------------------------------------------------------------------------------------
+
+
+def _eye(camera: Camera) -> tuple[float, float, float, float]:
+    """Height and distance (horizontal) of the lens, sine and cosine of the angle it looks down."""
+    down = np.radians(camera.elevation)
+    height = max(0.15, PERSON / 2 + camera.distance * float(np.sin(down)))
+    return height, camera.distance * float(np.cos(down)), float(np.sin(down)), float(np.cos(down))
+
+
+def _focal(camera: Camera) -> float:
+    return _PIXELS * camera.distance / PERSON
+
+
+def _rays(camera: Camera) -> tuple[Image, Image, Image]:
+    """Direction (x, y, z) in which each pixel of the view looks, (640, 960) each."""
+    _, _, sine, cosine = _eye(camera)
+    height, width = _VIEW
+    right = ((np.arange(width, dtype=np.float32) - width / 2) / _focal(camera))[None]
+    up = ((height / 2 - np.arange(height, dtype=np.float32)) / _focal(camera))[:, None]
+    ones = np.ones(_VIEW, np.float32)
+    return right * ones, (up * cosine - sine) * ones, (-cosine - up * sine) * ones
+
+
+def project(camera: Camera, x: float, y: float, z: float) -> tuple[float, float]:
+    """Column and row of the view at which a point in the world appears."""
+    eye_y, eye_z, sine, cosine = _eye(camera)
+    up, ahead = y - eye_y, eye_z - z
+    depth = ahead * cosine - up * sine
+    rise = up * cosine + ahead * sine
+    focal = _focal(camera)
+    return _VIEW[1] / 2 + focal * x / depth, _VIEW[0] / 2 - focal * rise / depth
+
+
+# --- painting the view --------------------------------------------------------------------------------------------
+
+
+def _paint_view(camera: Camera, rng: Rng, indoor: bool) -> NDArray[np.uint8]:
+    rays = _rays(camera)
+    light = _horizon(camera, rng, indoor)
+    nearest = np.full(_VIEW, np.inf, np.float32)
+    _lay_floor(light, nearest, rays, camera, rng, indoor)
+    for upright in _uprights(camera, rng, indoor):
+        _stand(light, nearest, rays, camera, upright)
+    return encode(cv2.GaussianBlur(light, (0, 0), 0.6))
+
+
+def _horizon(camera: Camera, rng: Rng, indoor: bool) -> Image:
+    """What is seen above everything: the sky or a hall, and far things out of focus."""
+    height, width = _VIEW
+    far = materials.blurred_scene(height, width, rng, rng.uniform(4, 12))
+    light = np.asarray(camera.sky_colour, np.float32)
+    if not indoor:
+        skyline = np.clip(rng.uniform(0.2, 0.5) + 0.1 * materials.noise(1, width, 60, rng), 0, 1)
+        sky = np.linspace(0, 1, height, dtype=np.float32)[:, None] < skyline
+        far[sky] = np.float32(rng.uniform(0.8, 1.0))
+        far = cv2.GaussianBlur(far, (0, 0), 3)
+    return far**2.2 * light
+
+
+def _lay_floor(
+    light: Image, nearest: Image, rays: tuple[Image, Image, Image], camera: Camera, rng: Rng, indoor: bool
+) -> None:
+    eye_y, eye_z, _, _ = _eye(camera)
+    ray_x, ray_y, ray_z = rays
+    with np.errstate(divide="ignore"):
+        t = np.where(ray_y < -1e-4, -eye_y / ray_y, np.inf).astype(np.float32)
+    hit = -ray_z * t < _FAR
+    reach = np.where(hit, t, 0)
+    x, z = ray_x * reach, eye_z + ray_z * reach
+    turn = rng.uniform(0, np.pi)
+    u = (x * np.cos(turn) - z * np.sin(turn)) * DENSITY + 512
+    v = (x * np.sin(turn) + z * np.cos(turn)) * DENSITY + 512
+    floor = np.clip(_sample(_floor_texture(rng, indoor), u, v, t / camera.distance), 0.02, 1) ** 2.2
+    lit = (
+        np.asarray(camera.sky_colour) * 0.9
+        + np.asarray(camera.sun_colour) * camera.sun[1] * _sunlit(x, z, camera, rng)[..., None]
+    )
+    light[hit] = (floor * lit.astype(np.float32))[hit]
+    nearest[hit] = t[hit]
+
+
+def _floor_texture(rng: Rng, indoor: bool) -> Image:
+    choices = {name: share for name, (_, share, inside) in materials.FLOORS.items() if inside or not indoor}
+    names, shares = list(choices), np.array(list(choices.values()))
+    return materials.FLOORS[rng.choice(names, p=shares / shares.sum())][0](1024, 1024, rng)
+
+
+def _sample(texture: Image, u: Image, v: Image, far: Image) -> Image:
+    """Look a texture up; where it is far away, in a blurred copy, as a lens would mix its grains."""
+    fine = cv2.remap(
+        texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+    coarse_texture = cv2.GaussianBlur(texture, (0, 0), 3)
+    coarse = cv2.remap(
+        coarse_texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+    share = np.clip((far - 1.3) / 2, 0, 1)[..., None].astype(np.float32)
+    mixed: Image = fine + (coarse - fine) * share
+    return mixed
+
+
+def _sunlit(x: Image, z: Image, camera: Camera, rng: Rng) -> Image:
+    """Share of the sun that reaches the floor: shadows of houses and trees, pools of lamp light."""
+    if camera.weather == "sun":
+        kind = rng.choice(["open", "edge", "tree"], p=[0.4, 0.35, 0.25])
+        sharp = 8.0
+    else:
+        kind, sharp = rng.choice(["open", "tree"]), 0.4
+    if kind == "open":
+        return np.ones_like(x)
+    if kind == "edge":
+        angle = rng.uniform(0, np.pi)
+        return np.clip(0.5 + sharp * (np.cos(angle) * x + np.sin(angle) * z + rng.normal(0, 1)), 0, 1)
+    spots = materials.noise(256, 256, 14, rng)
+    found = cv2.remap(
+        spots,
+        (x * 20 + 128).astype(np.float32),
+        (z * 20 + 128).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    lit: Image = np.clip(0.5 + sharp * 0.4 * found, 0, 1)
+    return lit
+
+
+def _uprights(camera: Camera, rng: Rng, indoor: bool) -> list[_Upright]:
+    """A wall behind, perhaps one around the corner, and things in front of them, nearest last."""
+    away = float(np.exp(rng.uniform(np.log(1.2), np.log(9))))
+    turn = float(rng.normal(0, 0.35))
+    found = []
+    if indoor or rng.random() < 0.75:
+        tall = rng.uniform(2.5, 4.0) if rng.random() < 0.75 else rng.uniform(0.8, 2.0)
+        paint = materials.WALLS[rng.integers(len(materials.WALLS))]
+        found.append(_Upright(paint(int(tall * DENSITY), 1024, rng), away, turn))
+    if rng.random() < 0.35:
+        paint = materials.WALLS[rng.integers(len(materials.WALLS))]
+        side = float(rng.choice([-1, 1])) * rng.uniform(0.9, 1.4)
+        found.append(_Upright(paint(int(3 * DENSITY), 1024, rng), rng.uniform(1.5, 4), turn + side))
+    kinds = [k for k, (_, _, _, inside) in materials.THINGS.items() if inside or not indoor]
+    for distance in sorted(rng.uniform(1.0, max(away, 1.1), rng.integers(0, 5)), reverse=True):
+        kind = str(rng.choice(kinds))
+        left = -1e3 if kind == "railing" else rng.uniform(-4, 3)
+        found.append(_Upright(materials.thing(kind, rng), distance, turn, left, kind == "railing"))
+    return found
+
+
+def _stand(light: Image, nearest: Image, rays: tuple[Image, Image, Image], camera: Camera, upright: _Upright) -> None:
+    """Paint an upright rectangle into the view, where nothing nearer is."""
+    eye_y, eye_z, _, _ = _eye(camera)
+    ray_x, ray_y, ray_z = rays
+    normal = np.array([np.sin(upright.turn), np.cos(upright.turn)])  # x, z; towards the camera
+    facing = normal[0] * ray_x + normal[1] * ray_z
+    with np.errstate(divide="ignore"):
+        t = np.where(facing < -1e-3, -(upright.away + normal[1] * eye_z) / facing, np.inf).astype(np.float32)
+    x, z = ray_x * np.minimum(t, 1e3), eye_z + ray_z * np.minimum(t, 1e3)
+    y = eye_y + ray_y * np.minimum(t, 1e3)
+    along = x * np.cos(upright.turn) - z * np.sin(upright.turn)
+    tall, wide = upright.texture.shape[0] / DENSITY, upright.texture.shape[1] / DENSITY
+    inside = (t < nearest) & (t < 3 * _FAR) & (y >= -0.01) & (y < tall)
+    if not upright.repeats:
+        inside &= (along >= upright.left) & (along < upright.left + wide)
+    if not inside.any():
+        return
+    texels = _sample(
+        upright.texture,
+        (along - (0 if upright.repeats else upright.left)) * DENSITY,
+        (tall - y) * DENSITY,
+        t / camera.distance,
+    )
+    alpha = texels[..., 3] * inside if texels.shape[2] == 4 else inside.astype(np.float32)
+    shade = (1 - 0.35 * np.exp(-np.maximum(y, 0) / 0.3))[..., None]
+    sun = max(0.0, normal[0] * camera.sun[0] + normal[1] * camera.sun[2])
+    lit = np.asarray(camera.sky_colour, np.float32) * 0.8 + np.asarray(camera.sun_colour, np.float32) * np.float32(sun)
+    colour = np.clip(texels[..., :3], 0.02, 1) ** 2.2 * lit * shade
+    light += (colour - light) * alpha[..., None]
+    nearest[alpha > 0.5] = t[alpha > 0.5]
+
+
+# --- cropping -----------------------------------------------------------------------------------------------------
+
+
+def background(place: Place, rng: Rng, size: tuple[int, int]) -> Image:
+    """Crop the place as it is behind a person who fills about 90 % of the height of the picture.
+
+    Args:
+        place: The place.
+        rng: Source of where the person stands.
+        size: Height and width of the picture.
+
+    Returns:
+        Linear light RGB, (H, W, 3), at most 1.6.
+    """
+    camera = place.camera
+    x, z = rng.uniform(-1.6, 1.6), rng.uniform(-0.9, 0.9)
+    column, foot = project(camera, x, 0.0, z)
+    _, head = project(camera, x, PERSON, z)
+    tall = (foot - head) / FILL
+    wide = tall * size[1] / size[0]
+    top, left = head - (1 - FILL) / 2 * tall, column - wide / 2
+    left = float(np.clip(left, 0, _VIEW[1] - 1 - wide))
+    top = float(np.clip(top, 0, _VIEW[0] - 1 - tall))
+    window = place.view[int(top) : int(top + tall) + 1, int(left) : int(left + wide) + 1]
+    how = cv2.INTER_AREA if tall > size[0] else cv2.INTER_LINEAR
+    return decode(cv2.resize(window, (size[1], size[0]), interpolation=how))

@@ -1,0 +1,178 @@
+"""What stands before and passes behind a person, and the shadow on the floor; the entrance to cameras and places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.people.camera import Camera, Image, develop, install_camera, linear
+from semreid.people.materials import DENSITY
+from semreid.people.places import FILL, PERSON, Place, background, build_place, decode
+
+__all__ = [
+    "Camera",
+    "Place",
+    "background",
+    "build_place",
+    "cast_shadow",
+    "crowd",
+    "develop",
+    "install_camera",
+    "linear",
+    "occlude",
+]
+
+Rng = np.random.Generator
+Cutout = tuple[Image, Image]
+"""Colours, linear light (H, W, 3), and opacity (H, W) of something cut out."""
+
+
+def occlude(
+    place: Place, rng: Rng, size: tuple[int, int], sprites: Sequence[Cutout] = (), chance: float | None = None
+) -> Cutout | None:
+    """Put something before the person: a thing of this place or somebody else.
+
+    Args:
+        place: The place.
+        rng: Source of randomness.
+        size: Height and width of the picture.
+        sprites: Other people, cut out tightly; may be empty.
+        chance: Probability that there is anything; the camera's habit by default.
+
+    Returns:
+        Its colours and opacity on a layer of the size of the picture, or None.
+    """
+    if rng.random() >= (place.camera.occlusion if chance is None else chance):
+        return None
+    layer = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
+    if sprites and rng.random() < 0.5:
+        _passer_before(layer, place.camera, rng, sprites)
+    else:
+        _thing_before(layer, place, rng)
+    return layer
+
+
+def crowd(
+    place: Place, rng: Rng, size: tuple[int, int], sprites: Sequence[Cutout], chance: float | None = None
+) -> Cutout | None:
+    """Let one to three others pass behind the person.
+
+    Args:
+        place: The place.
+        rng: Source of randomness.
+        size: Height and width of the picture.
+        sprites: Other people, cut out tightly.
+        chance: Probability that there is anybody; the camera's habit by default.
+
+    Returns:
+        Their colours and opacity on a layer of the size of the picture, or None.
+    """
+    if not sprites or rng.random() >= (place.camera.crowding if chance is None else chance):
+        return None
+    layer = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
+    for behind in sorted(rng.uniform(0.4, 6, rng.integers(1, 4)), reverse=True):
+        _paste_person(layer, place.camera, rng, sprites, behind, rng.uniform(-0.2, 1.2))
+    return layer
+
+
+def _passer_before(layer: Cutout, camera: Camera, rng: Rng, sprites: Sequence[Cutout]) -> None:
+    """Somebody nearer to the camera, who mostly enters from a side and at times hides half of the person."""
+    across = float(
+        rng.choice([rng.uniform(-0.1, 0.25), rng.uniform(0.75, 1.1), rng.uniform(0.2, 0.8)], p=[0.4, 0.4, 0.2])
+    )
+    nearer = rng.uniform(0.4, 1.5) if 0.2 < across < 0.8 else rng.uniform(0.3, 1.0)
+    _paste_person(layer, camera, rng, sprites, -nearer, across)
+
+
+def _paste_person(
+    layer: Cutout, camera: Camera, rng: Rng, sprites: Sequence[Cutout], behind: float, across: float
+) -> None:
+    """Paste one of ``sprites`` standing ``behind`` metres farther away, centred at ``across`` of the width."""
+    rgb, alpha = sprites[int(rng.integers(len(sprites)))]
+    height, width = layer[1].shape
+    down = np.radians(camera.elevation)
+    zoom = camera.distance / (camera.distance + behind * np.cos(down))
+    tall = FILL * height * zoom * rng.uniform(0.9, 1.08)
+    rise = behind * np.sin(down) * zoom / PERSON * FILL * height
+    bottom = height * (1 + FILL) / 2 - rise
+    if rng.random() < 0.5:
+        rgb, alpha = rgb[:, ::-1], alpha[:, ::-1]
+    wide = tall * alpha.shape[1] / alpha.shape[0]
+    weighted = np.dstack((rgb * alpha[..., None], alpha)).astype(np.float32)
+    fitted = _fit(weighted, bottom - tall, across * width - wide / 2, tall / alpha.shape[0], (height, width))
+    _lay_over(layer, fitted[..., :3], fitted[..., 3])
+
+
+def _thing_before(layer: Cutout, place: Place, rng: Rng) -> None:
+    kind, stored = place.things[rng.integers(len(place.things))]
+    height, width = layer[1].shape
+    scale = FILL * height / PERSON / DENSITY * rng.uniform(0.95, 1.3)
+    wide = stored.shape[1] * scale
+    if kind == "pole":
+        top, left = float(-rng.uniform(0.05, 0.3) * height), rng.uniform(-0.5, width - 0.5 * wide)
+    else:
+        top = height * rng.uniform(0.55, 0.85)
+        left = (
+            rng.uniform(0.9 * width - wide, 0.1 * width)
+            if wide > width and rng.random() < 0.6
+            else _side(rng, width, wide)
+        )
+    fitted = _fit(stored, top, left, scale, (height, width))
+    alpha = fitted[..., 3] * np.float32(1 / 255)
+    _lay_over(layer, decode(fitted[..., :3]) * alpha[..., None], alpha)
+
+
+def _side(rng: Rng, width: int, wide: float) -> float:
+    """Left border of something that reaches in from one side."""
+    reach = rng.uniform(0.15, 0.7) * width
+    return float(reach - wide if rng.random() < 0.5 else width - reach)
+
+
+def _fit(picture: NDArray[Any], top: float, left: float, scale: float, size: tuple[int, int]) -> NDArray[Any]:
+    """Scale a picture and put its corner at (top, left) of a layer; nothing (zeros) around it."""
+    shift = np.array([[scale, 0, left], [0, scale, top]], np.float32)
+    if scale < 0.6:  # warping reads single pixels
+        small = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+        shift[0, 0] = shift[1, 1] = 1
+    return cv2.warpAffine(picture, shift, size[::-1])
+
+
+def _lay_over(layer: Cutout, light: Image, alpha: Image) -> None:
+    """Lay a picture over a layer, in place; ``light`` is already weighted by ``alpha``."""
+    rgb, opacity = layer
+    under = opacity * (1 - alpha)
+    opacity[:] = under + alpha
+    rgb *= under[..., None]
+    rgb += light
+    rgb /= np.maximum(opacity, 1e-6)[..., None]
+
+
+def cast_shadow(camera: Camera, person: Image) -> Image:
+    """Shade the floor about a person.
+
+    Args:
+        camera: The camera, with its sun.
+        person: Opacity of the person, (H, W).
+
+    Returns:
+        What to multiply the background by, (H, W), in (0, 1].
+    """
+    height, width = person.shape
+    rows = np.flatnonzero(person.max(1) > 0.5)
+    foot = float(rows[-1]) if rows.size else height - 1.0
+    sine, cosine = np.sin(np.radians(camera.elevation)), np.cos(np.radians(camera.elevation))
+    x, y, z = camera.sun
+    sideways, down = -x / y / cosine, -z / y * max(sine, 0.05) / cosine  # per pixel of height above the floor
+    turn = np.array([[1, -sideways, sideways * foot], [0, -down, foot * (1 + down)]], np.float32)
+    if abs(down) < 0.05:
+        turn[1] = (0, -0.05, foot * 1.05)
+    shadow = cv2.warpAffine(person, turn, (width, height))
+    soft = {"sun": 0.006, "dusk": 0.03, "overcast": 0.04, "indoor": 0.03}[camera.weather] * height
+    shadow = cv2.GaussianBlur(shadow, (0, 0), soft)
+    sun = max(camera.sun_colour) * y
+    return (1 - 0.9 * sun / (sun + max(camera.sky_colour)) * shadow).astype(np.float32)
