@@ -1,0 +1,275 @@
+"""The wardrobe: what a person looks like apart from the body, drawn from a seed and painted over the body atlas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.people import garments, tailor
+from semreid.people.atlas import CHARTS, CHIN
+from semreid.people.body import Silhouette
+from semreid.people.garments import Bag, Feet, Gender, Generator, Head, Lower, Season, Upper
+from semreid.people.patterns import Lab, colour_name
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """The looks of a person, all that a seed decides about them except body and pose.
+
+    Attributes:
+        gender: Whose styles the clothes follow.
+        season: Which weather they are for.
+        upper: Upper garment and what is under it.
+        lower: Trousers or skirt.
+        feet: Shoes, socks or tights.
+        head: Skin, hair, face and headwear.
+        backpack: Backpack, or None.
+        bag: Bag in the hand or from the shoulder, or None.
+    """
+
+    gender: Gender
+    season: Season
+    upper: Upper
+    lower: Lower
+    feet: Feet
+    head: Head
+    backpack: Bag | None
+    bag: Bag | None
+
+    @property
+    def silhouette(self) -> Silhouette:
+        """The geometry that fits what is painted."""
+        upper, lower, head = self.upper, self.lower, self.head
+        hanging = upper.hem - 0.9
+        trouser_end = lower.end if not lower.is_skirt else 0.0
+        shaft = self.feet.shaft
+        return Silhouette(
+            torso_bulk=upper.bulk,
+            sleeve_bulk=0.6 * upper.bulk,
+            sleeve_end=max(upper.sleeve, upper.inner_sleeve),
+            hem=float(np.clip(hanging, 0.01, 1.2)) if upper.hem > 0.72 and upper.kind != "dress" else 0.0,
+            hem_flare=0.004 + (0.012 if upper.kind == "coat" else 0.0),
+            leg_bulk=lower.bulk,
+            cuff_bulk=max(lower.cuff, 0.004 if shaft < 1 else 0.0),
+            trouser_end=trouser_end,
+            skirt_end=lower.end if lower.is_skirt else 0.0,
+            skirt_flare=lower.flare,
+            hair=head.style,
+            hair_bulk=head.bulk if head.style != "none" else 0.0,
+            hat=head.hat if upper.hood != "up" else "none",
+            hood=upper.hood,
+            backpack=0.0 if self.backpack is None else self.backpack.size,
+            bag="none" if self.bag is None or self.bag.kind == "backpack" else self.bag.kind,
+            bag_size=0.15 if self.bag is None else 0.15 * self.bag.size,
+        )
+
+
+def draw_outfit(rng: Generator) -> Outfit:
+    """Draw the looks of a new person.
+
+    Args:
+        rng: Source of randomness; the same state gives the same outfit.
+
+    Returns:
+        The outfit.
+
+    >>> a, b = (draw_outfit(np.random.default_rng(7)) for _ in range(2))
+    >>> a == b
+    True
+    """
+    gender: Gender = "female" if rng.random() < 0.47 else "male"
+    season: Season = garments.pick(rng, {"warm": 4, "mild": 4, "cold": 2})
+    return _dressed(rng, gender, season)
+
+
+def _dressed(rng: Generator, gender: Gender, season: Season, dresses: bool = True) -> Outfit:
+    upper = garments.draw_upper(rng, gender, season, dresses)
+    lower = garments.draw_lower(rng, gender, season, upper)
+    carries = garments.pick(rng, {"none": 48, "backpack": 26, "bag": 22, "both": 4})
+    hand = {"hand": 5, "shoulder": 5 if gender == "female" else 4}
+    return Outfit(
+        gender=gender,
+        season=season,
+        upper=upper,
+        lower=lower,
+        feet=garments.draw_feet(rng, gender, season, lower),
+        head=garments.draw_head(rng, gender, season),
+        backpack=garments.draw_bag(rng, {"backpack": 1}) if carries in ("backpack", "both") else None,
+        bag=garments.draw_bag(rng, hand if carries == "bag" else {"hand": 1}) if carries in ("bag", "both") else None,
+    )
+
+
+def relative(outfit: Outfit, rng: Generator) -> Outfit:
+    """Draw somebody who is easily mistaken for the wearer of an outfit: a hard negative.
+
+    Args:
+        outfit: The outfit.
+        rng: Source of randomness.
+
+    Returns:
+        An outfit that shares the upper or the lower garment, or everything but one detail; see ``RELATIONS``.
+    """
+    return RELATIONS[garments.pick(rng, _RELATION_WEIGHTS)](outfit, rng)
+
+
+def _same_upper(outfit: Outfit, rng: Generator) -> Outfit:
+    other = _dressed(rng, outfit.gender, outfit.season, dresses=False)
+    if outfit.lower.kind == "dress":
+        return replace(other, upper=outfit.upper, lower=outfit.lower)
+    return replace(other, upper=outfit.upper)
+
+
+def _same_lower(outfit: Outfit, rng: Generator) -> Outfit:
+    if outfit.lower.kind == "dress":
+        return _same_upper(outfit, rng)
+    return replace(_dressed(rng, outfit.gender, outfit.season, dresses=False), lower=outfit.lower)
+
+
+def _same_clothes(outfit: Outfit, rng: Generator) -> Outfit:
+    """Change the person and what they carry, as among those who wear a uniform."""
+    other = _dressed(rng, outfit.gender, outfit.season)
+    return replace(outfit, head=other.head, bag=other.bag, backpack=other.backpack)
+
+
+def _other_bag(outfit: Outfit, rng: Generator) -> Outfit:
+    if outfit.backpack is None:
+        return replace(outfit, backpack=garments.draw_bag(rng, {"backpack": 1}))
+    return replace(outfit, backpack=None)
+
+
+def _other_feet(outfit: Outfit, rng: Generator) -> Outfit:
+    return replace(outfit, feet=garments.draw_feet(rng, outfit.gender, outfit.season, outfit.lower))
+
+
+def _other_head(outfit: Outfit, rng: Generator) -> Outfit:
+    return replace(outfit, head=garments.draw_head(rng, outfit.gender, outfit.season))
+
+
+def _other_logo(outfit: Outfit, rng: Generator) -> Outfit:
+    fresh = garments.draw_prints(rng, outfit.upper.fabric, bool(outfit.upper.opening))
+    return replace(outfit, upper=replace(outfit.upper, prints=fresh))
+
+
+def _other_shade(outfit: Outfit, rng: Generator) -> Outfit:
+    fabric = outfit.upper.fabric
+    light, a, b = fabric.base
+    step = rng.uniform(9, 16) * (1 if rng.random() < 0.5 else -1)
+    step = step if 8 < light + step < 92 else -step
+    turn = rng.uniform(-0.35, 0.35)
+    base = (light + step, a * np.cos(turn) - b * np.sin(turn), a * np.sin(turn) + b * np.cos(turn))
+    upper = replace(outfit.upper, fabric=replace(fabric, base=base))
+    dress = outfit.lower.kind == "dress"
+    return replace(outfit, upper=upper, lower=replace(outfit.lower, fabric=upper.fabric) if dress else outfit.lower)
+
+
+RELATIONS: dict[str, Callable[[Outfit, Generator], Outfit]] = {
+    "upper": _same_upper,
+    "lower": _same_lower,
+    "clothes": _same_clothes,
+    "bag": _other_bag,
+    "feet": _other_feet,
+    "head": _other_head,
+    "logo": _other_logo,
+    "shade": _other_shade,
+}
+"""What a relative shares ("upper", "lower", "clothes") or what alone sets them apart (the rest)."""
+_RELATION_WEIGHTS = {"upper": 3, "lower": 3, "clothes": 1, "bag": 1, "feet": 1, "head": 1, "logo": 1, "shade": 2}
+
+
+def paint(outfit: Outfit) -> NDArray[np.uint8]:
+    """Paint the texture of an outfit.
+
+    Args:
+        outfit: The outfit.
+
+    Returns:
+        Unlit albedo over the atlas, sRGB, (256, 256, 3). Gutters continue their charts; the charts of bags that are
+        not carried are mid-grey.
+    """
+    return tailor.paint(outfit)
+
+
+def folds(outfit: Outfit, rng: Generator) -> NDArray[np.float32]:
+    """Draw the shading of cloth folds in one picture.
+
+    Args:
+        outfit: The outfit.
+        rng: Source of randomness.
+
+    Returns:
+        A factor of the light, 0.75 to 1.2 and 1 on skin, over the atlas, (256, 256).
+    """
+    fields = tailor.fold_fields()
+    first, second = rng.integers(len(fields), size=2)
+    shift = rng.integers(256, size=(2, 2))
+    mixed = _rolled(fields[first], shift[0]) + _rolled(fields[second][:, ::-1], shift[1])
+    factor: NDArray[np.float32] = mixed * _fold_strength(outfit, rng.uniform(0.6, 1.1)) + np.float32(1)
+    return factor.clip(0.75, 1.2)
+
+
+def _rolled(field: NDArray[np.float32], shift: NDArray[np.int64]) -> NDArray[np.float32]:
+    return np.roll(field, shift, axis=(0, 1))
+
+
+def _fold_strength(outfit: Outfit, strength: float) -> NDArray[np.float32]:
+    upper = np.float32(strength * (0.045 + 2.5 * min(outfit.upper.bulk, 0.02)))
+    lower = np.float32(strength * (0.05 + 2.5 * min(outfit.lower.bulk, 0.014)))
+    amount = np.zeros((256, 256), np.float32)
+    amount[CHARTS["torso"].window] = upper
+    if outfit.upper.hood == "up":
+        amount[CHARTS["head"].window] = upper
+    elif outfit.head.scarf is not None:
+        rows, columns = CHARTS["head"].window
+        amount[rows.start + int(CHIN * CHARTS["head"].height) + 6 : rows.stop, columns] = upper
+    for side in ("left", "right"):
+        sleeve = max(outfit.upper.sleeve, outfit.upper.inner_sleeve)
+        _top_rows(amount, f"{side}_arm", sleeve)[:] = upper
+        _top_rows(amount, f"{side}_leg", outfit.lower.end)[:] = lower
+    return amount
+
+
+def _top_rows(texture: NDArray[np.float32], name: str, t: float) -> NDArray[np.float32]:
+    chart = CHARTS[name]
+    return texture[chart.top : chart.top + round(t * chart.height), chart.left : chart.left + chart.width]
+
+
+def attributes(outfit: Outfit) -> dict[str, str]:
+    """Describe an outfit with attributes like those of Market-1501.
+
+    Args:
+        outfit: The outfit.
+
+    Returns:
+        Values by name: gender, hair, sleeve, upper, upper_pattern, upper_colour, lower, lower_length, lower_colour,
+        shoe_colour, hat, hood, backpack, bag, handbag, glasses.
+    """
+    upper, lower, head = outfit.upper, outfit.lower, outfit.head
+    kind = "none" if outfit.bag is None else outfit.bag.kind
+    return {
+        "gender": outfit.gender,
+        "hair": "long" if head.style in ("long", "ponytail", "bob") else "short",
+        "sleeve": "long" if max(upper.sleeve, upper.inner_sleeve) > 0.6 else "short",
+        "upper": upper.kind,
+        "upper_pattern": upper.fabric.kind,
+        "upper_colour": colour_name(upper.fabric.base),
+        "lower": "dress" if lower.is_skirt else "pants",
+        "lower_length": "short" if lower.end < 0.6 else "long",
+        "lower_colour": colour_name(lower.fabric.base),
+        "shoe_colour": colour_name(outfit.feet.colour),
+        "hat": _yes(head.hat != "none" and upper.hood != "up"),
+        "hood": upper.hood,
+        "backpack": _yes(outfit.backpack is not None),
+        "bag": _yes(kind == "shoulder"),
+        "handbag": _yes(kind == "hand"),
+        "glasses": _yes(head.glasses is not None),
+    }
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+__all__ = ["RELATIONS", "Lab", "Outfit", "attributes", "draw_outfit", "folds", "paint", "relative"]
