@@ -168,11 +168,11 @@ def rank_distances(
     """
     from semreid.functional import _ranking_kernels as kernels
 
-    ids = _checked_ids(q_pids, g_pids, q_camids, g_camids)
-    rules = _position(junk, JUNK_RULES, "junk rule") == 1, _position(ties, TIE_RULES, "tie rule")
-    _position(skipped, SKIP_RULES, "rule for skipped queries")
+    ids = checked_ids(q_pids, g_pids, q_camids, g_camids)
+    rules = position(junk, JUNK_RULES, "junk rule") == 1, position(ties, TIE_RULES, "tie rule")
+    position(skipped, SKIP_RULES, "rule for skipped queries")
     scores = np.zeros((len(ids.q_pids), 6))
-    for rows, block in _checked_blocks(distances, len(ids.q_pids), len(ids.g_pids)):
+    for rows, block in checked_blocks(distances, len(ids.q_pids), len(ids.g_pids)):
         labels = ids.q_pids[rows], ids.q_camids[rows], ids.g_pids, ids.g_camids
         in_threads(kernels.rank_rows, len(block), block, *labels, *rules, scores[rows])
     return _summary(scores, skipped, junk, max_rank)
@@ -235,9 +235,9 @@ def single_shot_cmc(
         >>> single_shot_cmc(distances, [1, 2], [1, 2, 3], [0, 0], [1, 1, 1], max_rank=2).cmc
         array([1., 1.])
     """
-    ids = _checked_ids(q_pids, g_pids, q_camids, g_camids)
-    separate = _position(junk, JUNK_RULES, "junk rule") == 1
-    _, matrix = next(iter(_checked_blocks(_as_array(distances), len(ids.q_pids), len(ids.g_pids))))
+    ids = checked_ids(q_pids, g_pids, q_camids, g_camids)
+    separate = position(junk, JUNK_RULES, "junk rule") == 1
+    _, matrix = next(iter(checked_blocks(_as_array(distances), len(ids.q_pids), len(ids.g_pids))))
     if repeats < 1:
         raise SemreidError(f"single-shot evaluation needs at least one draw; got repeats={repeats}")
     rng = np.random.default_rng(seed)
@@ -257,7 +257,8 @@ class _Ids(NamedTuple):
     g_camids: NDArray[np.int64]
 
 
-def _checked_ids(q_pids: ArrayLike, g_pids: ArrayLike, q_camids: ArrayLike, g_camids: ArrayLike) -> _Ids:
+def checked_ids(q_pids: ArrayLike, g_pids: ArrayLike, q_camids: ArrayLike, g_camids: ArrayLike) -> _Ids:
+    """Bring ids to int64, or say what is wrong with them."""
     names = ("query pids", "gallery pids", "query camids", "gallery camids")
     ids = _Ids(*map(_integers, (q_pids, g_pids, q_camids, g_camids), names))
     for side, pids, camids in (("query", ids.q_pids, ids.q_camids), ("gallery", ids.g_pids, ids.g_camids)):
@@ -279,7 +280,8 @@ def _integers(values: ArrayLike, name: str) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _position(choice: str, choices: tuple[str, ...], name: str) -> int:
+def position(choice: str, choices: tuple[str, ...], name: str) -> int:
+    """Find a choice among those that exist, or name them."""
     if choice not in choices:
         raise SemreidError(f"unknown {name} {choice!r}", fix=f"choose one of {', '.join(choices)}")
     return choices.index(choice)
@@ -293,7 +295,7 @@ def _as_array(distances: NDArray[Any] | Tensor) -> NDArray[Any]:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
-def _checked_blocks(
+def checked_blocks(
     distances: NDArray[Any] | Tensor | Iterable[NDArray[Any]], queries: int, gallery: int
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Yield each row block with the rows that it covers; exactly ``queries`` rows in all, or an error."""
