@@ -149,11 +149,11 @@ def install_camera(seed: int, camid: int) -> Camera:
         sun_colour=sun_colour,
         sky_colour=sky_colour,
         matrix=_matrix(light, rng),
-        exposure=float(1.0 / (light @ LUMA) * np.exp(rng.normal(0, 0.3))),
+        exposure=float(1.0 / (light @ LUMA) * np.exp(rng.normal(-0.3, 0.3))),
         gamma=_normal(rng, 2.2, 0.2, 1.7, 2.8),
-        contrast=float(np.exp(_normal(rng, 0.15, 0.22, -0.4, 0.55))),
-        black=rng.uniform(0.02, 0.16) if rng.random() < 0.35 else rng.uniform(-0.1, 0.02),
-        saturation=float(np.exp(_normal(rng, 0.0, 0.3, -0.9, 0.55))),
+        contrast=float(np.exp(_normal(rng, 0.33, 0.2, -0.3, 0.75))),
+        black=rng.uniform(0.02, 0.14) if rng.random() < 0.25 else rng.uniform(-0.05, 0.02),
+        saturation=float(np.exp(_normal(rng, -0.3, 0.35, -1.2, 0.4))),
         auto_exposure=rng.uniform(0, 0.5),
         drift=rng.uniform(0.03, 0.15),
         shade={"sun": 0.3, "overcast": 0.03, "dusk": 0.1, "indoor": 0.1}[weather] * rng.uniform(0.3, 1.5),
@@ -210,9 +210,9 @@ def _colour(values: NDArray[np.floating]) -> Colour:
 
 def _matrix(light: NDArray[np.float64], rng: np.random.Generator) -> tuple[Colour, Colour, Colour]:
     """White balance that mostly makes up for the light and leaves or adds a cast; channels leak into each other."""
-    balance = (light / (light @ LUMA)) ** -rng.uniform(0.5, 1.0)
+    balance = (light / (light @ LUMA)) ** -rng.uniform(0.7, 1.05)
     strength = 2.0 if rng.random() < 0.25 else 1.0
-    cast = _warm(strength * rng.normal(0, 0.16), strength * rng.normal(0, 0.12))
+    cast = _warm(strength * rng.normal(-0.02, 0.1), strength * rng.normal(0.01, 0.06))
     leak = np.eye(3) + rng.normal(0, 0.06, (3, 3))
     leak /= leak.sum(1, keepdims=True)
     rows = np.diag(balance * cast) @ leak
@@ -221,16 +221,19 @@ def _matrix(light: NDArray[np.float64], rng: np.random.Generator) -> tuple[Colou
 
 def _sharpness(rng: np.random.Generator) -> dict[str, float]:
     """Resolution, blur, sharpening and noise of a lens, sensor and its electronics."""
-    soft = rng.random() < 0.2
-    sharpened = not soft and rng.random() < 0.5
+    height = np.exp(rng.uniform(np.log(80), np.log(350)))
+    fine = np.clip(height / 200, 0.4, 1.0)  # what is coarse is not noisy or blurred on top of it
+    soft = rng.random() < 0.15
+    sharpen = rng.uniform(0.4, 3.0) if not soft and rng.random() < 0.65 else 0.0
+    noise = np.exp(rng.uniform(np.log(0.006), np.log(0.06)))
     return {
-        "height": int(np.exp(rng.uniform(np.log(64), np.log(300)))),
-        "blur": rng.uniform(0.8, 1.8) if soft else rng.uniform(0.0, 0.7),
-        "chroma_blur": rng.uniform(0, 5),
-        "sharpen": rng.uniform(0.5, 2.2) if sharpened else 0.0,
-        "halo": rng.uniform(0.7, 1.8),
-        "noise": float(np.exp(rng.uniform(np.log(0.004), np.log(0.045)))),
-        "grain": rng.uniform(0, 1),
+        "height": round(height),
+        "blur": fine * (rng.uniform(0.7, 1.6) if soft else rng.uniform(0.0, 0.6)),
+        "chroma_blur": rng.uniform(0, 5) * fine,
+        "sharpen": sharpen,
+        "halo": rng.uniform(0.6, 1.6),
+        "noise": float(noise * fine / (1 + 0.7 * sharpen)),  # sharpening brings it out
+        "grain": rng.uniform(0, 0.8) * fine,
     }
 
 
@@ -297,11 +300,12 @@ def _expose(image: Image, camera: Camera, rng: np.random.Generator) -> Image:
 
 @lru_cache(4096)
 def _curve(gamma: float, contrast: float, black: float) -> Image:
-    """Tone curve over the square root of the light: gamma, contrast about mid-grey, a soft shoulder, black level."""
+    """Tone curve over the square root of the light: gamma, contrast about mid-grey, soft toe and shoulder, black."""
     display = (np.linspace(0, _WHITE, _STEPS, dtype=np.float32) ** 2) ** (1 / gamma)
     steep = 0.45 + contrast * (display - 0.45)
     shoulder = np.where(steep > 0.8, 0.8 + 0.2 * np.tanh((steep - 0.8) / 0.2), steep)
-    return np.clip(black + (1 - black) * shoulder, 0, 1).astype(np.float32)
+    toe = np.where(shoulder < 0.12, 0.12 * np.exp((np.minimum(shoulder, 0.12) - 0.12) / 0.12), shoulder)
+    return np.clip(black + (1 - black) * toe, 0, 1).astype(np.float32)
 
 
 def _electronics(image: Image, camera: Camera, scale: float, rng: np.random.Generator) -> Image:
@@ -314,7 +318,7 @@ def _electronics(image: Image, camera: Camera, scale: float, rng: np.random.Gene
     smear = round(camera.chroma_blur * scale)
     if smear > 1:
         colour = cv2.blur(colour, (smear, max(1, smear // 2)))
-    grey = grey + np.float32(camera.noise) * grain
+    grey = grey + np.float32(camera.noise) * grain * (0.35 + grey)
     if camera.sharpen:
         soft = cv2.GaussianBlur(grey, (0, 0), max(camera.halo * scale, 0.4))
         grey = grey + np.float32(camera.sharpen) * (grey - soft)

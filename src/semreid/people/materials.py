@@ -19,6 +19,11 @@ DENSITY = 128
 """Pixels per metre."""
 
 
+def linear_paint(painted: Image) -> Image:
+    """Linear light of perceived brightness."""
+    return np.clip(painted, 0.02, 1) ** np.float32(2.2)
+
+
 def noise(height: int, width: int, cell: float, rng: Rng, stretch: float = 1.0) -> Image:
     """Smooth noise, about ±1.
 
@@ -47,10 +52,10 @@ def grey(rng: Rng, low: float, high: float, tint: float = 0.025) -> Image:
     return (rng.uniform(low, high) * (1 + rng.normal(0, tint, 3))).astype(np.float32)
 
 
-def vivid(rng: Rng) -> Image:
-    """Any colour, more or less saturated."""
-    hue, saturation, value = rng.uniform(0, 360), rng.beta(1.5, 2), rng.uniform(0.2, 0.95)
-    hsv = np.array([[[hue, saturation, value]]], np.float32)
+def vivid(rng: Rng, calm: float = 1.0) -> Image:
+    """A colour as things are painted: mostly red, yellow, green or blue, seldom pure; ``calm`` below 1 mutes it."""
+    hue = rng.choice([5, 40, 130, 212]) + rng.normal(0, 15) if rng.random() < 0.85 else rng.uniform(0, 360)
+    hsv = np.array([[[hue % 360, calm * rng.beta(2, 2.5), rng.uniform(0.2, 0.9)]]], np.float32)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
 
 
@@ -109,7 +114,7 @@ def _slabs(height: int, width: int, rng: Rng) -> Image:
 
 def _floor_tiles(height: int, width: int, rng: Rng) -> Image:
     cell = _cell(rng, 0.1, 0.8)
-    colour = grey(rng, 0.4, 0.9, 0.06) if rng.random() < 0.8 else vivid(rng)
+    colour = grey(rng, 0.4, 0.9, 0.06) if rng.random() < 0.8 else vivid(rng, 0.5)
     base = _masonry(height, width, colour, (cell, cell), rng, 0.0)
     if rng.random() < 0.3:  # chequered or striped
         rows, cols = np.arange(height)[:, None] // cell, np.arange(width)[None] // cell
@@ -132,7 +137,7 @@ def _grass(height: int, width: int, rng: Rng) -> Image:
 
 
 def _carpet(height: int, width: int, rng: Rng) -> Image:
-    colour = vivid(rng) * rng.uniform(0.4, 0.9) if rng.random() < 0.6 else grey(rng, 0.2, 0.6)
+    colour = vivid(rng, 0.8) * rng.uniform(0.4, 0.9) if rng.random() < 0.6 else grey(rng, 0.2, 0.6)
     base = _material(height, width, colour, 0.03, rng.uniform(0.05, 0.15), rng)
     if rng.random() < 0.5:
         cell = _cell(rng, 0.1, 0.7)
@@ -177,7 +182,7 @@ def _concrete(height: int, width: int, rng: Rng) -> Image:
 
 
 def _wall_tiles(height: int, width: int, rng: Rng) -> Image:
-    colour = grey(rng, 0.4, 0.95, 0.05) if rng.random() < 0.75 else vivid(rng)
+    colour = grey(rng, 0.4, 0.95, 0.05) if rng.random() < 0.75 else vivid(rng, 0.7)
     tall = _cell(rng, 0.04, 0.4)
     return _masonry(height, width, colour, (tall, int(tall * rng.choice([0.5, 1, 2]))), rng, 0.0)
 
@@ -190,7 +195,7 @@ def _brickwork(height: int, width: int, rng: Rng) -> Image:
 
 
 def _panels(height: int, width: int, rng: Rng) -> Image:
-    colour = vivid(rng) if rng.random() < 0.5 else grey(rng, 0.3, 0.95)
+    colour = vivid(rng, 0.7) if rng.random() < 0.4 else grey(rng, 0.3, 0.95, 0.05)
     cell = (_cell(rng, 0.5, 3.0), _cell(rng, 0.4, 1.5))
     base = _material(height, width, colour, 0.02, 0.01, rng)
     base *= _bricks(height, width, cell, 0.04, rng)[..., None]
@@ -199,7 +204,7 @@ def _panels(height: int, width: int, rng: Rng) -> Image:
 
 
 def _corrugated(height: int, width: int, rng: Rng) -> Image:
-    colour = vivid(rng) if rng.random() < 0.4 else grey(rng, 0.4, 0.8)
+    colour = vivid(rng, 0.7) if rng.random() < 0.3 else grey(rng, 0.4, 0.8, 0.05)
     axis = int(rng.integers(2))
     wave = np.sin(np.arange((height, width)[axis], dtype=np.float32) * (2 * np.pi / _cell(rng, 0.05, 0.2)))
     wave = 1 + rng.uniform(0.05, 0.25) * (wave[:, None] if axis == 0 else wave[None])
@@ -212,7 +217,9 @@ def blurred_scene(height: int, width: int, rng: Rng, blur: float = 6.0) -> Image
     for _ in range(rng.integers(10, 40)):
         top, left = int(rng.integers(-20, height)), int(rng.integers(-40, width))
         bottom, right = top + int(rng.integers(8, height // 2 + 9)), left + int(rng.integers(8, width // 3 + 9))
-        scene[max(top, 0) : bottom, max(left, 0) : right] = vivid(rng) if rng.random() < 0.4 else grey(rng, 0.1, 0.95)
+        scene[max(top, 0) : bottom, max(left, 0) : right] = (
+            vivid(rng, 0.8) if rng.random() < 0.3 else grey(rng, 0.1, 0.95)
+        )
     return cv2.GaussianBlur(scene, (0, 0), blur)
 
 
@@ -246,13 +253,12 @@ def _furnished(height: int, width: int, rng: Rng) -> Image:
     wall = PLAIN_WALLS[rng.integers(len(PLAIN_WALLS))](height, width, rng)
     for _ in range(rng.integers(1, 4)):
         if rng.random() < 0.4:
-            tall, wide, top = _cell(rng, 2.0, 2.3), _cell(rng, 0.8, 1.8), None
+            patch, tall, wide, low = _door, _cell(rng, 2.0, 2.3), _cell(rng, 0.8, 1.8), 0
         else:
-            tall, wide, top = _cell(rng, 0.3, 1.4), _cell(rng, 0.3, 2.0), height - _cell(rng, 1.4, 2.6)
-        top = height - tall if top is None else max(top, 0)
-        left = int(rng.integers(0, max(1, width - wide)))
-        patch = _door if top + tall >= height else poster
-        wall[top : top + tall, left : left + wide] = patch(min(tall, height - top), min(wide, width - left), rng)
+            patch, tall, wide, low = poster, _cell(rng, 0.3, 1.4), _cell(rng, 0.3, 2.0), _cell(rng, 0.8, 1.6)
+        bottom, left = max(height - low, height // 2), int(rng.integers(0, width - 16))
+        hole = wall[max(0, bottom - tall) : bottom, left : left + wide]
+        hole[:] = patch(*hole.shape[:2], rng)
     return wall
 
 
@@ -396,7 +402,7 @@ THINGS: dict[str, tuple[Paint, tuple[float, float], tuple[float, float], bool]] 
     # painter, height and width in metres (least, most), also indoors
     "railing": (railing, (0.8, 1.3), (4.0, 6.0), True),
     "low wall": (low_wall, (0.4, 1.2), (1.0, 5.0), True),
-    "pole": (pole, (3.0, 4.0), (0.06, 0.5), True),
+    "pole": (pole, (3.0, 4.0), (0.05, 0.35), True),
     "box": (box, (0.4, 1.5), (0.4, 1.2), True),
     "bush": (foliage, (0.5, 1.6), (0.8, 3.0), False),
     "car": (car, (1.3, 1.6), (3.6, 4.4), False),
@@ -416,6 +422,4 @@ def thing(kind: str, rng: Rng) -> Image:
     """
     paint, tall, wide, _ = THINGS[kind]
     height, width = int(rng.uniform(*tall) * DENSITY), int(rng.uniform(*wide) * DENSITY)
-    painted = paint(max(height, 8), max(width, 8), rng)
-    painted[..., :3] = np.clip(painted[..., :3], 0.02, 1)
-    return painted
+    return paint(max(height, 8), max(width, 8), rng)

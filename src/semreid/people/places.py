@@ -84,7 +84,12 @@ def build_place(camera: Camera) -> Place:
 
 
 def _lit(rgba: Image, light: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.dstack((encode(rgba[..., :3] ** 2.2 * light.astype(np.float32)), (rgba[..., 3] * 255).astype(np.uint8)))
+    return np.dstack(
+        (
+            encode(materials.linear_paint(rgba[..., :3]) * light.astype(np.float32)),
+            (rgba[..., 3] * 255).astype(np.uint8),
+        )
+    )
 
 
 # --- geometry -----------------------------------------------------------------------------------------------------
@@ -144,7 +149,7 @@ def _horizon(camera: Camera, rng: Rng, indoor: bool) -> Image:
         sky = np.linspace(0, 1, height, dtype=np.float32)[:, None] < skyline
         far[sky] = np.float32(rng.uniform(0.8, 1.0))
         far = cv2.GaussianBlur(far, (0, 0), 3)
-    return far**2.2 * light
+    return materials.linear_paint(far) * light
 
 
 def _lay_floor(
@@ -152,21 +157,21 @@ def _lay_floor(
 ) -> None:
     eye_y, eye_z, _, _ = _eye(camera)
     ray_x, ray_y, ray_z = rays
-    with np.errstate(divide="ignore"):
-        t = np.where(ray_y < -1e-4, -eye_y / ray_y, np.inf).astype(np.float32)
-    hit = -ray_z * t < _FAR
-    reach = np.where(hit, t, 0)
-    x, z = ray_x * reach, eye_z + ray_z * reach
-    turn = rng.uniform(0, np.pi)
+    t = -eye_y / np.minimum(ray_y, -1e-4)
+    hit = (ray_y < -1e-4) & (-ray_z * t < _FAR)
+    if not hit.any():
+        return
+    box = _bounds(hit)
+    t, hit = np.where(hit, t, 0)[box], hit[box]
+    x, z = ray_x[box] * t, eye_z + ray_z[box] * t
+    turn = np.float32(rng.uniform(0, np.pi))
     u = (x * np.cos(turn) - z * np.sin(turn)) * DENSITY + 512
     v = (x * np.sin(turn) + z * np.cos(turn)) * DENSITY + 512
-    floor = np.clip(_sample(_floor_texture(rng, indoor), u, v, t / camera.distance), 0.02, 1) ** 2.2
-    lit = (
-        np.asarray(camera.sky_colour) * 0.9
-        + np.asarray(camera.sun_colour) * camera.sun[1] * _sunlit(x, z, camera, rng)[..., None]
-    )
-    light[hit] = (floor * lit.astype(np.float32))[hit]
-    nearest[hit] = t[hit]
+    floor = materials.linear_paint(_sample(_floor_texture(rng, indoor), u, v, t / camera.distance))
+    sun = np.asarray(camera.sun_colour, np.float32) * np.float32(camera.sun[1])
+    lit = 0.9 * np.asarray(camera.sky_colour, np.float32) + sun * _sunlit(x, z, camera, rng)[..., None]
+    light[box][hit] = (floor * lit)[hit]
+    nearest[box][hit] = t[hit]
 
 
 def _floor_texture(rng: Rng, indoor: bool) -> Image:
@@ -177,16 +182,15 @@ def _floor_texture(rng: Rng, indoor: bool) -> Image:
 
 def _sample(texture: Image, u: Image, v: Image, far: Image) -> Image:
     """Look a texture up; where it is far away, in a blurred copy, as a lens would mix its grains."""
-    fine = cv2.remap(
-        texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
-    coarse_texture = cv2.GaussianBlur(texture, (0, 0), 3)
-    coarse = cv2.remap(
-        coarse_texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
-    share = np.clip((far - 1.3) / 2, 0, 1)[..., None].astype(np.float32)
-    mixed: Image = fine + (coarse - fine) * share
-    return mixed
+
+    def look_up(picture: Image) -> Image:
+        return cv2.remap(picture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+    fine = look_up(texture)
+    share = np.clip((far - 1.3) / 2, 0, 1)
+    if not share.any():
+        return fine
+    return fine + (look_up(cv2.GaussianBlur(texture, (0, 0), 3)) - fine) * share[..., None]
 
 
 def _sunlit(x: Image, z: Image, camera: Camera, rng: Rng) -> Image:
@@ -227,7 +231,7 @@ def _uprights(camera: Camera, rng: Rng, indoor: bool) -> list[_Upright]:
         side = float(rng.choice([-1, 1])) * rng.uniform(0.9, 1.4)
         found.append(_Upright(paint(int(3 * DENSITY), 1024, rng), rng.uniform(1.5, 4), turn + side))
     kinds = [k for k, (_, _, _, inside) in materials.THINGS.items() if inside or not indoor]
-    for distance in sorted(rng.uniform(1.0, max(away, 1.1), rng.integers(0, 5)), reverse=True):
+    for distance in sorted(rng.uniform(1.0, max(away, 1.1), rng.integers(0, 5)).tolist(), reverse=True):
         kind = str(rng.choice(kinds))
         left = -1e3 if kind == "railing" else rng.uniform(-4, 3)
         found.append(_Upright(materials.thing(kind, rng), distance, turn, left, kind == "railing"))
@@ -237,33 +241,40 @@ def _uprights(camera: Camera, rng: Rng, indoor: bool) -> list[_Upright]:
 def _stand(light: Image, nearest: Image, rays: tuple[Image, Image, Image], camera: Camera, upright: _Upright) -> None:
     """Paint an upright rectangle into the view, where nothing nearer is."""
     eye_y, eye_z, _, _ = _eye(camera)
+    sine, cosine = float(np.sin(upright.turn)), float(np.cos(upright.turn))  # the normal is (sine, 0, cosine)
     ray_x, ray_y, ray_z = rays
-    normal = np.array([np.sin(upright.turn), np.cos(upright.turn)])  # x, z; towards the camera
-    facing = normal[0] * ray_x + normal[1] * ray_z
-    with np.errstate(divide="ignore"):
-        t = np.where(facing < -1e-3, -(upright.away + normal[1] * eye_z) / facing, np.inf).astype(np.float32)
-    x, z = ray_x * np.minimum(t, 1e3), eye_z + ray_z * np.minimum(t, 1e3)
-    y = eye_y + ray_y * np.minimum(t, 1e3)
-    along = x * np.cos(upright.turn) - z * np.sin(upright.turn)
+    facing = np.minimum(sine * ray_x + cosine * ray_z, -1e-3)
+    t = -(upright.away + cosine * eye_z) / facing
+    y = eye_y + ray_y * t
+    along = ray_x * t * cosine - (eye_z + ray_z * t) * sine - (0 if upright.repeats else upright.left)
     tall, wide = upright.texture.shape[0] / DENSITY, upright.texture.shape[1] / DENSITY
-    inside = (t < nearest) & (t < 3 * _FAR) & (y >= -0.01) & (y < tall)
+    inside = (t > 0) & (t < np.minimum(nearest, 3 * _FAR)) & (y >= -0.01) & (y < tall)
     if not upright.repeats:
-        inside &= (along >= upright.left) & (along < upright.left + wide)
+        inside &= (along >= 0) & (along < wide)
     if not inside.any():
         return
-    texels = _sample(
-        upright.texture,
-        (along - (0 if upright.repeats else upright.left)) * DENSITY,
-        (tall - y) * DENSITY,
-        t / camera.distance,
-    )
+    box = _bounds(inside)
+    t, y, along, inside = t[box], y[box], along[box], inside[box]
+    texels = _sample(upright.texture, along * DENSITY, (tall - y) * DENSITY, t / camera.distance)
     alpha = texels[..., 3] * inside if texels.shape[2] == 4 else inside.astype(np.float32)
-    shade = (1 - 0.35 * np.exp(-np.maximum(y, 0) / 0.3))[..., None]
-    sun = max(0.0, normal[0] * camera.sun[0] + normal[1] * camera.sun[2])
-    lit = np.asarray(camera.sky_colour, np.float32) * 0.8 + np.asarray(camera.sun_colour, np.float32) * np.float32(sun)
-    colour = np.clip(texels[..., :3], 0.02, 1) ** 2.2 * lit * shade
-    light += (colour - light) * alpha[..., None]
-    nearest[alpha > 0.5] = t[alpha > 0.5]
+    light[box] += (_lit_wall(texels[..., :3], y, camera, sine, cosine) - light[box]) * alpha[..., None]
+    nearest[box] = np.where(alpha > 0.5, t, nearest[box])
+
+
+def _bounds(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The smallest rectangle around what is true."""
+    rows, cols = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    return slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
+
+
+def _lit_wall(painted: Image, y: Image, camera: Camera, sine: float, cosine: float) -> Image:
+    """Light of a wall that faces (sine, 0, cosine): from the sky, the sun, and less of both near the floor."""
+    sun = max(0.0, sine * camera.sun[0] + cosine * camera.sun[2])
+    colour = 0.8 * np.asarray(camera.sky_colour, np.float32) + np.float32(sun) * np.asarray(
+        camera.sun_colour, np.float32
+    )
+    shade = 1 - 0.35 * np.exp(-np.maximum(y, 0) / np.float32(0.3))
+    return materials.linear_paint(painted) * colour * shade[..., None]
 
 
 # --- cropping -----------------------------------------------------------------------------------------------------

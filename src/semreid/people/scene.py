@@ -82,7 +82,7 @@ def crowd(
 def _passer_before(layer: Cutout, camera: Camera, rng: Rng, sprites: Sequence[Cutout]) -> None:
     """Somebody nearer to the camera, who mostly enters from a side and at times hides half of the person."""
     across = float(
-        rng.choice([rng.uniform(-0.1, 0.25), rng.uniform(0.75, 1.1), rng.uniform(0.2, 0.8)], p=[0.4, 0.4, 0.2])
+        rng.choice([rng.uniform(-0.1, 0.25), rng.uniform(0.75, 1.1), rng.uniform(0.2, 0.8)], p=[0.44, 0.44, 0.12])
     )
     nearer = rng.uniform(0.4, 1.5) if 0.2 < across < 0.8 else rng.uniform(0.3, 1.0)
     _paste_person(layer, camera, rng, sprites, -nearer, across)
@@ -103,8 +103,9 @@ def _paste_person(
         rgb, alpha = rgb[:, ::-1], alpha[:, ::-1]
     wide = tall * alpha.shape[1] / alpha.shape[0]
     weighted = np.dstack((rgb * alpha[..., None], alpha)).astype(np.float32)
-    fitted = _fit(weighted, bottom - tall, across * width - wide / 2, tall / alpha.shape[0], (height, width))
-    _lay_over(layer, fitted[..., :3], fitted[..., 3])
+    left = across * width - wide / 2
+    fitted, where = _fit(weighted, bottom - tall, left, tall / alpha.shape[0], (height, width))
+    _lay_over(layer, where, fitted[..., :3], fitted[..., 3])
 
 
 def _thing_before(layer: Cutout, place: Place, rng: Rng) -> None:
@@ -113,17 +114,19 @@ def _thing_before(layer: Cutout, place: Place, rng: Rng) -> None:
     scale = FILL * height / PERSON / DENSITY * rng.uniform(0.95, 1.3)
     wide = stored.shape[1] * scale
     if kind == "pole":
-        top, left = float(-rng.uniform(0.05, 0.3) * height), rng.uniform(-0.5, width - 0.5 * wide)
+        top = float(-rng.uniform(0.05, 0.3) * height)
+        left = rng.uniform(-0.8 * wide, width - 0.2 * wide)
     else:
         top = height * rng.uniform(0.55, 0.85)
-        left = (
-            rng.uniform(0.9 * width - wide, 0.1 * width)
-            if wide > width and rng.random() < 0.6
-            else _side(rng, width, wide)
-        )
-    fitted = _fit(stored, top, left, scale, (height, width))
+        left = _side(rng, width, wide) if rng.random() < 0.5 else _across(rng, width, wide)
+    fitted, where = _fit(stored, top, left, scale, (height, width))
     alpha = fitted[..., 3] * np.float32(1 / 255)
-    _lay_over(layer, decode(fitted[..., :3]) * alpha[..., None], alpha)
+    _lay_over(layer, where, decode(fitted[..., :3]) * alpha[..., None], alpha)
+
+
+def _across(rng: Rng, width: int, wide: float) -> float:
+    """Left border of something all the way across, as far as it is wide enough."""
+    return float(rng.uniform(min(0.0, width - wide), max(0.0, width - wide)))
 
 
 def _side(rng: Rng, width: int, wide: float) -> float:
@@ -132,19 +135,25 @@ def _side(rng: Rng, width: int, wide: float) -> float:
     return float(reach - wide if rng.random() < 0.5 else width - reach)
 
 
-def _fit(picture: NDArray[Any], top: float, left: float, scale: float, size: tuple[int, int]) -> NDArray[Any]:
-    """Scale a picture and put its corner at (top, left) of a layer; nothing (zeros) around it."""
-    shift = np.array([[scale, 0, left], [0, scale, top]], np.float32)
+def _fit(
+    picture: NDArray[Any], top: float, left: float, scale: float, size: tuple[int, int]
+) -> tuple[NDArray[Any], tuple[slice, slice]]:
+    """Scale a picture and put its corner at (top, left); what is inside of the layer, and where that is."""
     if scale < 0.6:  # warping reads single pixels
         small = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-        picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
-        shift[0, 0] = shift[1, 1] = 1
-    return cv2.warpAffine(picture, shift, size[::-1])
+        picture, scale = cv2.resize(picture, small, interpolation=cv2.INTER_AREA), 1.0
+    ends = (top + picture.shape[0] * scale, left + picture.shape[1] * scale)
+    row, col = max(0, int(np.floor(top))), max(0, int(np.floor(left)))
+    height, width = (min(n, int(np.ceil(end))) - start for n, end, start in zip(size, ends, (row, col), strict=True))
+    if min(height, width) <= 0:
+        return np.zeros((0, 0, 4), picture.dtype), (slice(0, 0), slice(0, 0))
+    shift = np.array([[scale, 0, left - col], [0, scale, top - row]], np.float32)
+    return cv2.warpAffine(picture, shift, (width, height)), (slice(row, row + height), slice(col, col + width))
 
 
-def _lay_over(layer: Cutout, light: Image, alpha: Image) -> None:
-    """Lay a picture over a layer, in place; ``light`` is already weighted by ``alpha``."""
-    rgb, opacity = layer
+def _lay_over(layer: Cutout, where: tuple[slice, slice], light: Image, alpha: Image) -> None:
+    """Lay a picture over a part of a layer, in place; ``light`` is already weighted by ``alpha``."""
+    rgb, opacity = layer[0][where], layer[1][where]
     under = opacity * (1 - alpha)
     opacity[:] = under + alpha
     rgb *= under[..., None]
