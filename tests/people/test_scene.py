@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from semreid.errors import SemreidError
+from semreid.people.places import project
 from semreid.people.scene import background, build_place, cast_shadow, crowd, develop, install_camera, linear, occlude
 
 SIZE = (128, 64)
@@ -64,6 +65,18 @@ def test_cameras_and_places_come_from_the_seed_alone(places):
 def test_numbers_below_zero_are_refused(seed, camid):
     with pytest.raises(SemreidError, match="no camera"):
         install_camera(seed, camid)
+
+
+@pytest.mark.parametrize("elevation", [-8.0, 0.0, 15.0, 38.0])
+def test_views_are_in_perspective(elevation):
+    camera = replace(CAMERAS[0], elevation=elevation, distance=8.0)
+    (_, head), (column, foot) = project(camera, 0, 1.7, 0), project(camera, 0, 0, 0)
+    assert column == pytest.approx(480)
+    assert foot - head == pytest.approx(250 * np.cos(np.radians(elevation)), rel=0.04)
+    far_column, far_foot = project(camera, 1.0, 0, -3.0)
+    near_column, near_foot = project(camera, 1.0, 0, 1.0)
+    assert far_column < near_column
+    assert near_foot > far_foot  # the lens is above the floor wherever it looks
 
 
 def test_backgrounds_vary_within_and_between_pictures(places):

@@ -134,7 +134,7 @@ def install_camera(seed: int, camid: int) -> Camera:
     if seed < 0 or camid < 0:
         raise SemreidError(f"no camera {camid} of network {seed}", fix="use numbers from 0")
     rng = np.random.default_rng([seed, camid, 0xCA])
-    weather: Weather = rng.choice(get_args(Weather), p=[0.25, 0.3, 0.1, 0.35])
+    weather: Weather = get_args(Weather)[rng.choice(4, p=[0.25, 0.3, 0.1, 0.35])]
     sun, sun_colour, sky_colour = _light(weather, rng)
     light = np.array(sky_colour) + 0.5 * np.array(sun_colour)
     return Camera(
@@ -149,10 +149,10 @@ def install_camera(seed: int, camid: int) -> Camera:
         sun_colour=sun_colour,
         sky_colour=sky_colour,
         matrix=_matrix(light, rng),
-        exposure=float(1.0 / (light @ LUMA) * np.exp(rng.normal(-0.3, 0.3))),
+        exposure=float(1.0 / (light @ LUMA) * np.exp(rng.normal(-0.22, 0.27))),
         gamma=_normal(rng, 2.2, 0.2, 1.7, 2.8),
-        contrast=float(np.exp(_normal(rng, 0.33, 0.2, -0.3, 0.75))),
-        black=rng.uniform(0.02, 0.14) if rng.random() < 0.25 else rng.uniform(-0.05, 0.02),
+        contrast=float(np.exp(_normal(rng, 0.32, 0.18, -0.25, 0.62))),
+        black=rng.uniform(0.02, 0.14) if rng.random() < 0.25 else rng.uniform(-0.025, 0.02),
         saturation=float(np.exp(_normal(rng, -0.3, 0.35, -1.2, 0.4))),
         auto_exposure=rng.uniform(0, 0.5),
         drift=rng.uniform(0.03, 0.15),

@@ -402,7 +402,7 @@ THINGS: dict[str, tuple[Paint, tuple[float, float], tuple[float, float], bool]] 
     # painter, height and width in metres (least, most), also indoors
     "railing": (railing, (0.8, 1.3), (4.0, 6.0), True),
     "low wall": (low_wall, (0.4, 1.2), (1.0, 5.0), True),
-    "pole": (pole, (3.0, 4.0), (0.05, 0.35), True),
+    "pole": (pole, (3.0, 4.0), (0.05, 0.28), True),
     "box": (box, (0.4, 1.5), (0.4, 1.2), True),
     "bush": (foliage, (0.5, 1.6), (0.8, 3.0), False),
     "car": (car, (1.3, 1.6), (3.6, 4.4), False),

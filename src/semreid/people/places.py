@@ -84,12 +84,8 @@ def build_place(camera: Camera) -> Place:
 
 
 def _lit(rgba: Image, light: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.dstack(
-        (
-            encode(materials.linear_paint(rgba[..., :3]) * light.astype(np.float32)),
-            (rgba[..., 3] * 255).astype(np.uint8),
-        )
-    )
+    colour = encode(materials.linear_paint(rgba[..., :3]) * light.astype(np.float32))
+    return np.dstack((colour, (rgba[..., 3] * 255).astype(np.uint8)))
 
 
 # --- geometry -----------------------------------------------------------------------------------------------------
