@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from semreid.people.atlas import CHARTS, Part, part_map, valid_texels
-from semreid.people.garments import Upper
-from semreid.people.patterns import WEAVES, Fabric, colour_name, srgb, stripes, weave
-from semreid.people.wardrobe import RELATIONS, Outfit, attributes, draw_outfit, folds, paint, relative
+from semreid.people.garments import Outfit, Upper
+from semreid.people.palette import colour_name, srgb
+from semreid.people.patterns import WEAVES, Fabric, stripes, weave
+from semreid.people.wardrobe import RELATIONS, attributes, draw_outfit, folds, paint, relative
 
 SEEDS = range(300)
 

@@ -12,15 +12,12 @@ from functools import cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Lab = tuple[float, float, float]
-Image = NDArray[np.float32]
+from semreid.people.palette import Image, Lab, srgb
 
 SOFT = 0.007
 """Width of a painted edge in metres: about one texel."""
 _FIELD = 256
-_HUES = ((15, "pink"), (42, "red"), (72, "orange"), (104, "yellow"), (190, "green"), (300, "blue"), (342, "purple"))
 
 
 @dataclass(frozen=True)
@@ -44,39 +41,6 @@ class Fabric:
     duty: float = 0.5
     seed: int = 0
     grain: float = 0.012
-
-
-def srgb(lab: Lab) -> Image:
-    """Convert CIELAB to sRGB in [0, 1], clipped to the gamut, (3,).
-
-    >>> srgb((100.0, 0.0, 0.0)).round(2).tolist()
-    [1.0, 1.0, 1.0]
-    """
-    light, a, b = lab
-    fy = (light + 16) / 116
-    f = np.array((fy + a / 500, fy, fy - b / 200))
-    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * (0.95047, 1.0, 1.08883)
-    linear = np.array(((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))) @ xyz
-    linear = linear.clip(0, 1)
-    return np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear).astype(np.float32)
-
-
-def colour_name(lab: Lab) -> str:
-    """Name a colour as people do who label surveillance pictures.
-
-    >>> colour_name((20.0, 1.0, -3.0)), colour_name((40.0, 55.0, 30.0))
-    ('black', 'red')
-    """
-    light, a, b = lab
-    chroma, hue = float(np.hypot(a, b)), float(np.degrees(np.arctan2(b, a)) % 360)
-    if chroma < (10 if light < 30 else 8) or light < 12:
-        return "black" if light < 27 else "gray" if light < 78 else "white"
-    name = next((name for end, name in _HUES if hue < end), "pink")
-    if name == "red" and light > 58 and chroma < 45:
-        return "pink"
-    if name in ("orange", "yellow") and chroma < 38:
-        return "brown" if light < 55 else "beige" if light < 86 else "white"
-    return name
 
 
 def ramp(distance: Image, soft: float = SOFT) -> Image:
@@ -108,7 +72,8 @@ def field(octave: int, seed: int) -> Image:
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(_FIELD, 1 / _FIELD), np.fft.fftfreq(_FIELD, 1 / _FIELD)))
     smooth = np.fft.ifft2(np.fft.fft2(white) * np.exp(-((frequency / octave) ** 2)) * (frequency > 0)).real
     rank = smooth.ravel().argsort().argsort().reshape(smooth.shape)
-    return (rank / rank.max()).astype(np.float32)
+    evened: Image = (rank / rank.max()).astype(np.float32)
+    return evened
 
 
 def noise(x: Image, y: Image, scale: float, seed: int) -> Image:
@@ -119,7 +84,7 @@ def noise(x: Image, y: Image, scale: float, seed: int) -> Image:
     columns, rows = np.broadcast_arrays(x * (repeat * _FIELD) + start[0], y * (repeat * _FIELD) + start[1])
     maps = np.mod(columns, _FIELD).astype(np.float32), np.mod(rows, _FIELD).astype(np.float32)
     wrapped = np.pad(field(octave, seed % 5), ((0, 1), (0, 1)), mode="wrap")
-    return cv2.remap(wrapped, *maps, cv2.INTER_LINEAR)
+    return np.asarray(cv2.remap(wrapped, *maps, cv2.INTER_LINEAR), np.float32)
 
 
 def _mix(below: Image, colour: Image, cover: Image) -> Image:
@@ -190,7 +155,7 @@ def _quilted(cloth: Fabric, x: Image, y: Image, below: Image) -> Image:
 
 
 def _melange(cloth: Fabric, x: Image, y: Image, below: Image) -> Image:
-    return below * (0.86 + 0.28 * noise(x, y, 0.012, cloth.seed))[..., None]
+    return below * (0.9 + 0.2 * noise(x, y, 0.012, cloth.seed))[..., None]
 
 
 def _knit(cloth: Fabric, x: Image, y: Image, below: Image) -> Image:
@@ -199,7 +164,7 @@ def _knit(cloth: Fabric, x: Image, y: Image, below: Image) -> Image:
 
 
 def _worn(cloth: Fabric, x: Image, y: Image, below: Image) -> Image:
-    return below * (0.86 + 0.26 * noise(x, y, 0.05, cloth.seed) * noise(x, y, 0.15, cloth.seed + 1))[..., None]
+    return below * (0.92 + 0.1 * noise(x, y, 0.03, cloth.seed) + 0.06 * noise(x, y, 0.12, cloth.seed + 1))[..., None]
 
 
 def _plain(cloth: Fabric, x: Image, y: Image, below: Image) -> Image:
@@ -244,4 +209,5 @@ def weave(cloth: Fabric, x: Image, y: Image) -> Image:
     start = np.random.default_rng(cloth.seed).integers(64, size=2)
     fine = field(90, 0)[start[0] : start[0] + shape[0], start[1] : start[1] + shape[1], None] - 0.5
     broad = noise(x, y, 0.09, cloth.seed + 7)[..., None] - 0.5
-    return (painted * (1 + 2 * cloth.grain * broad) + cloth.grain * fine).astype(np.float32)
+    textured: Image = (painted * (1 + 2 * cloth.grain * broad) + cloth.grain * fine).astype(np.float32)
+    return textured

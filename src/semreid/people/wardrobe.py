@@ -3,68 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.people import garments, tailor
-from semreid.people.atlas import CHARTS, CHIN
-from semreid.people.body import Silhouette
-from semreid.people.garments import Bag, Feet, Gender, Generator, Head, Lower, Season, Upper
-from semreid.people.patterns import Lab, colour_name
-
-
-@dataclass(frozen=True)
-class Outfit:
-    """The looks of a person, all that a seed decides about them except body and pose.
-
-    Attributes:
-        gender: Whose styles the clothes follow.
-        season: Which weather they are for.
-        upper: Upper garment and what is under it.
-        lower: Trousers or skirt.
-        feet: Shoes, socks or tights.
-        head: Skin, hair, face and headwear.
-        backpack: Backpack, or None.
-        bag: Bag in the hand or from the shoulder, or None.
-    """
-
-    gender: Gender
-    season: Season
-    upper: Upper
-    lower: Lower
-    feet: Feet
-    head: Head
-    backpack: Bag | None
-    bag: Bag | None
-
-    @property
-    def silhouette(self) -> Silhouette:
-        """The geometry that fits what is painted."""
-        upper, lower, head = self.upper, self.lower, self.head
-        hanging = upper.hem - 0.9
-        trouser_end = lower.end if not lower.is_skirt else 0.0
-        shaft = self.feet.shaft
-        return Silhouette(
-            torso_bulk=upper.bulk,
-            sleeve_bulk=0.6 * upper.bulk,
-            sleeve_end=max(upper.sleeve, upper.inner_sleeve),
-            hem=float(np.clip(hanging, 0.01, 1.2)) if upper.hem > 0.72 and upper.kind != "dress" else 0.0,
-            hem_flare=0.004 + (0.012 if upper.kind == "coat" else 0.0),
-            leg_bulk=lower.bulk,
-            cuff_bulk=max(lower.cuff, 0.004 if shaft < 1 else 0.0),
-            trouser_end=trouser_end,
-            skirt_end=lower.end if lower.is_skirt else 0.0,
-            skirt_flare=lower.flare,
-            hair=head.style,
-            hair_bulk=head.bulk if head.style != "none" else 0.0,
-            hat=head.hat if upper.hood != "up" else "none",
-            hood=upper.hood,
-            backpack=0.0 if self.backpack is None else self.backpack.size,
-            bag="none" if self.bag is None or self.bag.kind == "backpack" else self.bag.kind,
-            bag_size=0.15 if self.bag is None else 0.15 * self.bag.size,
-        )
+from semreid.people import fashion, tailor
+from semreid.people.atlas import CHARTS, CHIN, SIZE
+from semreid.people.garments import BagKind, Gender, Outfit, Season
+from semreid.people.palette import Generator, colour_name, pick
 
 
 def draw_outfit(rng: Generator) -> Outfit:
@@ -81,24 +29,24 @@ def draw_outfit(rng: Generator) -> Outfit:
     True
     """
     gender: Gender = "female" if rng.random() < 0.47 else "male"
-    season: Season = garments.pick(rng, {"warm": 4, "mild": 4, "cold": 2})
+    season: Season = pick(rng, {"warm": 4, "mild": 4, "cold": 2})
     return _dressed(rng, gender, season)
 
 
 def _dressed(rng: Generator, gender: Gender, season: Season, dresses: bool = True) -> Outfit:
-    upper = garments.draw_upper(rng, gender, season, dresses)
-    lower = garments.draw_lower(rng, gender, season, upper)
-    carries = garments.pick(rng, {"none": 48, "backpack": 26, "bag": 22, "both": 4})
-    hand = {"hand": 5, "shoulder": 5 if gender == "female" else 4}
+    upper = fashion.draw_upper(rng, gender, season, dresses)
+    lower = fashion.draw_lower(rng, gender, season, upper)
+    carries = pick(rng, {"none": 43, "backpack": 29, "bag": 24, "both": 4})
+    hand: dict[BagKind, float] = {"hand": 5, "shoulder": 5 if gender == "female" else 4}
     return Outfit(
         gender=gender,
         season=season,
         upper=upper,
         lower=lower,
-        feet=garments.draw_feet(rng, gender, season, lower),
-        head=garments.draw_head(rng, gender, season),
-        backpack=garments.draw_bag(rng, {"backpack": 1}) if carries in ("backpack", "both") else None,
-        bag=garments.draw_bag(rng, hand if carries == "bag" else {"hand": 1}) if carries in ("bag", "both") else None,
+        feet=fashion.draw_feet(rng, gender, season, lower),
+        head=fashion.draw_head(rng, gender, season),
+        backpack=fashion.draw_bag(rng, {"backpack": 1}) if carries in ("backpack", "both") else None,
+        bag=fashion.draw_bag(rng, hand if carries == "bag" else {"hand": 1}) if carries in ("bag", "both") else None,
     )
 
 
@@ -112,7 +60,7 @@ def relative(outfit: Outfit, rng: Generator) -> Outfit:
     Returns:
         An outfit that shares the upper or the lower garment, or everything but one detail; see ``RELATIONS``.
     """
-    return RELATIONS[garments.pick(rng, _RELATION_WEIGHTS)](outfit, rng)
+    return RELATIONS[pick(rng, _RELATION_WEIGHTS)](outfit, rng)
 
 
 def _same_upper(outfit: Outfit, rng: Generator) -> Outfit:
@@ -136,20 +84,20 @@ def _same_clothes(outfit: Outfit, rng: Generator) -> Outfit:
 
 def _other_bag(outfit: Outfit, rng: Generator) -> Outfit:
     if outfit.backpack is None:
-        return replace(outfit, backpack=garments.draw_bag(rng, {"backpack": 1}))
+        return replace(outfit, backpack=fashion.draw_bag(rng, {"backpack": 1}))
     return replace(outfit, backpack=None)
 
 
 def _other_feet(outfit: Outfit, rng: Generator) -> Outfit:
-    return replace(outfit, feet=garments.draw_feet(rng, outfit.gender, outfit.season, outfit.lower))
+    return replace(outfit, feet=fashion.draw_feet(rng, outfit.gender, outfit.season, outfit.lower))
 
 
 def _other_head(outfit: Outfit, rng: Generator) -> Outfit:
-    return replace(outfit, head=garments.draw_head(rng, outfit.gender, outfit.season))
+    return replace(outfit, head=fashion.draw_head(rng, outfit.gender, outfit.season))
 
 
 def _other_logo(outfit: Outfit, rng: Generator) -> Outfit:
-    fresh = garments.draw_prints(rng, outfit.upper.fabric, bool(outfit.upper.opening))
+    fresh = fashion.draw_prints(rng, outfit.upper.fabric, bool(outfit.upper.opening))
     return replace(outfit, upper=replace(outfit.upper, prints=fresh))
 
 
@@ -202,21 +150,48 @@ def folds(outfit: Outfit, rng: Generator) -> NDArray[np.float32]:
     Returns:
         A factor of the light, 0.75 to 1.2 and 1 on skin, over the atlas, (256, 256).
     """
-    fields = tailor.fold_fields()
+    fields = _fold_fields()
     first, second = rng.integers(len(fields), size=2)
     shift = rng.integers(256, size=(2, 2))
     mixed = _rolled(fields[first], shift[0]) + _rolled(fields[second][:, ::-1], shift[1])
+    _close_seam(mixed)
     factor: NDArray[np.float32] = mixed * _fold_strength(outfit, rng.uniform(0.6, 1.1)) + np.float32(1)
     return factor.clip(0.75, 1.2)
+
+
+@cache
+def _fold_fields() -> NDArray[np.float32]:
+    """Return periodic fields of cloth folds, means 0 and values in about [-1, 1], (6, 256, 256)."""
+    return np.stack([_fold_field(index) for index in range(6)])
+
+
+def _fold_field(index: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng((41, index))
+    fx, fy = np.meshgrid(np.fft.fftfreq(SIZE, 1 / SIZE), np.fft.fftfreq(SIZE, 1 / SIZE))
+    total = np.zeros((SIZE, SIZE))
+    for turn in rng.uniform(-0.7, 0.7, 3):
+        across, along = fy * np.cos(turn) - fx * np.sin(turn), fx * np.cos(turn) + fy * np.sin(turn)
+        filtered = np.exp(-(((np.hypot(across, 0) - 9) / 5) ** 2) - (along / 5) ** 2)
+        wave = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIZE, SIZE))) * filtered).real
+        total += wave / wave.std()
+    ridged = np.tanh(total / 2.2)
+    return np.asarray(ridged - ridged.mean(), np.float32)
 
 
 def _rolled(field: NDArray[np.float32], shift: NDArray[np.int64]) -> NDArray[np.float32]:
     return np.roll(field, shift, axis=(0, 1))
 
 
+def _close_seam(field: NDArray[np.float32], over: int = 16) -> None:
+    """Let the folds of the torso run across its seam: fade its last columns into what precedes its first ones."""
+    rows, columns = CHARTS["torso"].window
+    last, before = field[rows, columns.stop - over : columns.stop], field[rows, columns.start - over : columns.start]
+    last += np.linspace(0, 1, over, dtype=np.float32) * (before - last)
+
+
 def _fold_strength(outfit: Outfit, strength: float) -> NDArray[np.float32]:
-    upper = np.float32(strength * (0.045 + 2.5 * min(outfit.upper.bulk, 0.02)))
-    lower = np.float32(strength * (0.05 + 2.5 * min(outfit.lower.bulk, 0.014)))
+    upper = np.float32(strength * (0.06 + 3 * min(outfit.upper.bulk, 0.02)))
+    lower = np.float32(strength * (0.06 + 4 * min(outfit.lower.bulk, 0.014)))
     amount = np.zeros((256, 256), np.float32)
     amount[CHARTS["torso"].window] = upper
     if outfit.upper.hood == "up":
@@ -272,4 +247,4 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-__all__ = ["RELATIONS", "Lab", "Outfit", "attributes", "draw_outfit", "folds", "paint", "relative"]
+__all__ = ["RELATIONS", "Outfit", "attributes", "draw_outfit", "folds", "paint", "relative"]
