@@ -10,7 +10,7 @@ from semreid.people.palette import colour_name, srgb
 from semreid.people.patterns import WEAVES, Fabric, stripes, weave
 from semreid.people.wardrobe import RELATIONS, attributes, draw_outfit, folds, paint, relative
 
-SEEDS = range(300)
+SEEDS = range(200)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_textures_are_8_bit_and_gutters_continue_the_nearest_chart(textures):
 
 
 def test_albedo_stays_within_that_of_real_cloth(textures):
-    values = textures / 255.0
+    values = textures[::8] / 255.0
     linear = np.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)[:, valid_texels()]
     assert linear.min() > 0.004
     assert linear.max() < 0.92
@@ -119,16 +119,17 @@ def test_attributes_are_spread(outfits):
     assert {name: entropy(name) for name in least if entropy(name) < least[name]} == {}
 
 
+def test_outfits_do_not_repeat():
+    drawn = [draw_outfit(np.random.default_rng((4, seed))) for seed in range(1500)]
+    looks = {(o.upper.fabric.base, o.lower.fabric.base, o.feet.colour, o.head.skin, o.head.hair) for o in drawn}
+    assert len(looks) == len(drawn)
+
+
 def test_upper_garments_are_more_colourful_than_lower_ones(outfits):
-    chroma = {
-        part: np.median([np.hypot(*getattr(o, part).fabric.base[1:]) for o in outfits]) for part in ("upper", "lower")
-    }
-    assert chroma["upper"] != chroma["lower"]
-    vivid = {
-        part: np.mean([np.hypot(*getattr(o, part).fabric.base[1:]) > 30 for o in outfits])
-        for part in ("upper", "lower")
-    }
-    assert vivid["upper"] > 1.8 * vivid["lower"]
+    def vivid(part):
+        return np.mean([np.hypot(*getattr(outfit, part).fabric.base[1:]) > 30 for outfit in outfits])
+
+    assert vivid("upper") > 1.8 * vivid("lower")
 
 
 def test_charts_of_absent_bags_are_constant_grey(outfits, textures):
@@ -210,6 +211,22 @@ def test_prints_are_on_one_side_only(outfits):
         assert differs[26:78].any()
         assert not differs[:20].any()
         assert not differs[84:].any()
+
+
+def test_straps_run_over_the_chest_where_there_is_a_bag(outfits):
+    carrying = [o for o in outfits if o.backpack is not None and o.head.style != "long" and o.head.scarf is None][:10]
+    for outfit in carrying:
+        before, after = (window(paint(replace(outfit, backpack=bag)), "torso") for bag in (None, outfit.backpack))
+        differs = (before != after).any(-1)
+        assert differs[30, 52:80].any()
+        assert differs[30, 24:52].any()
+        assert not differs[80:].any()
+
+
+def test_folds_run_across_the_seam_of_the_torso(outfits):
+    torso = window(folds(outfits[0], np.random.default_rng(2)), "torso")
+    within = np.abs(np.diff(torso, axis=1)).mean()
+    assert np.abs(torso[:, 0] - torso[:, -1]).mean() < 2.5 * within
 
 
 def test_folds_shade_cloth_and_spare_skin(outfits):

@@ -27,7 +27,7 @@ from semreid.people.palette import (
 )
 from semreid.people.patterns import WEAVES, Fabric
 
-_HAIR = {"black": 48, "espresso": 22, "brown": 13, "blond": 6, "gray": 6, "auburn": 3, "dyed": 2}
+_HAIR = {"black": 55, "espresso": 21, "brown": 11, "blond": 5, "gray": 5, "auburn": 2, "dyed": 1}
 _HAIR_COLOURS = {
     "black": (11, 3, 2.5, 1.5, 60, 30), "espresso": (19, 4, 8, 3, 55, 8), "brown": (32, 6, 17, 4, 62, 7),
     "blond": (62, 9, 25, 6, 82, 5), "gray": (58, 14, 3, 2, 80, 30), "auburn": (31, 6, 28, 6, 48, 7),
@@ -47,7 +47,13 @@ def draw_fabric(rng: Generator, weights: Mapping[str, float], kinds: Mapping[str
     accents: tuple[Lab, ...] = ()
     for _ in range(WEAVES[kind][1]):
         accents += (draw_apart(rng, ACCENT, (base, *accents)),)
-    scale = {"quilted": (0.05, 0.1), "knit": (0.025, 0.05), "plaid": (0.05, 0.16), "dots": (0.02, 0.06)}
+    scale = {
+        "quilted": (0.05, 0.1),
+        "knit": (0.025, 0.05),
+        "plaid": (0.05, 0.16),
+        "dots": (0.02, 0.06),
+        "pinstripes": (0.012, 0.05),
+    }
     low, high = np.log(scale.get(kind, (0.025, 0.13)))
     repeat = float(np.exp(rng.uniform(low, high)))
     return Fabric(base, kind, accents, repeat, rng.uniform(0.2, 0.7), seed(rng), rng.uniform(0.008, 0.03))
@@ -244,8 +250,8 @@ def draw_lower(rng: Generator, gender: Gender, season: Season, upper: Upper) -> 
     elif kind in ("jeans", "leggings", "trousers") and rng.random() < 0.14:
         end = rng.uniform(0.68, 0.92)
     tight = kind == "leggings" or (kind == "jeans" and rng.random() < 0.45)
-    bulk = rng.uniform(0.001, 0.003) if tight else rng.uniform(0.005, 0.014)
-    wide = 0.0 if tight else pick(rng, {0.0: 8, 0.012: 2, 0.025: 1}) * rng.uniform(0.5, 1)
+    bulk = rng.uniform(0.001, 0.003) if tight else rng.uniform(0.003, 0.01)
+    wide = 0.0 if tight else pick(rng, {0.0: 9, 0.01: 2, 0.022: 0.6}) * rng.uniform(0.5, 1)
     return Lower(
         kind,
         fabric,
@@ -267,12 +273,12 @@ def _skirt_end(rng: Generator, season: Season) -> float:
 
 def _jeans_cloth(rng: Generator) -> Fabric:
     return draw_fabric(
-        rng, {"denim": 45, "washed": 16, "navy": 17, "black": 12, "charcoal": 7, "white": 2}, {"worn": 1}
+        rng, {"denim": 42, "washed": 13, "navy": 19, "black": 16, "charcoal": 8, "white": 1.5}, {"worn": 1}
     )
 
 
 def _trouser_cloth(rng: Generator) -> Fabric:
-    kinds = {"plain": 80, "melange": 10, "worn": 5, "pinstripes": 1, "plaid": 1.5, "check": 1, "camouflage": 1.5}
+    kinds = {"plain": 80, "melange": 10, "worn": 5, "pinstripes": 0.4, "plaid": 1, "check": 0.6, "camouflage": 1.5}
     return draw_fabric(rng, LOWER, kinds)
 
 
@@ -340,12 +346,13 @@ def draw_head(rng: Generator, gender: Gender, season: Season) -> Head:
         fringe=rng.uniform(0.2, 1) if rng.random() < 0.5 else 0.0,
         parting=rng.uniform(-0.8, 0.8),
         length=rng.uniform(0.08, 0.42),
+        parted=rng.random() < 0.35,
         beard=rng.uniform(0.15, 0.9) if gender == "male" and rng.random() < 0.28 else 0.0,
         glasses=draw_colour(rng, {"black": 6, "brown": 2, "silver": 2}) if rng.random() < 0.22 else None,
         mask=None if mask == "none" else draw_colour(rng, {mask: 1}),
         hat=pick(rng, _COLD_HATS if season == "cold" else _HATS),
         hat_colour=colour,
-        hat_accent=draw_apart(rng, ACCENT, (colour,)),
+        hat_accent=draw_apart(rng, ACCENT, (colour,)) if rng.random() < 0.5 else colour,
         scarf=draw_fabric(rng, UPPER, _KNITTED) if rng.random() < (0.2 if season == "cold" else 0.01) else None,
         seed=seed(rng),
     )
@@ -364,7 +371,7 @@ def draw_bag(rng: Generator, kinds: Mapping[BagKind, float]) -> Bag:
         strap=fabric.base if rng.random() < 0.5 else draw_colour(rng, {"black": 7, "brown": 2, "gray": 1}),
         size=rng.uniform(0.75, 1.2),
         layout=int(rng.integers(4)),
+        label=draw_apart(rng, ACCENT, (fabric.base,)) if rng.random() < 0.35 else None,
         across=kind == "shoulder" and rng.random() < 0.55,
         side=int(rng.choice((-1, 1))),
-        seed=seed(rng),
     )

@@ -165,12 +165,13 @@ class Head:
         fringe: How far a fringe covers the forehead, 0 to 1.
         parting: Angle of the parting.
         length: How far long hair falls over the back, t on the torso.
+        parted: Whether some of long hair falls over the shoulders to the front.
         beard: Strength of a beard, 0 to 1.
         glasses: Colour of glasses; None without.
         mask: Colour of a face mask; None without.
         hat: Kind of hat.
         hat_colour: Its colour.
-        hat_accent: Colour of its badge or band.
+        hat_accent: Colour of its badge or band; often its own.
         scarf: Cloth of a scarf around the neck; None without.
         seed: Decides face and strands.
     """
@@ -183,6 +184,7 @@ class Head:
     fringe: float
     parting: float
     length: float
+    parted: bool
     beard: float
     glasses: Lab | None
     mask: Lab | None
@@ -204,9 +206,9 @@ class Bag:
         strap: Colour of the straps.
         size: Size relative to the usual one.
         layout: Which of the arrangements of panels.
+        label: Colour of a label; None without.
         across: Whether the strap of a shoulder bag runs across the chest.
         side: +1: carried on the left, -1: on the right.
-        seed: Decides small details.
     """
 
     kind: BagKind
@@ -215,9 +217,9 @@ class Bag:
     strap: Lab
     size: float
     layout: int
+    label: Lab | None
     across: bool
     side: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,7 @@ class Outfit:
         head: Skin, hair, face and headwear.
         backpack: Backpack, or None.
         bag: Bag in the hand or from the shoulder, or None.
+        watch: Whether there is a watch on the left wrist.
     """
 
     gender: Gender
@@ -243,6 +246,7 @@ class Outfit:
     head: Head
     backpack: Bag | None
     bag: Bag | None
+    watch: bool
 
     @property
     def silhouette(self) -> Silhouette:

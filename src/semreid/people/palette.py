@@ -18,7 +18,7 @@ _HUES = ((15, "pink"), (42, "red"), (72, "orange"), (104, "yellow"), (190, "gree
 FAMILIES: dict[str, tuple[float, ...]] = {
     "black": (18, 5, 2.5, 1.5, 270, 90), "charcoal": (33, 5, 2.5, 1.5, 270, 60), "gray": (53, 8, 2.5, 1.5, 260, 60),
     "silver": (73, 5, 2.5, 1.5, 260, 60), "white": (90, 2.5, 2.5, 1.5, 95, 60), "cream": (84, 4, 11, 3, 88, 8),
-    "navy": (19, 5, 15, 6, 282, 9), "denim": (37, 9, 17, 5, 266, 7), "washed": (62, 8, 14, 4, 260, 8),
+    "navy": (19, 5, 15, 6, 282, 9), "denim": (33, 8, 16, 5, 268, 7), "washed": (62, 8, 14, 4, 260, 8),
     "blue": (42, 9, 38, 10, 281, 9), "sky": (70, 7, 21, 6, 255, 12), "teal": (44, 11, 24, 7, 205, 16),
     "green": (42, 11, 32, 11, 150, 14), "olive": (38, 8, 18, 6, 108, 9), "beige": (65, 9, 18, 5, 82, 7),
     "brown": (31, 8, 20, 7, 60, 9), "yellow": (79, 6, 58, 15, 88, 6), "orange": (61, 7, 60, 12, 58, 8),
@@ -26,12 +26,12 @@ FAMILIES: dict[str, tuple[float, ...]] = {
     "magenta": (46, 8, 50, 10, 350, 10), "purple": (35, 9, 31, 10, 312, 10), "lavender": (68, 7, 19, 6, 305, 10),
 }  # fmt: skip
 # How often each family is worn.
-DARK = {"black": 26, "charcoal": 11, "gray": 8, "navy": 11}
-_TAIL = dict.fromkeys(("teal", "olive", "burgundy", "cream", "lavender", "yellow", "orange", "purple"), 2.0)
-UPPER = {**_TAIL, "black": 18, "charcoal": 8, "gray": 9, "silver": 6, "white": 15, "navy": 7, "denim": 2, "blue": 7,
+DARK = {"black": 34, "charcoal": 13, "gray": 7, "navy": 12}
+_TAIL = dict.fromkeys(("teal", "olive", "burgundy", "cream", "lavender", "yellow", "orange", "purple"), 1.7)
+UPPER = {**_TAIL, "black": 24, "charcoal": 9, "gray": 8, "silver": 4, "white": 14, "navy": 8, "denim": 2, "blue": 7,
           "sky": 5, "green": 4, "beige": 4, "brown": 3, "red": 6, "pink": 4, "magenta": 1.5, "cream": 3}  # fmt: skip
 OUTER = {**UPPER, **DARK, "white": 5, "silver": 5, "sky": 2, "beige": 6, "brown": 5, "olive": 5, "denim": 4}
-LOWER = {**DARK, "denim": 15, "washed": 6, "beige": 7, "brown": 4, "olive": 3, "white": 3, "silver": 3, "cream": 1,
+LOWER = {**DARK, "denim": 12, "washed": 4, "beige": 7, "brown": 4, "olive": 3, "white": 2, "silver": 1.5, "cream": 1,
           "blue": 2, "burgundy": 1.5, "red": 1.5, "green": 1, "pink": 1, "purple": 0.7, "teal": 0.7}  # fmt: skip
 SKIRT = {**UPPER, "black": 26, "navy": 9, "denim": 8}
 SHOE = {**DARK, "white": 20, "brown": 9, "silver": 6, "beige": 4, "red": 3.5, "blue": 3, "pink": 2, "green": 1,

@@ -99,8 +99,8 @@ def _hat(patch: Patch, head: Head) -> None:
     patch.lay(Fabric(head.hat_colour, "knit" if head.hat == "beanie" else "plain", (), 0.03, 0.5, head.seed), crown)
     if head.hat == "cap":
         patch.shade(0.75, np.minimum(crown, patch.below(edge - 0.03)))
-        patch.lay(head.hat_accent, patch.spot(0.0, 0.2, 0.3, 0.05) * (head.seed % 2))
+        patch.lay(head.hat_accent, patch.spot(0.0, 0.2, 0.3, 0.05))
     elif head.hat == "beanie":
-        patch.lay(head.hat_accent, np.minimum(crown, patch.below(edge - 0.07)) * (head.seed % 3 == 0))
+        patch.lay(head.hat_accent, np.minimum(crown, patch.below(edge - 0.07)))
     else:
         patch.lay(head.hat_accent, np.minimum(crown, patch.below(edge - 0.06)))

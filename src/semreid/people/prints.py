@@ -25,17 +25,21 @@ def lay_print(patch: Patch, one: Print) -> None:
         patch.lay(one.colours[ink], inks[..., ink])
 
 
+def _word(rng: np.random.Generator) -> str:
+    return "".join(rng.choice(list("ABCDEFGHIKLMNOPRSTUVXYZ"), int(rng.integers(3, 9))))
+
+
 def _text(inks: Image, middle: NDArray[np.float64], one: Print, rng: np.random.Generator) -> None:
-    letters = "ABCDEFGHIKLMNOPRSTUVXYZ"
     lines = int(rng.integers(1, 4))
     for line in range(lines):
-        word = "".join(rng.choice(list(letters), int(rng.integers(3, 9))))
         shifted = middle + np.array((0, (line - lines / 2) * 105 * one.size / lines))
-        _write(inks[..., line % 2], word, shifted, one.size / lines)
+        _write(inks[..., line % 2], _word(rng), shifted, one.size / lines)
 
 
 def _number(inks: Image, middle: NDArray[np.float64], one: Print, rng: np.random.Generator) -> None:
     _write(inks[..., 0], str(rng.integers(1, 100)), middle, one.size)
+    if rng.random() < 0.5:
+        _write(inks[..., 1], _word(rng), middle - np.array((0, 105 * one.size)), 0.035)
 
 
 def _write(ink: Image, word: str, middle: NDArray[np.float64], size: float) -> None:
@@ -70,6 +74,8 @@ def _picture(inks: Image, middle: NDArray[np.float64], one: Print, rng: np.rando
     blotches = noise(x, y, float(rng.uniform(0.03, 0.09)), one.seed)
     inks[..., 0] = outline * (1.0 if rng.random() < 0.5 else ramp(blotches - 0.4, 0.1))
     inks[..., 1] = outline * ramp(noise(x, y, 0.05, one.seed + 1) - 0.6, 0.1)
+    if rng.random() < 0.4:
+        _write(inks[..., 0], _word(rng), middle + np.array((0, 95 * one.size)), 0.03)
 
 
 def _badge(inks: Image, middle: NDArray[np.float64], one: Print, rng: np.random.Generator) -> None:

@@ -19,7 +19,7 @@ from semreid.people.prints import lay_print
 _NO_BAG = np.float32(0.5)
 _TROUSER_TOP = 0.66
 _BELT = 0.6
-_WATCH, _BUCKLE, _LABEL = (18.0, 0.0, 0.0), (70.0, 0.0, 12.0), (88.0, 0.0, 2.0)
+_WATCH, _BUCKLE = (18.0, 0.0, 0.0), (70.0, 0.0, 12.0)
 
 
 def paint(outfit: Outfit) -> NDArray[np.uint8]:
@@ -204,7 +204,7 @@ def _falling_hair(patch: Patch, head: Head) -> None:
     end = head.length + ragged
     half = 1.5 - 1.2 * patch.t if long else np.full_like(patch.t, 0.3)
     cover = np.minimum(patch.columns(BACK, half), ramp((end - patch.t) * patch.length, 0.03))
-    if long and head.seed % 3 == 0:  # some of it falls over the shoulders to the front
+    if long and head.parted:
         front = np.maximum(patch.columns(0.95, 0.3), patch.columns(-0.95, 0.3))
         cover = np.maximum(cover, np.minimum(front, patch.above(0.8 * end)))
     patch.lay(strands(patch, head), cover)
@@ -237,7 +237,7 @@ def _shoulder_strap(patch: Patch, bag: Bag) -> None:
 def _arm(patch: Patch, outfit: Outfit) -> None:
     upper = outfit.upper
     lay_skin(patch, outfit.head)
-    if outfit.head.seed % 5 == 0 and patch.side > 0:
+    if outfit.watch and patch.side > 0:
         patch.lay(_WATCH, patch.rows(0.955, 0.985))
     if upper.inner is not None and upper.inner_sleeve:
         patch.lay(upper.inner, patch.above(upper.inner_sleeve))
@@ -354,8 +354,8 @@ def _backpack(patch: Patch, bag: Bag) -> None:
         patch.shade(0.6, np.minimum(outer, patch.rows(edge - 0.015, edge + 0.015)))
     patch.shade(0.65, patch.rows(0.14, 0.17))
     patch.lay(bag.strap, np.maximum(patch.columns(pi / 2, 0.08), patch.columns(-pi / 2, 0.08)) * (bag.layout % 2))
-    if bag.seed % 3 == 0:
-        patch.lay(_LABEL, patch.spot(BACK, sum(pocket) / 2, 0.35, 0.07))
+    if bag.label is not None:
+        patch.lay(bag.label, np.minimum(patch.columns(BACK, 0.35), patch.rows(pocket[0] + 0.08, pocket[0] + 0.2)))
 
 
 def _bag(patch: Patch, bag: Bag) -> None:
@@ -368,6 +368,6 @@ def _bag(patch: Patch, bag: Bag) -> None:
     elif bag.layout == 2:
         patch.lay(bag.accent, patch.below(0.75))
     patch.shade(0.65, patch.rows(0.1, 0.14))
-    if bag.seed % 3 == 0:
+    if bag.label is not None:
         for side in (-1, 1):
-            patch.lay(_LABEL, patch.spot(side * pi / 2, 0.55, 0.45, 0.13))
+            patch.lay(bag.label, patch.spot(side * pi / 2, 0.55, 0.45, 0.13))

@@ -47,6 +47,7 @@ def _dressed(rng: Generator, gender: Gender, season: Season, dresses: bool = Tru
         head=fashion.draw_head(rng, gender, season),
         backpack=fashion.draw_bag(rng, {"backpack": 1}) if carries in ("backpack", "both") else None,
         bag=fashion.draw_bag(rng, hand if carries == "bag" else {"hand": 1}) if carries in ("bag", "both") else None,
+        watch=rng.random() < 0.25,
     )
 
 
