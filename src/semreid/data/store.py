@@ -28,6 +28,7 @@ from semreid.errors import SemreidError
 from semreid.files import atomic_path
 
 TEXTURE_SIZE = 256
+SKETCH = 64
 Source = TypeVar("Source", Sample, Path)
 
 
@@ -200,6 +201,32 @@ def samples_digest(samples: Sequence[Sample]) -> str:
     for sample, content in zip(samples, parallel(content_digest, samples, None), strict=True):
         digest.update(f"{sample.pid},{sample.camid},".encode() + content)
     return digest.hexdigest()
+
+
+def content_sketch(samples: Sequence[Sample]) -> list[str]:
+    """Keep the smallest content digests of samples, by which images of theirs can be recognised elsewhere.
+
+    Args:
+        samples: The samples, in any order.
+
+    Returns:
+        At most SKETCH digests in hexadecimal, sorted: a fair sample, since digests are as good as random.
+    """
+    return sorted({content.hex() for content in parallel(content_digest, samples, None)})[:SKETCH]
+
+
+def sketch_overlap(sketch: Sequence[str], samples: Sequence[Sample]) -> int:
+    """Count the images of a sketch that are among samples.
+
+    Args:
+        sketch: As `content_sketch` gives it.
+        samples: The samples.
+
+    Returns:
+        The number. Of a share of 5 % of the sketched images, 0 is found once in 27 times; of 10 %, in 850.
+    """
+    wanted = set(sketch)
+    return len(wanted & {content.hex() for content in parallel(content_digest, samples, None)}) if wanted else 0
 
 
 def _write(

@@ -1,27 +1,49 @@
 """Pure, typed maths of person re-identification: everything here is a function of its arguments."""
 
+from semreid.functional.calibration import Calibration, Verdict, calibrate
 from semreid.functional.distance import distance_blocks, pairwise_distance
+from semreid.functional.identification import identify_open_set
 from semreid.functional.losses import batch_hard_triplet, center_loss, label_smoothed_cross_entropy
+from semreid.functional.pairs import (
+    equal_error_rate,
+    jackknife_rate,
+    operating_points,
+    pair_scores,
+    roc_curve,
+    tar_at_far,
+    threshold_at_far,
+)
 from semreid.functional.pooling import avg_pool, gem_pool, max_pool, region_pool, region_share
 from semreid.functional.ranking import Ranking, SingleShot, rank_distances, rank_features, single_shot_cmc
 from semreid.functional.reranking import k_reciprocal_blocks, k_reciprocal_rerank
 
 __all__ = [
+    "Calibration",
     "Ranking",
     "SingleShot",
+    "Verdict",
     "avg_pool",
     "batch_hard_triplet",
+    "calibrate",
     "center_loss",
     "distance_blocks",
+    "equal_error_rate",
     "gem_pool",
+    "identify_open_set",
+    "jackknife_rate",
     "k_reciprocal_blocks",
     "k_reciprocal_rerank",
     "label_smoothed_cross_entropy",
     "max_pool",
+    "operating_points",
+    "pair_scores",
     "pairwise_distance",
     "rank_distances",
     "rank_features",
     "region_pool",
     "region_share",
+    "roc_curve",
     "single_shot_cmc",
+    "tar_at_far",
+    "threshold_at_far",
 ]

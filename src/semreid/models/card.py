@@ -7,7 +7,7 @@ import platform
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json
+from semreid.functional.calibration import Calibration
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS, create_model
 from semreid.version import __version__
@@ -22,6 +23,7 @@ from semreid.weights import read_tensors
 
 FORMAT = 1
 CARD, WEIGHTS = "card.json", "model.safetensors"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Card:
         metrics: Figures with the data and protocol they were measured on.
         sha256: Digest of the weights file.
         versions: Software that made it.
+        calibration: What its scores mean, if it was calibrated.
         format: Version of this card.
     """
 
@@ -47,14 +50,17 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    calibration: Calibration | None = None
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
-        """Return the card as JSON can hold it."""
-        return asdict(self)
+        """Return the card as JSON can hold it; without a calibration it is one that older versions read too."""
+        content = asdict(self)
+        return content if self.calibration else {k: v for k, v in content.items() if k != "calibration"}
 
 
 _ADAPTER = TypeAdapter(Card)
+_CALIBRATION = TypeAdapter(Calibration)
 
 
 def versions() -> dict[str, str]:
@@ -85,6 +91,11 @@ def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
     return complete
 
 
+def card_file(path: Path | str) -> Path:
+    """Return where the card of a run folder or card file lies."""
+    return Path(path) / CARD if Path(path).is_dir() else Path(path)
+
+
 def read_card(path: Path | str) -> Card:
     """Read the card of a trained model.
 
@@ -97,22 +108,65 @@ def read_card(path: Path | str) -> Card:
     Raises:
         SemreidError: If there is none, it is damaged, or of another version.
     """
-    path = Path(path)
-    file = path / CARD if path.is_dir() else path
+    file = card_file(path)
     if not file.is_file():
         raise SemreidError(f"no model card at {file}", fix=f"give a run folder that holds {CARD}, or {_zoo()}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        found = content.get("format")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise SemreidError(f"{file} is damaged: {error}", fix="copy the run folder again") from error
-    if found != FORMAT:
+    content = _read_json(file)
+    if (found := content.get("format")) != FORMAT:
         raise SemreidError(
             f"{file} has format {found}; this version of semreid ({__version__}) reads {FORMAT}",
             fix=f"use the version that wrote it ({content.get('versions', {}).get('semreid', 'unknown')})",
         )
+    return _validated(_ADAPTER, content, file)
+
+
+def save_calibration(path: Path | str, calibration: Calibration) -> None:
+    """Put a calibration into the card of a model, in place of any other.
+
+    Args:
+        path: A run folder or a card file.
+        calibration: The calibration.
+
+    Raises:
+        SemreidError: If there is no card, or it cannot be written.
+    """
+    write_json(card_file(path), replace(read_card(path), calibration=calibration).to_json())
+
+
+def read_calibration(path: Path | str) -> Calibration | None:
+    """Read a calibration from wherever one is kept.
+
+    Args:
+        path: A run folder, a card file, or the ``calibration.json`` of a calibration report.
+
+    Returns:
+        The calibration, or None if the card has none.
+
+    Raises:
+        SemreidError: If there is no such file, or it is damaged.
+    """
+    file = card_file(path)
+    if not file.is_file():
+        raise SemreidError(
+            f"no calibration at {file}", fix="give a calibrated run folder, its card or calibration.json"
+        )
+    found = _read_json(file).get("calibration")
+    return None if found is None else _validated(_CALIBRATION, found, file)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     try:
-        return _ADAPTER.validate_python(content)
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SemreidError(f"{file} is damaged: {error}", fix="copy the run folder again") from error
+    if not isinstance(content, dict):
+        raise SemreidError(f"{file} is damaged: it holds no object", fix="copy the run folder again")
+    return content
+
+
+def _validated(adapter: TypeAdapter[T], content: object, file: Path) -> T:
+    try:
+        return adapter.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         raise SemreidError(f"{file}: '{'.'.join(map(str, first['loc']))}': {first['msg']}") from error
@@ -140,6 +194,7 @@ def load_model(path: Path | str) -> ReIDModel:
         raise SemreidError(f"{weights} is not the file that its card describes", fix="copy the run folder again")
     model = create_model(**{**card.model, "size": tuple(card.model["size"])})
     model.load_state_dict(tensors)
+    model.calibration = card.calibration
     return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 

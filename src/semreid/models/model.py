@@ -16,9 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semreid.data.augment import IMAGENET_MEAN
 from semreid.data.batch import Batch
+from semreid.functional.calibration import Calibration, Verdict
 from semreid.models.embedder import Image, embed_in_batches
 from semreid.models.heads import Annotation, Head
 from semreid.models.trunk import Maps, Trunk
+from semreid.models.verifier import Verifier
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -49,6 +51,7 @@ class ReIDModel(nn.Module):
         self.trunk = cast("nn.Module", trunk)
         self.heads = nn.ModuleDict(heads)
         self.size = size
+        self.calibration: Calibration | None = None
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
@@ -164,6 +167,24 @@ class ReIDModel(nn.Module):
             (1, 128)
         """
         return embed_in_batches(images, self, lambda batch: self._embed_rows(batch, flip), batch_size)
+
+    def verify(self, a: Image, b: Image, *, far: float | None = None, prior: float = 0.5) -> Verdict:
+        """Tell whether two crops from different cameras show one person.
+
+        Args:
+            a: A crop.
+            b: Another crop.
+            far: The false-accept rate to decide at; if None, as in `Calibration.point`.
+            prior: Probability that they do, before looking.
+
+        Returns:
+            Probability, decision, threshold and score.
+
+        Raises:
+            SemreidError: If the model is not calibrated (``semreid calibrate`` does it), an image cannot be read,
+                or the rate is not known.
+        """
+        return Verifier(self, self.calibration).verify(a, b, far=far, prior=prior)
 
     def info(self, size: tuple[int, int] | None = None) -> dict[str, object]:
         """Describe the model in numbers.

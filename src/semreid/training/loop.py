@@ -21,7 +21,7 @@ from semreid.data.batch import Batch
 from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.sampler import pk_batches, rank_share
 from semreid.data.split import hold_out
-from semreid.data.store import Store, annotation_paths, build_store, samples_digest
+from semreid.data.store import Store, annotation_paths, build_store, content_sketch, samples_digest
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.models.card import Card, save_model
@@ -362,6 +362,7 @@ def _card(trainer: Trainer, dataset: ReIDDataset, samples: Sequence[Sample]) -> 
             "images": len(samples),
             "corrupt_skipped": dataset.corrupt_skipped,
             "sha256": samples_digest(samples),
+            "sketch": content_sketch(samples),
             "pretrained": recipe.model.weights,
         },
         terms=dataset.terms,

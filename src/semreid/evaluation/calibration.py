@@ -1,0 +1,259 @@
+"""Calibrating a trained model on people that it has never seen, and saying which people these were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.data.parallel import Progress
+from semreid.data.sample import ReIDDataset, Sample, num_identities
+from semreid.data.split import hold_out, query_and_gallery
+from semreid.data.store import build_store, samples_digest, sketch_overlap
+from semreid.errors import SemreidError
+from semreid.evaluation.protocol import embed_store, without_leaked
+from semreid.functional.calibration import RELIABILITY_BINS, Calibration, Evidence, calibrate
+from semreid.functional.identification import identify_open_set
+from semreid.functional.pairs import CELLS, HALF
+from semreid.functional.ranking import position
+from semreid.models.card import Card, read_card
+from semreid.models.model import ReIDModel
+from semreid.training.recipe import load_recipe
+from semreid.training.record import RECIPE
+
+Part = Literal["heldout", "test", "all"]
+PARTS = ("heldout", "test", "all")
+ANYBODYS = {"folder", "people"}
+"""Data set names that stand for different people each time."""
+IDENTIFICATION_FARS = (0.1, 0.01)
+HISTOGRAM_CELLS = 64
+"""Cells of the score that make one bar of a histogram."""
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationReport:
+    """A calibration with what it was made from.
+
+    Attributes:
+        calibration: What the card keeps.
+        evidence: What else a reader wants to see.
+        warnings: What a user must be told before using it.
+    """
+
+    calibration: Calibration
+    evidence: Evidence
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON can hold it; commands that want a calibration can read it from there."""
+        scores = self.evidence.scores
+        return {
+            "calibration": asdict(self.calibration),
+            "warnings": list(self.warnings),
+            "log_loss_by_method": dict(self.evidence.losses),
+            "reliability": _reliability_rows(self.evidence.reliability),
+            "histogram": {
+                "edges": (np.arange(0, CELLS + HISTOGRAM_CELLS, HISTOGRAM_CELLS) / HALF - 1).tolist(),
+                "genuine": histogram(scores.genuine).tolist(),
+                "impostor": histogram(scores.impostor).tolist(),
+            },
+        }
+
+
+def histogram(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Add up cells of the score to bars.
+
+    Args:
+        counts: As in `PairScores`, (CELLS,).
+
+    Returns:
+        Counts of bars that are HISTOGRAM_CELLS / HALF wide, from a score of -1 on.
+    """
+    padded = np.pad(counts, (0, -len(counts) % HISTOGRAM_CELLS))
+    return np.asarray(padded.reshape(-1, HISTOGRAM_CELLS).sum(axis=1))
+
+
+class People(NamedTuple):
+    """The crops to calibrate on.
+
+    Attributes:
+        query: Those that search, for open-set identification.
+        gallery: Those that are searched.
+        part: What part of the data they are.
+        warnings: What is doubtful about them.
+    """
+
+    query: tuple[Sample, ...]
+    gallery: tuple[Sample, ...]
+    part: Part
+    warnings: tuple[str, ...]
+
+
+def calibrate_model(
+    model: ReIDModel,
+    run: Path | str,
+    dataset: ReIDDataset,
+    *,
+    part: Part | None = None,
+    fars: Sequence[float] | None = None,
+    flip: bool = False,
+    per_camera_pair: bool = False,
+    progress: Progress | None = None,
+) -> CalibrationReport:
+    """Calibrate a trained model on a data set.
+
+    Args:
+        model: The model.
+        run: Its run folder or card.
+        dataset: The data.
+        part: Which people, as in `choose_people`.
+        fars: False-accept rates to find thresholds for; if None, all powers of ten that can be stated.
+        flip: Average embeddings with those of the mirror images, in calibration and in use.
+        per_camera_pair: Find thresholds for each pair of cameras too.
+        progress: Told how far the decoding is.
+
+    Returns:
+        The report.
+
+    Raises:
+        SemreidError: If the model was trained on these people, there are too few of them, or images cannot be
+            read.
+    """
+    people = choose_people(run, dataset, part)
+    gallery = without_leaked(people.query, people.gallery)
+    crops = tuple({(s.path, s.item): s for s in (*gallery, *people.query)}.values())  # a crop may be both
+    features = embed_store(model, build_store(crops, model.size, progress=progress), flip=flip)
+    pids, camids = (np.array([getattr(s, name) for s in crops]) for name in ("pid", "camid"))
+    # Distractors (0) may be nobody, or anybody: whether a pair of them is genuine, nobody knows.
+    known = np.where(pids == 0, -1, pids)
+    calibration, evidence = calibrate(features, known, camids, fars=fars, per_camera_pair=per_camera_pair)
+    row = {(s.path, s.item): i for i, s in enumerate(crops)}
+    q, g = ([row[s.path, s.item] for s in side] for side in (people.query, gallery))
+    ids, junk = (pids[q], pids[g], camids[q], camids[g]), dataset.protocol.junk
+    searches = identify_open_set(features[q], features[g], *ids, IDENTIFICATION_FARS, junk=junk)
+    complete = replace(
+        calibration,
+        identification=tuple(point for point in searches if point.is_known),
+        flip=flip,
+        fingerprint=model.fingerprint,
+        made_on={
+            "dataset": dataset.name,
+            "part": people.part,
+            "sha256": samples_digest(crops),
+            "terms": dataset.terms,
+            "warnings": [*dataset.warnings, *people.warnings],
+        },
+    )
+    return CalibrationReport(complete, evidence, people.warnings)
+
+
+def choose_people(run: Path | str, dataset: ReIDDataset, part: Part | None = None) -> People:
+    """Choose the people of a data set to calibrate on, and make sure that the model was not trained on them.
+
+    Args:
+        run: Run folder or card of the model.
+        dataset: The data.
+        part: ``heldout``: the training identities that the recipe kept out of training; ``test``: query and
+            gallery; ``all``: everybody, for data that the model was not trained on. If None, ``heldout`` where
+            there are such identities, else ``test``.
+
+    Returns:
+        The people, with a warning where the choice or its proof is not beyond doubt.
+
+    Raises:
+        SemreidError: If the model was trained on some of them, or there is no such part.
+    """
+    if part is not None:
+        position(part, PARTS, "part")
+    card = read_card(run)
+    trained, held_out = _training_split(card, run, dataset)
+    is_its_own = bool(trained) and samples_digest(trained) == card.trained_on.get("sha256")
+    if part is None:
+        part = "heldout" if held_out is not None and is_its_own else "test"
+    if part == "heldout" and (held_out is None or not is_its_own):
+        raise SemreidError(
+            f"{dataset.name}: no identities of it were held out of the training of {run}",
+            fix="train with data.holdout=0.15, or calibrate on other people: --part test, or other data",
+        )
+    if part == "all" and (benchmark := _shared_benchmark(card, dataset)):
+        raise _trained_on(f"the training part of {benchmark}")
+    query, gallery = _part(dataset, held_out, part)
+    if not query:
+        raise SemreidError(f"{dataset.name} has no crops in part '{part}'", fix="choose another --part")
+    _refuse_trained_people(card, query + gallery, trained if is_its_own else ())
+    return People(query, gallery, part, tuple(_doubts(card, dataset, part, is_its_own)))
+
+
+def _training_split(card: Card, run: Path | str, dataset: ReIDDataset) -> tuple[tuple[Sample, ...], ReIDDataset | None]:
+    """What the recipe of the run would train on and hold out, were this its data."""
+    recipe_file = (Path(run) if Path(run).is_dir() else Path(run).parent) / RECIPE
+    if recipe_file.is_file() and num_identities(dataset.train) > card.trained_on.get("identities", 0):
+        recipe = load_recipe(recipe_file)
+        return hold_out(dataset, recipe.data.holdout, recipe.seed)
+    return dataset.train, None
+
+
+def _part(
+    dataset: ReIDDataset, held_out: ReIDDataset | None, part: Part
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    if part == "all":
+        everybody = dict.fromkeys((*dataset.train, *dataset.query, *dataset.gallery))
+        query, gallery = query_and_gallery([s for s in everybody if s.pid > 0])
+        return query, gallery + tuple(s for s in everybody if s.pid == 0)
+    chosen = held_out if part == "heldout" and held_out is not None else dataset
+    return chosen.query, chosen.gallery
+
+
+def _refuse_trained_people(card: Card, crops: Sequence[Sample], trained: Sequence[Sample]) -> None:
+    pids = {s.pid for s in trained} & {s.pid for s in crops}
+    if not pids and not sketch_overlap(card.trained_on.get("sketch", ()), crops):
+        return
+    raise _trained_on(f"{len(pids)} of these people" if pids else "some of these images")
+
+
+def _shared_benchmark(card: Card, dataset: ReIDDataset) -> str:
+    """Name of the benchmark if data and training data are of one, perhaps with other boxes or another split."""
+    names = {name.partition("/")[0] for name in (dataset.name, card.trained_on.get("dataset", ""))}
+    return names.pop() if len(names) == 1 and not names & ANYBODYS else ""
+
+
+def _trained_on(what: str) -> SemreidError:
+    return SemreidError(
+        f"the model was trained on {what}: what it scores on them says nothing about others",
+        fix="calibrate on people that it has not seen, such as --part test",
+    )
+
+
+def _doubts(card: Card, dataset: ReIDDataset, part: Part, is_its_own: bool) -> list[str]:
+    doubts = []
+    if part == "test":
+        doubts.append(
+            f"calibrated on the test part (query and gallery) of {dataset.name}: figures of verification on these "
+            "same people are no longer those of unseen ones"
+        )
+    if not is_its_own:
+        known = "none of these images is in a sample of it" if "sketch" in card.trained_on else "no image compared"
+        doubts.append(
+            f"the card cannot tell whether the model was trained on these people ({card.trained_on.get('dataset')}; "
+            f"{known}): if it was, errors are more frequent than this calibration says"
+        )
+    return doubts
+
+
+def _reliability_rows(table: NDArray[np.float64]) -> list[dict[str, float]]:
+    edges = np.arange(RELIABILITY_BINS + 1) / RELIABILITY_BINS
+    return [
+        {
+            "from": float(edges[i]),
+            "to": float(edges[i + 1]),
+            "share": float(share),
+            "predicted": float(predicted / share),
+            "observed": float(observed / share),
+        }
+        for i, (share, predicted, observed) in enumerate(table)
+        if share > 0
+    ]
