@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from semreid.data.parallel import Progress
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.files import require_writable, write_json
+from semreid.functional.calibration import Calibration, Verdict
+from semreid.functional.pairs import Rate
 from semreid.models.embedder import Embedder, load_embedder
 
 app = typer.Typer(
@@ -59,6 +62,31 @@ def doctor(
     _show(diagnosis.to_json()) if json_ else _show_diagnosis(diagnosis)
     if not diagnosis.healthy:
         raise typer.Exit(1)
+
+
+@app.command()
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    identities: Annotated[int, typer.Option("--identities", help="Number of people; a quarter is for testing.")],
+    images_per_identity: Annotated[int, typer.Option("--images-per-identity", help="Pictures of each.")],
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, other people.")] = 0,
+    size: Annotated[str, typer.Option("--size", help="HEIGHTxWIDTH of the pictures.")] = "256x128",
+    cameras: Annotated[int, typer.Option("--cameras", help="Cameras in the network.")] = 12,
+    preview: Annotated[
+        Path | None, typer.Option("--preview", help="PNG to draw first: textures, pictures, masks of a few.")
+    ] = None,
+) -> None:
+    """Make a data set of synthetic people with masks and textures; the same command continues after a stop."""
+    from semreid.people.dataset import PeopleRecipe, save_contact_sheet
+    from semreid.people.dataset import synthesize as run
+
+    height, width = _size(size) or (256, 128)
+    recipe = PeopleRecipe(identities, images_per_identity, seed, height, width, cameras)
+    if preview is not None:
+        save_contact_sheet(recipe, preview)
+    with _progress("making people") as progress:
+        run(recipe, out, progress=progress)
+    _say(f"made: {out}. Next: semreid doctor people:{out}")
 
 
 @app.command()
@@ -106,6 +134,72 @@ def evaluate(
     if out is not None:
         write_json(out, content)
     _show(content) if json_ else _show_report(content)
+
+
+@app.command()
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Run folder or card file; the calibration goes into the card.")],
+    data: Data,
+    far: Annotated[
+        list[float] | None, typer.Option("--far", help="False-accept rate to find a threshold for; may be repeated.")
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", help="heldout (kept out of training by the recipe), test, or all (of other data)."),
+    ] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
+    per_camera_pair: Annotated[
+        bool, typer.Option("--per-camera-pair", help="Find thresholds for each pair of cameras too.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for calibration.json and calibration.png.")] = None,
+    json_: Json = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Learn what a model's scores mean, on people that it was not trained on."""
+    from semreid.evaluation.calibration import calibrate_model
+    from semreid.evaluation.calibration_plot import require_matplotlib, save_plot
+    from semreid.models.card import card_file, load_model, read_card, save_calibration
+
+    read_card(model)
+    require_writable(card_file(model))
+    if out is not None:
+        require_matplotlib()
+        require_writable(out / "calibration.json")
+    loaded, dataset = load_model(model).to(distributed.local_device()), _load(data, skip_corrupt)
+    options: dict[str, Any] = {"part": part, "fars": far, "flip": flip, "per_camera_pair": per_camera_pair}
+    with _progress("decoding") as progress:
+        report = calibrate_model(loaded, model, dataset, progress=progress, **options)
+    for warning in report.warnings:
+        _say(f"warning: {warning}", style="yellow")
+    if out is not None:
+        write_json(out / "calibration.json", report.to_json())
+        save_plot(report, out / "calibration.png", f"Calibration of {model} on {dataset.name}")
+    save_calibration(model, report.calibration)
+    _show(report.to_json()) if json_ else _show_calibration(report.calibration)
+    _say(f"calibrated: {card_file(model)}. Next: semreid verify {model} A B")
+
+
+@app.command()
+def verify(
+    model: Annotated[str, typer.Argument(help="Calibrated run folder or card, or a file exported from one.")],
+    a: Annotated[Path, typer.Argument(help="An image.")],
+    b: Annotated[Path, typer.Argument(help="Another image.")],
+    far: Annotated[
+        float | None, typer.Option("--far", help="False-accept rate to decide at; one that was calibrated for.")
+    ] = None,
+    prior: Annotated[float, typer.Option("--prior", help="Probability of one person, before looking.")] = 0.5,
+    cameras: Annotated[str, typer.Option("--cameras", help="The cameras of the two, such as 1,2.")] = "",
+    calibration: Annotated[
+        str, typer.Option("--calibration", help="Run folder, card or calibration.json, for an exported file.")
+    ] = "",
+    json_: Json = False,
+) -> None:
+    """Tell whether two crops show one person: probability, and decision at a stated false-accept rate."""
+    from semreid.models.verifier import load_verifier
+
+    verifier = load_verifier(model, calibration or model, device=distributed.local_device())
+    verdict = verifier.verify(a, b, far=far, prior=prior, cameras=_camera_pair(cameras))
+    _show(asdict(verdict)) if json_ else _show_verdict(verdict)
 
 
 @app.command()
@@ -213,6 +307,15 @@ def _size(text: str) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def _camera_pair(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    a, comma, b = text.partition(",")
+    if not (comma and a.isdecimal() and b.isdecimal()):
+        raise SemreidError(f"cannot read the cameras '{text}'", fix="write two camera numbers, such as 1,2")
+    return int(a), int(b)
+
+
 def _show(content: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(content, indent=2))
 
@@ -226,6 +329,49 @@ def _show_report(content: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{name} {value:,}" for name, value in content["counts"].items())
     extras = [name for name in ("flip", "rerank") if content["protocol"][name]]
     stdout.print(counts + (f"; with {' and '.join(extras)}" if extras else ""), highlight=False, soft_wrap=True)
+
+
+def _show_calibration(calibration: Calibration) -> None:
+    counts, made_on = calibration.counts, calibration.made_on
+    columns = ("FAR", "measured, %", "threshold", "TAR, %", "FAR elsewhere, %")
+    table = Table(*columns, title=f"{made_on['dataset']}, part {made_on['part']}")
+    for point, check in zip(calibration.points, calibration.cross_check, strict=True):
+        elsewhere = ", ".join(f"{100 * far:.2g}" for far in check.far)
+        table.add_row(
+            f"{point.asked_far:g}", _percent(point.far), f"{point.threshold:.4f}", _percent(point.tar), elsewhere
+        )
+    stdout.print(table)
+    lines = [
+        f"{counts['people']:,} people in {counts['cameras']} cameras: {counts['genuine']:,} genuine and "
+        f"{counts['impostor']:,} impostor pairs; equal error rate {calibration.eer:.1%}",
+        f"probabilities: {calibration.method} map; on other people than it was fitted to, expected calibration "
+        f"error {calibration.ece:.1%}, log-loss {calibration.log_loss:.2f} bits (a coin: 1)",
+    ]
+    if calibration.camera_pairs:
+        lines.append(f"thresholds of their own have the cameras {', '.join(calibration.camera_pairs)}")
+    lines += [
+        f"search among {point.gallery:,} images, a false alarm in {point.asked_far:.0%} of the searches for strangers: "
+        f"{_percent(point.dir)} % of the searches for known people found them"
+        for point in calibration.identification
+    ]
+    for line in lines:
+        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _percent(rate: Rate) -> str:
+    return f"{100 * rate.value:.3g} [{100 * rate.low:.2g}, {100 * rate.high:.2g}]"
+
+
+def _show_verdict(verdict: Verdict) -> None:
+    cameras = f" for cameras {verdict.cameras}" if verdict.cameras else ""
+    decision = "one person" if verdict.same else "not accepted as one person"
+    for line in (
+        f"probability that they are one person: {verdict.probability:.1%} (before looking: {verdict.prior:.1%})",
+        f"decision: {decision}, at a false-accept rate of {verdict.asked_far:g} "
+        f"(95 % interval {verdict.far.low:.2g} to {verdict.far.high:.2g})",
+        f"score {verdict.score:.4f}, threshold {verdict.threshold:.4f}{cameras}",
+    ):
+        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_diagnosis(diagnosis: Diagnosis) -> None:

@@ -29,6 +29,7 @@ def rasterise(
     face = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 2), np.float32)
     depth = np.zeros((height, width), np.float32)
+    half, one = np.float32(0.5), np.float32(1)
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
@@ -39,17 +40,18 @@ def rasterise(
         y0, y1 = max(0, int(np.ceil(min(ay, by, cy) - 0.5))), min(height - 1, int(np.floor(max(ay, by, cy) - 0.5)))
         if x1 < x0 or y1 < y0:
             continue
-        inverse = np.float32(1) / area
+        inverse = one / area
         na, nb, nc = nearness[a], nearness[b], nearness[c]
         # shares of corners a and b are linear: value + dx * x + dy * y
         wa_dx, wa_dy = (cy - by) * inverse, (bx - cx) * inverse
         wb_dx, wb_dy = (ay - cy) * inverse, (cx - ax) * inverse
-        wa_row = ((x0 + 0.5) - bx) * wa_dx + ((y0 + 0.5) - by) * wa_dy
-        wb_row = ((x0 + 0.5) - cx) * wb_dx + ((y0 + 0.5) - cy) * wb_dy
+        left, top = np.float32(x0) + half, np.float32(y0) + half
+        wa_row = (left - bx) * wa_dx + (top - by) * wa_dy
+        wb_row = (left - cx) * wb_dx + (top - cy) * wb_dy
         for y in range(y0, y1 + 1):
             wa, wb = wa_row, wb_row
             for x in range(x0, x1 + 1):
-                wc = 1 - wa - wb
+                wc = one - wa - wb
                 if wa >= 0 and wb >= 0 and wc >= 0:
                     near = wa * na + wb * nb + wc * nc
                     if near > depth[y, x]:
@@ -62,17 +64,6 @@ def rasterise(
             wa_row += wa_dy
             wb_row += wb_dy
     return face, weights
-
-
-@compiled
-def _bilinear(texture: Array, u: float, v: float, channel: int) -> float:
-    size = texture.shape[0]
-    x, y = min(max(u - 0.5, 0.0), size - 1.001), min(max(v - 0.5, 0.0), size - 1.001)
-    i, j = int(y), int(x)
-    fy, fx = y - i, x - j
-    above = texture[i, j, channel] * (1 - fx) + texture[i, j + 1, channel] * fx
-    below = texture[i + 1, j, channel] * (1 - fx) + texture[i + 1, j + 1, channel] * fx
-    return above * (1 - fy) + below * fy
 
 
 @compiled
@@ -112,37 +103,56 @@ def shade(
     label = np.zeros((height, width), np.uint8)
     uv = np.zeros((height, width, 2), np.float32)
     count = np.zeros(8, np.int32)
-    share = np.float32(1) / (samples * samples)
+    zero, half, one = np.float32(0), np.float32(0.5), np.float32(1)
+    share = np.float32(1 / (samples * samples))
+    fs = np.empty(samples * samples, np.int32)
     for py in range(height):
         for px in range(width):
-            covered = 0
+            covered = most = 0
             for s in range(samples * samples):
-                y, x = py * samples + s // samples, px * samples + s % samples
-                f = face[y, x]
+                fs[s] = face[py * samples + s // samples, px * samples + s % samples]
+            count[:] = 0
+            for s in range(samples * samples):
+                f = fs[s]
                 if f < 0:
                     continue
+                same, wa, wb = 0, zero, zero
+                for r in range(s, samples * samples):  # shade once what one triangle covers of the pixel
+                    if fs[r] == f:
+                        y, x = py * samples + r // samples, px * samples + r % samples
+                        same += 1
+                        wa += weights[y, x, 0]
+                        wb += weights[y, x, 1]
+                        fs[r] = -1
                 a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-                wa, wb = weights[y, x, 0] * nearness[a], weights[y, x, 1] * nearness[b]
-                wc = (1 - weights[y, x, 0] - weights[y, x, 1]) * nearness[c]
-                whole = 1 / (wa + wb + wc)
+                wc = (same - wa - wb) * nearness[c]
+                wa, wb = wa * nearness[a], wb * nearness[b]
+                whole = one / (wa + wb + wc)
                 wa, wb, wc = wa * whole, wb * whole, wc * whole
                 u = texel[a, 0] * wa + texel[b, 0] * wb + texel[c, 0] * wc
                 v = texel[a, 1] * wa + texel[b, 1] * wb + texel[c, 1] * wc
                 row, column = min(max(int(v), 0), size - 1), min(max(int(u), 0), size - 1)
+                fold = relief[row, column] * (share * same)
+                left, top = max(u - half, zero), max(v - half, zero)
+                j, i = min(int(left), size - 2), min(int(top), size - 2)
+                fx, fy = min(left - j, one), min(top - i, one)  # bilinear, clamped at the borders
+                w11 = fx * fy
+                w01, w10 = fx - w11, fy - w11
+                w00 = one - fx - w10
                 for channel in range(3):
                     lit = light[a, channel] * wa + light[b, channel] * wb + light[c, channel] * wc
-                    shown = _bilinear(texture, u, v, channel) * lit * relief[row, column]
-                    colour[py, px, channel] += shown * share
-                if covered == 0:
-                    count[:] = 0
+                    above = texture[i, j, channel] * w00 + texture[i, j + 1, channel] * w01
+                    below = texture[i + 1, j, channel] * w10 + texture[i + 1, j + 1, channel] * w11
+                    colour[py, px, channel] += (above + below) * lit * fold
+                if same > most:
+                    most = same
                     uv[py, px, 0] = u / size
                     uv[py, px, 1] = v / size
-                covered += 1
-                count[parts[row, column]] += 1
+                covered += same
+                count[parts[row, column]] += same
             alpha[py, px] = covered * share
             if 2 * covered >= samples * samples:
                 label[py, px] = np.argmax(count)
-            elif covered:
-                uv[py, px, 0] = 0
-                uv[py, px, 1] = 0
+            else:
+                uv[py, px] = 0
     return colour, alpha, label, uv

@@ -217,10 +217,14 @@ def triangles(name: str) -> NDArray[np.int32]:
     """Return the triangles of a tube as indices of all vertices, (T, 3), counter-clockwise from outside."""
     tube = tubes()[name]
     columns = tube.segments + 1
-    ring, column = np.meshgrid(np.arange(tube.rings - 1), np.arange(tube.segments), indexing="ij")
-    a = (tube.start + ring * columns + column).ravel()
+    ring, column = (grid.ravel() for grid in np.meshgrid(np.arange(tube.rings - 1), np.arange(tube.segments)))
+    a = tube.start + ring * columns + column
     b, c, d = a + 1, a + columns, a + columns + 1
-    return np.concatenate((np.stack((a, c, b), 1), np.stack((b, c, d), 1))).astype(np.int32)
+    right = tube.chart.side < 0 if tube.chart.side else column < tube.segments // 2
+    right = np.broadcast_to(right, a.shape)[:, None]  # the right half of the body is cut as the mirrored left half
+    first = np.where(right, np.stack((a, c, d), 1), np.stack((a, c, b), 1))
+    second = np.where(right, np.stack((a, d, b), 1), np.stack((b, c, d), 1))
+    return np.concatenate((first, second)).astype(np.int32)
 
 
 def _ring_t(tube: Tube) -> Array:
@@ -263,16 +267,16 @@ class Body:
     joints: Array
 
 
-def draw_shape(rng: np.random.Generator) -> Shape:
-    """Draw the proportions of a person: two overlapping populations, as anywhere.
+def draw_shape(rng: np.random.Generator, female: bool) -> Shape:
+    """Draw the proportions of a person.
 
     Args:
         rng: Source of randomness.
+        female: From which of two overlapping populations.
 
     Returns:
         The proportions.
     """
-    female = rng.random() < 0.5
     heavy = float(np.clip(rng.normal(0, 1), -1.6, 2.6))
 
     def near(mean: float, deviation: float) -> float:
@@ -318,13 +322,16 @@ def build_body(shape: Shape, silhouette: Silhouette) -> Body:
     weights = _weights(silhouette, vertices)
     vertices = _proportion(vertices, _arm_vertices(), shape)
     joints = _proportion(_joints(shape), np.array([bone.endswith(("arm", "hand")) for bone in BONES]), shape)
-    present = [name for name in tubes() if _worn(name, silhouette)]
-    faces = np.concatenate([triangles(name) for name in present])
+    missing = [name for name in ("backpack", "bag") if not _worn(name, silhouette)]
+    for name in missing:  # a point inside the body, so that no bounding box sees it
+        vertices[tubes()[name].vertices] = joints[BONE["pelvis"]]
+        weights[tubes()[name].vertices] = np.eye(len(BONES))[BONE["pelvis"]]
+    faces = np.concatenate([triangles(name) for name in tubes() if name not in missing])
     return Body(shape, silhouette, vertices, normals, weights, _ambient_share(), faces, joints)
 
 
 def _worn(name: str, silhouette: Silhouette) -> bool:
-    return {"backpack": silhouette.backpack > 0, "bag": silhouette.bag != "none"}.get(name, True)
+    return silhouette.backpack > 0 if name == "backpack" else silhouette.bag != "none"
 
 
 def _profile(table: NDArray[np.float64], t: Array) -> tuple[Array, ...]:

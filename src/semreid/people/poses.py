@@ -81,7 +81,7 @@ def take_pose(body: Body, pose: Pose) -> Figure:
     keypoints = np.einsum("bij,bj->bi", turn[starts], body.joints[starts]) + shift[starts]
     keypoints[0] = turn[BONE["head"]] @ (body.joints[BONE["head"]] + (0, 0.08, 0.02)) + shift[BONE["head"]]
     keypoints[1] = turn[BONE["head"]] @ body.joints[BONE["head"]] + shift[BONE["head"]]
-    floor = np.array([0, vertices[body.faces, 1].min(), 0], np.float32)
+    floor = np.array([0, vertices[:, 1].min(), 0], np.float32)
     scale = body.shape.stature
     return Figure((vertices - floor) * scale, normals, ((keypoints - floor) * scale).astype(np.float32))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import cos, radians, sin
 
 import numpy as np
@@ -84,20 +85,18 @@ class Rendering:
     uv: Array
 
 
-def project(figure: Figure, view: View, faces: NDArray[np.int32]) -> Projection:
+def project(figure: Figure, view: View) -> Projection:
     """Look at a figure.
 
     Args:
         figure: The figure.
         view: Where from.
-        faces: Its triangles; other vertices do not count for where the middle is.
 
     Returns:
         The projection.
     """
-    turn = _camera_rotation(view)
-    used = figure.vertices[faces.ravel(), 1]
-    middle = np.array([0, (used.min() + used.max()) / 2, 0], np.float32)
+    turn = camera_rotation(view)
+    middle = np.array([0, figure.vertices[:, 1].max() / 2, 0], np.float32)
     seen = (figure.vertices - middle) @ turn.T
     marks = (figure.keypoints - middle) @ turn.T
     nearness = 1 / np.maximum(view.distance - seen[:, 2], 0.3)
@@ -106,8 +105,8 @@ def project(figure: Figure, view: View, faces: NDArray[np.int32]) -> Projection:
     return Projection(*(a.astype(np.float32) for a in (points, nearness, figure.normals @ turn.T, keypoints)))
 
 
-def _camera_rotation(view: View) -> NDArray[np.float64]:
-    """Rotation from the person's frame into the camera's: right, up, towards the camera."""
+def camera_rotation(view: View) -> NDArray[np.float64]:
+    """Return the rotation (3, 3) from a person's frame into the camera's: right, up, towards the camera."""
     yaw, down, roll = radians(view.yaw), radians(view.elevation), radians(view.roll)
     about_y = np.array([[cos(yaw), 0, sin(yaw)], [0, 1, 0], [-sin(yaw), 0, cos(yaw)]])
     about_x = np.array([[1, 0, 0], [0, cos(down), -sin(down)], [0, sin(down), cos(down)]])
@@ -115,19 +114,17 @@ def _camera_rotation(view: View) -> NDArray[np.float64]:
     return about_z @ about_x @ about_y
 
 
-def bounding_box(projection: Projection, faces: NDArray[np.int32]) -> Box:
+def bounding_box(projection: Projection) -> Box:
     """Return the tight box around a projected figure.
 
     Args:
         projection: The figure as seen.
-        faces: Its triangles.
 
     Returns:
         Left, top, right, bottom on the image plane.
     """
-    points = projection.points[faces.ravel()]
-    (left, top), (right, bottom) = points.min(0), points.max(0)
-    return float(left), float(top), float(right), float(bottom)
+    x, y = np.ascontiguousarray(projection.points.T)
+    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
 def render(
@@ -167,10 +164,15 @@ def render(
     folds = np.ones((SIZE, SIZE), np.float32) if relief is None else relief
     return Rendering(
         *_kernels.shade(
-            face, weights, faces, projection.nearness, texture_coordinates() * SIZE, light_of, texture, folds,
+            face, weights, faces, projection.nearness, _texels(), light_of, texture, folds,
             part_map(), supersample,
         )
     )  # fmt: skip
+
+
+@cache
+def _texels() -> Array:
+    return texture_coordinates() * SIZE
 
 
 def _light(normals: Array, light: Light | None, ambient_share: Array | None) -> Array:

@@ -1,0 +1,324 @@
+"""A data set of synthetic people on disk: the layout of Market-1501 with masks, textures and everything known.
+
+The set is written beside its final place, in ``OUT.partial``, one identity after the other by all cores, and
+renamed when it is complete: ``OUT`` is never half a data set. An interrupted run is continued by the same command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from semreid.data.parallel import Progress
+from semreid.errors import SemreidError
+from semreid.files import atomic_path, write_json, write_text
+from semreid.people.atlas import VERSION, Part
+from semreid.people.shots import Person, Shot, create_person, network, shoot
+
+SETTINGS, META = "people.json", "meta.parquet"
+LIMITS = {"identities": (4, 100_000), "images_per_identity": (2, 1_000), "cameras": (2, 500), "seed": (0, 2**31 - 1)}
+SIDES = (32, 1024)
+TEST_SHARE = 0.25
+_BYTES_PER_PIXEL = 1.1  # of an image with its mask on disk, roughly; only to see a full disk coming
+
+
+@dataclass(frozen=True)
+class PeopleRecipe:
+    """What to synthesise; the same recipe gives the same files.
+
+    Attributes:
+        identities: Number of people; a quarter of them are for testing.
+        images_per_identity: Pictures of each.
+        seed: Seed of everything.
+        height: Height of the pictures in pixels.
+        width: Width of the pictures in pixels.
+        cameras: Number of cameras in the network.
+    """
+
+    identities: int
+    images_per_identity: int
+    seed: int = 0
+    height: int = 256
+    width: int = 128
+    cameras: int = 12
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in LIMITS.items():
+            _require(name.replace("_", " "), getattr(self, name), low, high)
+        for name in ("height", "width"):
+            _require(name, getattr(self, name), *SIDES)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return self.height, self.width
+
+    @property
+    def train_identities(self) -> int:
+        """How many of the identities, the first ones, are for training."""
+        return self.identities - max(1, round(self.identities * TEST_SHARE))
+
+
+def _require(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise SemreidError(f"{name} is {value:,}", fix=f"choose a number from {low:,} to {high:,}")
+
+
+def stream(recipe: PeopleRecipe, pids: Sequence[int] | None = None) -> Iterator[Shot]:
+    """Take the pictures of a recipe without writing anything.
+
+    Args:
+        recipe: What to synthesise.
+        pids: Identities, from 1; those of the recipe if None. Any number is an identity.
+
+    Yields:
+        The pictures, identity after identity: those that `synthesize` writes, before compression.
+
+    Example:
+        >>> shot = next(stream(PeopleRecipe(identities=4, images_per_identity=2, height=64, width=32)))
+        >>> shot.image.shape, shot.parts.shape, shot.person.pid
+        ((64, 32, 3), (64, 32), 1)
+    """
+    cameras = network(recipe.seed, recipe.cameras)
+    for pid in range(1, recipe.identities + 1) if pids is None else pids:
+        yield from shoot(
+            create_person(recipe.seed, pid), cameras, recipe.images_per_identity, recipe.seed, recipe.size
+        )
+
+
+def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = None, processes: int = 0) -> Path:
+    """Write a data set of synthetic people.
+
+    Layout: that of Market-1501 (``bounding_box_train``, ``query``, ``bounding_box_test``), with ``masks/…png`` and
+    ``textures/…png`` for every image, ``meta.parquet`` (a row for each image) and ``people.json`` (the recipe).
+
+    Args:
+        recipe: What to synthesise.
+        out: Folder to make; what is left of an interrupted run beside it is continued.
+        progress: Told how many identities are done.
+        processes: How many to use; all cores if 0. The files do not depend on it.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        SemreidError: If ``out`` exists, the disk is too small, or an interrupted run had another recipe.
+    """
+    work = out.with_name(out.name + ".partial")
+    _prepare(recipe, out, work)
+    todo = [pid for pid in range(1, recipe.identities + 1) if not _rows_file(work, pid).exists()]
+    done = recipe.identities - len(todo)
+    for count, _ in enumerate(_run(recipe, work, todo, processes), done + 1):
+        if progress is not None:
+            progress(count, recipe.identities)
+    _finish(recipe, work)
+    work.rename(out)
+    return out
+
+
+def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SemreidError(f"{out} exists already", fix="choose a new folder, or remove the old one")
+    if out.is_dir():
+        out.rmdir()
+    settings = {**asdict(recipe), "atlas": VERSION}
+    if work.exists():
+        _require_same(settings, work)
+        return
+    try:
+        work.mkdir(parents=True)
+        free = shutil.disk_usage(work).free
+    except OSError as error:
+        raise SemreidError(
+            f"cannot make {work}: {error.strerror}", fix="choose a folder that you may write to"
+        ) from error
+    images = recipe.identities * recipe.images_per_identity
+    needed = int(images * (recipe.height * recipe.width * _BYTES_PER_PIXEL + 4096) + recipe.identities * 130_000)
+    if needed > free:
+        work.rmdir()
+        raise SemreidError(
+            f"{images:,} images need about {needed >> 20:,} MiB, and {out.parent} has {free >> 20:,} MiB left",
+            fix="choose another disk, fewer images, or a smaller --size",
+        )
+    write_json(work / SETTINGS, settings)
+
+
+def _require_same(settings: dict[str, Any], work: Path) -> None:
+    try:
+        found = json.loads((work / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if found != settings:
+        raise SemreidError(
+            f"{work} is what an interrupted run with other settings left",
+            fix=f"run that one again ({found}), or remove the folder",
+        )
+
+
+def _rows_file(work: Path, pid: int) -> Path:
+    return work / ".done" / f"{pid}.json"
+
+
+def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> Iterator[None]:
+    workers = min(processes or os.cpu_count() or 1, len(todo))
+    if workers <= 1:
+        for pid in todo:
+            yield write_identity(recipe, work, pid)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_single_thread) as pool:
+        pending = [pool.submit(write_identity, recipe, work, pid) for pid in todo]
+        try:
+            for future in as_completed(pending):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _single_thread() -> None:
+    cv2.setNumThreads(1)  # each core has a process of its own
+
+
+def write_identity(recipe: PeopleRecipe, work: Path, pid: int) -> None:
+    """Write the files of one identity and, last, its rows of the table: with them it is done.
+
+    Args:
+        recipe: What to synthesise.
+        work: Folder of the data set.
+        pid: The identity.
+
+    Raises:
+        SemreidError: If a file cannot be written.
+    """
+    person = create_person(recipe.seed, pid)
+    cameras = network(recipe.seed, recipe.cameras)
+    shots = shoot(person, cameras, recipe.images_per_identity, recipe.seed, recipe.size)
+    rows, texture, seen = [], None, set[int]()
+    left = recipe.images_per_identity
+    for number, shot in enumerate(shots):
+        left -= 1
+        split = _split(recipe, pid, shot.camera.camid, seen, more=left > 0)
+        seen.add(shot.camera.camid)
+        name = f"{pid:04d}_c{shot.camera.camid}s1_{number:06d}_00"
+        quality = [cv2.IMWRITE_JPEG_QUALITY, shot.camera.jpeg_quality]
+        _write_image(work / split / f"{name}.jpg", shot.image[..., ::-1], quality)
+        _write_image(work / "masks" / split / f"{name}.png", shot.parts, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        texture = _write_texture(work / "textures" / split / f"{name}.png", person, texture)
+        rows.append({"path": f"{split}/{name}.jpg", "split": split, **_row(shot)})
+    write_text(_rows_file(work, pid), json.dumps(rows))
+
+
+def _split(recipe: PeopleRecipe, pid: int, camid: int, seen: set[int], more: bool) -> str:
+    """Put the first picture of a tested person by each camera among the queries, if others follow."""
+    if pid <= recipe.train_identities:
+        return "bounding_box_train"
+    return "query" if camid not in seen and more else "bounding_box_test"
+
+
+def _write_image(path: Path, image: NDArray[np.uint8], parameters: list[int]) -> None:
+    done, content = cv2.imencode(path.suffix, image, parameters)
+    if not done:
+        raise SemreidError(f"cannot encode {path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.tobytes())
+    except OSError as error:
+        raise SemreidError(
+            f"cannot write {path}: {error.strerror}", fix="make room, then run the same command again: it goes on"
+        ) from error
+
+
+def _write_texture(path: Path, person: Person, first: Path | None) -> Path:
+    """Write the texture once for each identity; its other pictures get another name of the same file."""
+    path.unlink(missing_ok=True)
+    if first is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(first, path)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(first, path)
+        return first
+    _write_image(path, person.texture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    return path
+
+
+def _row(shot: Shot) -> dict[str, Any]:
+    parts = {f"visible_{part.name.lower()}": share for part, share in zip(list(Part)[1:], shot.visible, strict=True)}
+    return {
+        "pid": shot.person.pid,
+        "camid": shot.camera.camid,
+        "pose": shot.pose.name,
+        "yaw": round(shot.view.yaw % 360, 1),
+        "elevation": round(shot.view.elevation, 1),
+        "distance": round(shot.view.distance, 2),
+        "box": [round(side, 4) for side in shot.box],
+        "occlusion": round(shot.occlusion, 3),
+        **parts,
+        "keypoints": [round(float(x), 1) for x in shot.keypoints.ravel()],
+        **shot.person.attributes,
+    }
+
+
+def _finish(recipe: PeopleRecipe, work: Path) -> None:
+    """Join the rows of all identities into one table."""
+    rows: list[dict[str, Any]] = []
+    for pid in range(1, recipe.identities + 1):
+        rows += json.loads(_rows_file(work, pid).read_text(encoding="utf-8"))
+    with atomic_path(work / META) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)
+    shutil.rmtree(work / ".done")
+
+
+def save_contact_sheet(recipe: PeopleRecipe, path: Path) -> None:
+    """Draw the contact sheet of a recipe into a PNG file.
+
+    Args:
+        recipe: What to synthesise.
+        path: The file.
+
+    Raises:
+        SemreidError: If it cannot be written.
+    """
+    content = cv2.imencode(".png", contact_sheet(recipe)[..., ::-1])[1]
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.tobytes())
+
+
+def contact_sheet(recipe: PeopleRecipe, people: int = 8, pictures: int = 6) -> NDArray[np.uint8]:
+    """Lay out pictures for the eye: for each person its texture, then pictures with their masks below.
+
+    Args:
+        recipe: What to synthesise.
+        people: How many people.
+        pictures: How many pictures of each.
+
+    Returns:
+        RGB uint8 image.
+    """
+    rows = []
+    height, width = recipe.size
+    for pid in range(1, min(people, recipe.identities) + 1):
+        shots = list(stream(recipe, [pid]))[:pictures]
+        texture = cv2.resize(shots[0].person.texture, (2 * height, 2 * height), interpolation=cv2.INTER_AREA)
+        columns = [np.vstack((shot.image, _COLOURS[shot.parts])) for shot in shots]
+        blank = np.full((2 * height, width * (pictures - len(shots)), 3), 255, np.uint8)
+        rows.append(np.hstack((texture, *columns, blank)))
+    return np.vstack(rows)
+
+
+_COLOURS = np.array(
+    [(30, 30, 30), (240, 200, 160), (200, 60, 60), (240, 150, 60), (250, 215, 100), (60, 90, 200), (90, 180, 225),
+     (60, 160, 90)], np.uint8)  # fmt: skip

@@ -1,0 +1,167 @@
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from semreid.data.benchmarks import load_dataset
+from semreid.data.doctor import diagnose
+from semreid.data.store import annotation_paths, build_store
+from semreid.errors import SemreidError
+from semreid.people import dataset
+from semreid.people.dataset import PeopleRecipe, contact_sheet, save_contact_sheet, stream, synthesize
+
+RECIPE = PeopleRecipe(identities=6, images_per_identity=4, seed=3, height=64, width=32, cameras=3)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return synthesize(RECIPE, tmp_path_factory.mktemp("people") / "set", processes=1)
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_the_set_is_complete_and_its_doctor_is_content(people):
+    loaded = load_dataset(f"people:{people}")
+    diagnosis = diagnose(loaded)
+    assert diagnosis.healthy and not [f for f in diagnosis.findings if f.level != "note"]
+    everything = (*loaded.train, *loaded.query, *loaded.gallery)
+    assert Counter(sample.pid for sample in everything) == dict.fromkeys(range(1, 7), 4)
+    assert {s.pid for s in loaded.train} == {1, 2, 3, 4} and {s.pid for s in loaded.query} == {5, 6}
+    for query in loaded.query:  # somebody to find by another camera
+        assert any(g.pid == query.pid and g.camid != query.camid for g in loaded.gallery)
+
+
+def test_masks_and_textures_lie_where_training_looks_for_them(people):
+    loaded = load_dataset(f"people:{people}")
+    masks, textures = (annotation_paths(loaded, loaded.train, kind) for kind in ("masks", "textures"))
+    store = build_store(loaded.train, (64, 32), masks=masks, textures=textures)
+    assert store.regions.max() <= 7 and store.textures.shape[1:] == (256, 256, 3)
+    shots = list(stream(RECIPE, [1]))
+    for row, shot in zip(np.flatnonzero(store.pids == 1), shots, strict=True):
+        assert np.array_equal(store.regions[row].numpy(), shot.parts)
+        assert np.array_equal(store.textures[row].numpy(), shot.person.texture)
+        assert np.abs(store.images[row].numpy().astype(int) - shot.image).mean() < 12  # JPEG
+
+
+def test_the_table_tells_all_about_every_image(people):
+    rows = pq.read_table(people / "meta.parquet").to_pylist()
+    assert len(rows) == 24 and {row["path"] for row in rows} == {
+        str(p.relative_to(people)) for p in people.rglob("*.jpg")
+    }
+    for row in rows:
+        assert (people / row["path"]).name.startswith(f"{row['pid']:04d}_c{row['camid']}s1_")
+        mask = cv2.imread(str(people / "masks" / row["path"]).replace(".jpg", ".png"), cv2.IMREAD_UNCHANGED)
+        assert (row["visible_head"] > 0) == (mask == 1).any()
+        assert len(row["keypoints"]) == 28 and len(row["box"]) == 4
+        assert row["pose"] and row["upper_colour"] and row["lower_colour"]
+
+
+def test_files_do_not_depend_on_the_number_of_processes(people, tmp_path):
+    again = synthesize(RECIPE, tmp_path / "set", processes=2)
+    assert content(again) == content(people)
+
+
+def test_an_interrupted_run_goes_on(people, tmp_path, monkeypatch):
+    write, calls = dataset.write_identity, []
+
+    def until_the_lights_go_out(recipe, work, pid):
+        calls.append(pid)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        write(recipe, work, pid)
+
+    monkeypatch.setattr(dataset, "write_identity", until_the_lights_go_out)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(RECIPE, tmp_path / "set", processes=1)
+    assert not (tmp_path / "set").exists()
+    partial = tmp_path / "set.partial"
+    (next(partial.rglob("0003*.jpg"), partial / "bounding_box_train" / "0003_c1s1_000000_00.jpg")).write_bytes(b"half")
+    with pytest.raises(SemreidError, match="other settings"):
+        synthesize(PeopleRecipe(7, 4), tmp_path / "set")
+    calls.clear()
+    calls.append(0)  # the third call of this run is not interrupted
+    monkeypatch.setattr(dataset, "write_identity", lambda *arguments: (calls.append(arguments[2]), write(*arguments)))
+    synthesize(RECIPE, tmp_path / "set", processes=1)
+    assert calls[1:] == [3, 4, 5, 6]
+    (tmp_path / "set" / "bounding_box_train" / "0003_c1s1_000000_00.jpg").exists()
+    assert {k: v for k, v in content(tmp_path / "set").items() if v != b"half"} == content(people)
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"identities": 0}, "identities is 0"),
+        ({"identities": -3}, "identities is -3"),
+        ({"images_per_identity": 0}, "images per identity is 0"),
+        ({"images_per_identity": 1}, "images per identity is 1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**40}, "seed is"),
+        ({"height": 8}, "height is 8"),
+        ({"width": 4096}, "width is 4,096"),
+        ({"cameras": 1}, "cameras is 1"),
+    ],
+)
+def test_senseless_numbers_are_refused(change, message):
+    with pytest.raises(SemreidError, match=message):
+        PeopleRecipe(**{"identities": 6, "images_per_identity": 4, **change})
+
+
+def test_existing_folders_are_left_alone(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "precious.txt").write_text("mine")
+    with pytest.raises(SemreidError, match="exists already"):
+        synthesize(RECIPE, tmp_path / "set")
+    assert (tmp_path / "set" / "precious.txt").read_text() == "mine"
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SemreidError, match="exists already"):
+        synthesize(RECIPE, tmp_path / "file")
+
+
+def test_a_small_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(SemreidError, match="MiB left"):
+        synthesize(RECIPE, tmp_path / "set")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_up_is_an_error_and_the_rest_is_kept(people, tmp_path, monkeypatch):
+    def full(self, _content):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(SemreidError, match="No space left"):
+            synthesize(RECIPE, tmp_path / "set", processes=1)
+    synthesize(RECIPE, tmp_path / "set", processes=1)
+    assert content(tmp_path / "set") == content(people)
+
+
+def test_file_systems_without_hard_links_get_copies(people, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    synthesize(RECIPE, tmp_path / "set", processes=1)
+    assert content(tmp_path / "set") == content(people)
+
+
+def test_settings_are_on_record(people):
+    assert json.loads((people / "people.json").read_text())["seed"] == 3
+
+
+def test_the_contact_sheet_shows_textures_pictures_and_masks(tmp_path):
+    sheet = contact_sheet(RECIPE, people=2, pictures=3)
+    assert sheet.shape == (2 * 128, 128 + 3 * 32, 3)
+    shot = next(stream(RECIPE, [1]))
+    assert np.array_equal(sheet[:64, 128:160], shot.image)
+    save_contact_sheet(RECIPE, tmp_path / "sheet.png")
+    assert cv2.imread(str(tmp_path / "sheet.png")) is not None
