@@ -1,0 +1,254 @@
+import json
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss as scikit_log_loss
+
+from semreid.errors import SemreidError
+from semreid.functional import calibrate
+from semreid.functional.calibration import (
+    RELIABILITY_BINS,
+    Calibration,
+    expected_calibration_error,
+    fit_isotonic,
+    fit_logistic,
+    log_likelihood_ratio,
+    log_loss,
+    posterior,
+    reliability_table,
+)
+from semreid.functional.pairs import CELLS, HALF, PairScores, pair_scores
+from tests.functional.test_pairs import counts, crowd
+
+FITS = (fit_logistic, fit_isotonic)
+
+
+def normal_scores(people=100, genuine=0.4, impostor=0.0, spread=0.15, n=(3000, 20000), seed=0):
+    rng = np.random.default_rng(seed)
+    drawn = (np.clip(rng.normal(mean, spread, k), -1, 1) for mean, k in zip((genuine, impostor), n, strict=True))
+    return PairScores(*(counts(((values + 1) * HALF).astype(int)) for values in drawn), people)
+
+
+def as_samples(scores):
+    """The same scores as plain arrays: score, truth, and weights that give both kinds half of the mass."""
+    centers = (np.arange(CELLS) + 0.5) / HALF - 1
+    values = np.concatenate([np.repeat(centers, scores.genuine), np.repeat(centers, scores.impostor)])
+    n_genuine, n_impostor = scores.genuine.sum(), scores.impostor.sum()
+    truth = np.repeat([1, 0], [n_genuine, n_impostor])
+    return values, truth, np.where(truth == 1, 0.5 / n_genuine, 0.5 / n_impostor)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return calibrate(*crowd(people=120, noise=0.8, seed=3), per_camera_pair=True)
+
+
+def test_logistic_map_is_that_of_scikit_learn():
+    scores = normal_scores()
+    values, truth, weight = as_samples(scores)
+    reference = LogisticRegression(C=1e9, tol=1e-10).fit(values[:, None], truth, sample_weight=weight * len(truth))
+    (low, _), (high, _) = fit_logistic(scores)
+    x = np.linspace(low, high, 7)
+    expected = reference.decision_function(x[:, None])
+    np.testing.assert_allclose(log_likelihood_ratio(x, fit_logistic(scores)), expected, rtol=5e-3, atol=5e-3)
+
+
+def test_logistic_map_of_normal_scores_is_the_true_likelihood_ratio():
+    knots = fit_logistic(normal_scores(n=(50_000, 50_000), people=10_000))
+    x = np.array([0.0, 0.1, 0.2, 0.3, 0.4])
+    truth = (x**2 - (x - 0.4) ** 2) / (2 * 0.15**2)
+    np.testing.assert_allclose(log_likelihood_ratio(x, knots), truth, atol=0.15)
+
+
+def test_isotonic_map_is_that_of_scikit_learn_on_the_same_groups():
+    scores = normal_scores(people=10_000, n=(397, 293), spread=0.4)  # noisy: there is something to pool
+    values, truth, weight = as_samples(scores)
+    order = np.argsort(values, kind="stable")
+    values, truth, weight = values[order], truth[order], weight[order]
+    # Mass up to and with each cell, so that equal scores share a group.
+    mass = np.array([weight[values <= v].sum() for v in values])
+    group = np.minimum((mass * 20 + 1e-12).astype(int), 19)
+    sums = [np.bincount(group, w, 20) for w in (weight * truth, weight, weight * values)]
+    reference = IsotonicRegression().fit(np.arange(20), sums[0] / sums[1], sample_weight=sums[1]).predict(np.arange(20))
+    knots = fit_isotonic(scores)
+    pools = np.unique(reference)
+    np.testing.assert_allclose([posterior(llr, 0.5) for _, llr in knots], pools, atol=1e-9)
+    assert len(pools) < 20
+    for (x, _), level in zip(knots, pools, strict=True):
+        rows = np.isclose(reference, level)
+        assert x == pytest.approx(sums[2][rows].sum() / sums[1][rows].sum())
+
+
+@pytest.mark.parametrize("fit", FITS)
+@given(
+    seed=st.integers(0, 1000),
+    people=st.integers(2, 500),
+    distance=st.floats(0.05, 1.2),
+    n=st.tuples(st.integers(5, 60), st.integers(5, 60)),
+)
+@settings(max_examples=25, deadline=None)
+def test_probabilities_never_fall_and_never_claim_more_than_was_seen(fit, seed, people, distance, n):
+    scores = normal_scores(people, distance - 0.5, -0.5, 0.05, n, seed)
+    if scores.genuine @ np.arange(CELLS) / n[0] <= scores.impostor @ np.arange(CELLS) / n[1]:
+        return
+    llr = log_likelihood_ratio(np.linspace(-1, 1, 501), fit(scores))
+    assert (np.diff(llr) >= 0).all()
+    assert llr[0] >= -math.log(people + 1) - 1e-9
+    assert llr[-1] <= math.log(people * (people - 1) / 2 + 1) + 1e-9
+    assert 0 < posterior(llr, 0.5).min() <= posterior(llr, 0.5).max() < 1
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_separable_scores_give_no_certainty(fit):
+    scores = PairScores(counts([7000] * 9), counts([1000] * 90), people=9)
+    probability = posterior(log_likelihood_ratio([-1.0, 1.0], fit(scores)), 0.5)
+    np.testing.assert_allclose(probability, [1 / 11, 37 / 38], rtol=0.02)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_scores_that_tell_nothing_are_refused(fit):
+    with pytest.raises(SemreidError, match="such scores tell nothing"):
+        fit(normal_scores(genuine=0.1, impostor=0.4))
+
+
+def test_reliability_and_log_loss_are_those_of_plain_loops():
+    scores = normal_scores(n=(300, 2000))
+    knots = fit_logistic(normal_scores(seed=7))
+    values, truth, weight = as_samples(scores)
+    probability = posterior(log_likelihood_ratio(values, knots), 0.5)
+    expected = 0.0
+    table = reliability_table(scores, knots)
+    for i in range(RELIABILITY_BINS):
+        rows = np.minimum((probability * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1) == i
+        row = weight[rows].sum(), (weight * probability)[rows].sum(), (weight * truth)[rows].sum()
+        np.testing.assert_allclose(table[i], row, atol=1e-12)
+        expected += abs(row[1] - row[2])
+    assert expected_calibration_error(table) == pytest.approx(expected)
+    assert log_loss(scores, knots) == pytest.approx(
+        scikit_log_loss(truth, probability, sample_weight=weight) / math.log(2)
+    )
+    assert log_loss(scores, ((0.0, 0.0),)) == pytest.approx(1)
+
+
+def test_the_prior_is_weighed_in_by_bayes():
+    scores = normal_scores()
+    knots = fit_logistic(scores)
+    assert reliability_table(scores, knots, prior=0.1)[:, 2].sum() == pytest.approx(0.1)
+    half, tenth = (posterior(log_likelihood_ratio(0.3, knots), prior) for prior in (0.5, 0.1))
+    assert tenth / (1 - tenth) == pytest.approx(half / (1 - half) / 9)
+
+
+def test_calibration_holds_on_other_people(made):
+    calibration, evidence = made
+    others = pair_scores(*crowd(people=300, noise=0.8, seed=4))
+    assert expected_calibration_error(reliability_table(others, calibration.knots)) < 0.02
+    assert log_loss(others, calibration.knots) == pytest.approx(calibration.log_loss, rel=0.15)
+    for point, check in zip(calibration.points, calibration.cross_check, strict=True):
+        far, tar = others.rates(point.threshold)
+        assert point.far.low * 0.8 <= far <= point.far.high * 1.2
+        assert tar == pytest.approx(point.tar.value, abs=0.05)
+        assert np.mean(check.far) == pytest.approx(point.asked_far, rel=0.3)
+    assert calibration.ece < 0.04
+    assert evidence.losses[calibration.method] == min(evidence.losses.values()) == calibration.log_loss
+    assert evidence.reliability[:, 0].sum() == pytest.approx(1)
+    assert calibration.counts["people"] == evidence.scores.people == 119
+    assert calibration.counts["genuine"] == evidence.scores.genuine.sum()
+
+
+def test_the_better_map_on_other_people_is_taken():
+    """Two kinds of genuine pairs make the log-likelihood ratio anything but a straight line."""
+    features, pids, camids = crowd(people=300, noise=0.3, seed=5)
+    hidden = np.random.default_rng(0).random(len(pids)) < 0.3
+    features[hidden] = np.random.default_rng(1).normal(size=features[hidden].shape)
+    calibration, evidence = calibrate(features, pids, camids)
+    assert calibration.method == "isotonic"
+    assert evidence.losses["isotonic"] < 0.99 * evidence.losses["logistic"]
+
+
+def test_order_of_the_crops_changes_no_threshold(made):
+    features, pids, camids = crowd(people=120, noise=0.8, seed=3)
+    again, _ = calibrate(features[::-1], pids[::-1], camids[::-1])
+    for point, other in zip(made[0].points, again.points, strict=True):
+        assert other.threshold == pytest.approx(point.threshold, abs=1 / HALF)
+    np.testing.assert_allclose(again.knots, made[0].knots, atol=2e-3)
+
+
+def test_cameras_get_thresholds_of_their_own(made):
+    features, pids, camids = crowd(people=120, noise=0.8, seed=3)
+    pids_of_one = pids.copy()
+    pids_of_one[camids == 3] += 100_000  # nobody else sees the people of camera 3
+    calibration, _ = calibrate(features, pids_of_one, camids, fars=[0.05], per_camera_pair=True)
+    assert set(made[0].camera_pairs) == {"1-2", "1-3", "2-3"}
+    assert set(calibration.camera_pairs) == {"1-2"}
+    rows = camids != 3
+    alone, _ = calibrate(features[rows], pids[rows], camids[rows], fars=[0.05])
+    assert calibration.camera_pairs["1-2"] == alone.points
+    assert calibration.point(0.05, (2, 1)) == (alone.points[0], "1-2")
+    assert calibration.point(0.05, (1, 3)) == (calibration.points[0], "")
+
+
+def test_verdict(made):
+    calibration = made[0]
+    point = next(p for p in calibration.points if p.asked_far == 0.01)
+    assert calibration.verdict(point.threshold, far=0.01).same
+    below = calibration.verdict(point.threshold - 1e-6, far=0.01, prior=0.2)
+    assert not below.same
+    assert below.far == point.far
+    assert below.probability == pytest.approx(float(calibration.probability(below.score, prior=0.2)))
+
+
+def test_usual_rate_is_one_in_a_thousand_or_the_strictest(made):
+    calibration = made[0]
+    strict = calibration.points[-1]
+    assert strict.asked_far > 1e-4
+    wide = replace(strict, asked_far=0.001)
+    assert calibration.point()[0].asked_far == min(p.asked_far for p in calibration.points)
+    assert replace(calibration, points=(wide, replace(strict, asked_far=1e-4))).point()[0] is wide
+    with pytest.raises(SemreidError, match=r"rate of 0.2; known are 0.1, 0.01") as caught:
+        calibration.point(0.2)
+    assert "--far 0.2" in caught.value.fix
+
+
+def test_a_rate_that_people_are_too_few_for_is_refused():
+    with pytest.raises(SemreidError, match=r"rate of 0.0001 cannot be stated: 60 people .* 10 are needed") as caught:
+        calibrate(*crowd(people=60), fars=[0.1, 0.0001])
+    assert "more people (about" in caught.value.fix
+    with pytest.raises(SemreidError, match=r"rate of 0.1 cannot be stated"):
+        calibrate(*crowd(people=11))
+    with pytest.raises(SemreidError, match="only 9 people are seen by two cameras"):
+        calibrate(*crowd(people=9))
+
+
+@pytest.mark.parametrize("prior", [0, 1, -1, float("nan")])
+def test_priors_out_of_range_are_refused(made, prior):
+    with pytest.raises(SemreidError, match="a prior lies between 0 and 1"):
+        made[0].probability(0.5, prior=prior)
+
+
+def test_survives_json(made):
+    adapter = TypeAdapter(Calibration)
+    assert adapter.validate_python(json.loads(json.dumps(asdict(made[0]), allow_nan=False))) == made[0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"knots": ((0.0, 1.0), (0.5, -1.0))},
+        {"knots": ((0.5, -1.0), (0.5, 1.0))},
+        {"knots": ((0.0, math.nan),)},
+        {"knots": ()},
+        {"points": ()},
+        {"method": "guess"},
+        {"surprise": 1},
+    ],
+)
+def test_damage_is_refused(made, damage):
+    with pytest.raises(ValidationError):
+        TypeAdapter(Calibration).validate_python(asdict(made[0]) | damage)
