@@ -127,7 +127,8 @@ def _cut(patch: Patch, upper: Upper) -> None:
 def _details(patch: Patch, upper: Upper) -> None:
     for side in (-1, 1):
         patch.shade(0.85, np.minimum(patch.columns(side * pi / 2, 0.03), patch.below(0.25)))
-    {"zip": _zip, "buttons": _buttons, "placket": _placket}.get(upper.closure, _nothing)(patch, upper)
+    if upper.closure != "none":
+        {"zip": _zip, "buttons": _buttons, "placket": _placket}[upper.closure](patch, upper)
     _pockets(patch, upper)
     if upper.ribbed:
         patch.lay(upper.trim, patch.below(min(upper.hem, 1.0) - 0.06))
@@ -135,10 +136,6 @@ def _details(patch: Patch, upper: Upper) -> None:
         patch.shade(0.85, patch.rows(min(upper.hem, 1.0) - 0.04, min(upper.hem, 1.0) - 0.025))
     if upper.belt is not None:
         patch.lay(upper.belt, patch.rows(_BELT - 0.03, _BELT + 0.04))
-
-
-def _nothing(patch: Patch, upper: Upper) -> None:
-    """Paint no closure."""
 
 
 def _zip(patch: Patch, upper: Upper) -> None:
