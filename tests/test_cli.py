@@ -102,6 +102,8 @@ def test_info_of_the_zoo_and_data_set_names(run) -> None:
         (["embed", "baseline", "{figures}", "--out", "{figures}"], "cannot write"),
         (["info", "baseline", "--input", "256"], "cannot read the size '256'"),
         (["info", "basline"], "no model card at basline"),
+        (["calibrate", "baseline", "--data", "people:{figures}"], "no model card at baseline"),
+        (["verify", "baseline", "a.png", "b.png"], "this model is not calibrated"),
     ],
 )
 def test_what_cannot_be_done_is_one_message_with_exit_status_1(
@@ -134,3 +136,50 @@ def test_skip_corrupt_is_counted(run, plan: Path, tmp_path: Path) -> None:
     judged = run("evaluate", tmp_path / "run", "--data", f"people:{folder}", "--skip-corrupt", "--json")
     assert json.loads(judged.out)["counts"]["corrupt_skipped"] == 2
     assert "2 unreadable images were skipped" in judged.err
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Figures of enough people for a calibration; read only."""
+    return write_figures(tmp_path_factory.mktemp("crowd"), train=6, test=40, images=2)
+
+
+def test_calibrate_and_verify(run, crowd: Path, plan: Path, tmp_path: Path) -> None:
+    data, folder, a, b = f"people:{crowd}", tmp_path / "run", *sorted((crowd / "query").iterdir())[:2]
+    assert run("train", plan, "--data", data, "--out", folder, "schedule.epochs=1").code == 0
+    refused = run("verify", folder, a, b)
+    assert refused.code == 1
+    assert "semreid calibrate MODEL --data" in refused.err
+    assert refused.out == ""
+
+    strict = run("calibrate", folder, "--data", data, "--far", "0.1", "--far", "1e-5")
+    assert strict.code == 1
+    assert "a false-accept rate of 1e-05 cannot be stated: 40 people" in strict.err
+    assert "not calibrated" in run("verify", folder, a, b).err
+
+    out = tmp_path / "calibration"
+    done = run("calibrate", folder, "--data", data, "--far", "0.1", "--per-camera-pair", "--out", out)
+    assert done.code == 0
+    assert "warning: calibrated on the test part" in done.err
+    assert "part test" in done.out
+    assert "thresholds of their own have the cameras 1-2" in done.out
+    assert {p.name for p in out.iterdir()} == {"calibration.json", "calibration.png"}
+
+    verdict = json.loads(run("verify", folder, a, b, "--cameras", "2,1", "--prior", "0.2", "--json").out)
+    assert verdict["cameras"] == "1-2"
+    assert verdict["same"] == (verdict["score"] >= verdict["threshold"])
+    assert (verdict["asked_far"], verdict["prior"]) == (0.1, 0.2)
+    assert 0 < verdict["probability"] < 1
+    text = run("verify", folder, a, b, "--calibration", out / "calibration.json").out
+    assert f"score {verdict['score']:.4f}, threshold {verdict['threshold']:.4f}\n" in text
+    assert "at a false-accept rate of 0.1" in text
+
+    bad = run("verify", folder, a, b, "--cameras", "1")
+    assert "cannot read the cameras '1'" in bad.err
+    assert "way out: write two camera numbers" in bad.err
+    assert run("verify", folder, a, b, "--far", "0.5").code == 1
+    assert run("verify", folder, a, b, "--prior", "1").code == 1
+    assert run("verify", folder, a, crowd / "none.png").code == 1
+    content = json.loads(run("calibrate", folder, "--data", data, "--flip", "--json").out)
+    assert content["calibration"]["flip"]
+    assert json.loads(run("info", folder).out)["card"]["calibration"] == content["calibration"]
