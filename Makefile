@@ -22,7 +22,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The main job on your own crops: make demo DATA=folder:/path/to/crops
+# The main job on synthetic people, or on your own crops: make demo DATA=folder:/path/to/crops
 demo: install
 	$(BIN)/semreid demo $(if $(DATA),--data $(DATA)) --out demo
 

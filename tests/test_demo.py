@@ -7,6 +7,7 @@ import pytest
 from semreid import demo
 from semreid.cli import main
 from semreid.errors import SemreidError
+from semreid.people.dataset import PeopleRecipe
 from tests.conftest import write_figures
 
 
@@ -24,8 +25,13 @@ def test_demo_refuses_what_the_doctor_refuses(tmp_path: Path) -> None:
     assert not (tmp_path / "demo").exists()
 
 
-def test_demo_without_data_says_how(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["semreid", "demo"])
-    with pytest.raises(SystemExit):
+def test_demo_without_data_makes_its_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(demo.SETTINGS, "schedule", {"epochs": 1, "warmup_epochs": 0})
+    monkeypatch.setattr(demo, "PEOPLE", PeopleRecipe(identities=8, images_per_identity=4, height=64, width=32))
+    monkeypatch.setattr(sys, "argv", ["semreid", "demo", "--out", str(tmp_path / "demo")])
+    with pytest.raises(SystemExit, match="0"):
         main()
-    assert "make demo DATA=folder:" in capfd.readouterr().err
+    assert "mAP" in capfd.readouterr().out
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == {"people", "run", "report.json", "features.parquet"}

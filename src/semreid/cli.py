@@ -238,18 +238,17 @@ def info(
 
 @app.command()
 def demo(
-    data: Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH of crops to work on.")] = "",
+    data: Annotated[
+        str, typer.Option("--data", help="NAME[/VARIANT]:PATH of crops to work on instead of synthetic people.")
+    ] = "",
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("demo"),
 ) -> None:
-    """Do the main job in minutes: look at the data, train a small model, judge it, embed the queries."""
+    """Do the main job in minutes: make people, look at the data, train a small model, judge it, embed the queries."""
     from semreid.demo import run_demo
 
-    if not data:
-        raise SemreidError(
-            "the demo needs crops to work on",
-            fix="name them, such as: make demo DATA=folder:/path/to/crops (one sub-folder per person)",
-        )
-    _show_report(run_demo(data, out))
+    with _progress("making people") as progress:
+        report = run_demo(data, out, progress=progress)
+    _show_report(report)
     _say(f"in {out}: run (the model), report.json, features.parquet")
 
 

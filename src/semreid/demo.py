@@ -1,4 +1,4 @@
-"""The main job in one command: look at the data, train, judge, embed."""
+"""The main job in one command: make people (or take crops), look at the data, train, judge, embed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import diagnose
+from semreid.data.parallel import Progress
 from semreid.errors import SemreidError
 from semreid.evaluation.embeddings import embed_files
 from semreid.evaluation.protocol import evaluate
 from semreid.files import write_json
+from semreid.people.dataset import PeopleRecipe, synthesize
 from semreid.training.loop import train
 from semreid.training.recipe import parse_recipe
 
@@ -22,14 +24,17 @@ SETTINGS: dict[str, Any] = {
     "schedule": {"epochs": 12, "warmup_epochs": 2, "decay": "cosine"},
 }
 """A short version of the tiny baseline."""
+PEOPLE = PeopleRecipe(identities=480, images_per_identity=8, height=128, width=64)
+"""Who is made where no data are given: 360 people to learn from, 120 to find."""
 
 
-def run_demo(data: str, out: Path) -> dict[str, Any]:
+def run_demo(data: str, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
     """Do the main job on a data set.
 
     Args:
-        data: ``NAME[/VARIANT]:PATH``.
-        out: Folder to make; gets ``run``, ``report.json`` and ``features.parquet``.
+        data: ``NAME[/VARIANT]:PATH``; synthetic people are made if empty.
+        out: Folder to make; gets ``people`` (where made), ``run``, ``report.json`` and ``features.parquet``.
+        progress: Told how many people are made.
 
     Returns:
         The report.
@@ -37,6 +42,8 @@ def run_demo(data: str, out: Path) -> dict[str, Any]:
     Raises:
         SemreidError: If the data cannot be evaluated honestly, or ``out`` holds a demo already.
     """
+    if not data:
+        data = f"people:{synthesize(PEOPLE, out / 'people', progress=progress)}"
     dataset = load_dataset(data)
     diagnosis = diagnose(dataset)
     if not diagnosis.healthy:

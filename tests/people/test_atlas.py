@@ -9,7 +9,10 @@ def test_charts_do_not_overlap_and_have_a_gutter_of_four_texels_each():
     for chart in CHARTS.values():
         top, left = chart.top, chart.left  # shifted by 4: the gutter starts 4 before the chart
         taken[top : top + chart.height + 8, left : left + chart.width + 8] += 1
-        assert top >= 4 and left >= 4 and top + chart.height <= SIZE - 4 and left + chart.width <= SIZE - 4
+        assert top >= 4
+        assert left >= 4
+        assert top + chart.height <= SIZE - 4
+        assert left + chart.width <= SIZE - 4
     assert taken.max() == 1
 
 
@@ -34,7 +37,8 @@ def test_texture_coordinates_hit_the_texels_of_the_chart(name):
     t, around = np.meshgrid(chart.t, around, indexing="ij")
     texel = np.floor(chart.uv(around, t) * SIZE).astype(int)
     rows, columns = np.mgrid[chart.window]
-    assert np.array_equal(texel[..., 0], columns) and np.array_equal(texel[..., 1], rows)
+    assert np.array_equal(texel[..., 0], columns)
+    assert np.array_equal(texel[..., 1], rows)
 
 
 def test_left_limbs_turn_their_front_to_the_middle_of_the_atlas():

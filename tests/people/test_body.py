@@ -38,15 +38,18 @@ def test_mesh_is_of_the_announced_size(body):
 
 def test_every_vertex_moves_with_bones_whole(body):
     np.testing.assert_allclose(body.weights.sum(1), 1, atol=1e-5)
-    assert body.weights.min() >= 0 and np.isfinite(body.vertices).all()
+    assert body.weights.min() >= 0
+    assert np.isfinite(body.vertices).all()
 
 
 def test_texture_coordinates_stay_in_their_chart():
     uv = texture_coordinates() * SIZE
     for tube in tubes().values():
         chart, own = tube.chart, uv[tube.vertices]
-        assert own[:, 0].min() == chart.left and own[:, 0].max() == chart.left + chart.width
-        assert own[:, 1].min() == chart.top and own[:, 1].max() == chart.top + chart.height
+        assert own[:, 0].min() == chart.left
+        assert own[:, 0].max() == chart.left + chart.width
+        assert own[:, 1].min() == chart.top
+        assert own[:, 1].max() == chart.top + chart.height
 
 
 def test_tubes_are_right_side_out(body):

@@ -31,10 +31,12 @@ def content(root: Path) -> dict[str, bytes]:
 def test_the_set_is_complete_and_its_doctor_is_content(people):
     loaded = load_dataset(f"people:{people}")
     diagnosis = diagnose(loaded)
-    assert diagnosis.healthy and not [f for f in diagnosis.findings if f.level != "note"]
+    assert diagnosis.healthy
+    assert not [f for f in diagnosis.findings if f.level != "note"]
     everything = (*loaded.train, *loaded.query, *loaded.gallery)
     assert Counter(sample.pid for sample in everything) == dict.fromkeys(range(1, 7), 4)
-    assert {s.pid for s in loaded.train} == {1, 2, 3, 4} and {s.pid for s in loaded.query} == {5, 6}
+    assert {s.pid for s in loaded.train} == {1, 2, 3, 4}
+    assert {s.pid for s in loaded.query} == {5, 6}
     for query in loaded.query:  # somebody to find by another camera
         assert any(g.pid == query.pid and g.camid != query.camid for g in loaded.gallery)
 
@@ -43,7 +45,8 @@ def test_masks_and_textures_lie_where_training_looks_for_them(people):
     loaded = load_dataset(f"people:{people}")
     masks, textures = (annotation_paths(loaded, loaded.train, kind) for kind in ("masks", "textures"))
     store = build_store(loaded.train, (64, 32), masks=masks, textures=textures)
-    assert store.regions.max() <= 7 and store.textures.shape[1:] == (256, 256, 3)
+    assert store.regions.max() <= 7
+    assert store.textures.shape[1:] == (256, 256, 3)
     shots = list(stream(RECIPE, [1]))
     for row, shot in zip(np.flatnonzero(store.pids == 1), shots, strict=True):
         assert np.array_equal(store.regions[row].numpy(), shot.parts)
@@ -53,15 +56,17 @@ def test_masks_and_textures_lie_where_training_looks_for_them(people):
 
 def test_the_table_tells_all_about_every_image(people):
     rows = pq.read_table(people / "meta.parquet").to_pylist()
-    assert len(rows) == 24 and {row["path"] for row in rows} == {
-        str(p.relative_to(people)) for p in people.rglob("*.jpg")
-    }
+    assert len(rows) == 24
+    assert {row["path"] for row in rows} == {str(p.relative_to(people)) for p in people.rglob("*.jpg")}
     for row in rows:
         assert (people / row["path"]).name.startswith(f"{row['pid']:04d}_c{row['camid']}s1_")
         mask = cv2.imread(str(people / "masks" / row["path"]).replace(".jpg", ".png"), cv2.IMREAD_UNCHANGED)
         assert (row["visible_head"] > 0) == (mask == 1).any()
-        assert len(row["keypoints"]) == 28 and len(row["box"]) == 4
-        assert row["pose"] and row["upper_colour"] and row["lower_colour"]
+        assert len(row["keypoints"]) == 28
+        assert len(row["box"]) == 4
+        assert row["pose"]
+        assert row["upper_colour"]
+        assert row["lower_colour"]
 
 
 def test_files_do_not_depend_on_the_number_of_processes(people, tmp_path):

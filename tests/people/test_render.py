@@ -4,7 +4,7 @@ import pytest
 
 from semreid.people import _kernels
 from semreid.people.atlas import SIZE, part_map
-from semreid.people.body import Shape, Silhouette, build_body
+from semreid.people.body import Shape, build_body
 from semreid.people.poses import draw_pose, take_pose
 from semreid.people.render import Light, View, bounding_box, camera_rotation, project, render
 from semreid.people.wardrobe import draw_outfit, paint
@@ -145,7 +145,8 @@ def test_relief_and_ambient_share_darken_the_light_only_where_they_are():
     legs = cv2.erode((plain.parts == 6).astype(np.uint8), np.ones((5, 5))) > 0
     np.testing.assert_allclose(folded.colour[legs], plain.colour[legs], rtol=1e-5)
     shaded = render(seen, body.faces, texture, framed(seen), (128, 64), light=SUN, ambient_share=body.shade)
-    assert (shaded.colour <= plain.colour + 1e-6).all() and shaded.colour.sum() < plain.colour.sum()
+    assert (shaded.colour <= plain.colour + 1e-6).all()
+    assert shaded.colour.sum() < plain.colour.sum()
 
 
 def test_the_camera_frame_is_right_up_and_towards():

@@ -20,7 +20,8 @@ def test_a_picture_depends_on_seed_identity_and_number_only(cameras):
     list(shoot(create_person(0, 5), cameras, 2, 0, SIZE))  # somebody else in between changes nothing
     again = list(shoot(create_person(0, 3), cameras, 4, 0, SIZE))
     for a, b in zip(whole, again, strict=True):
-        assert np.array_equal(a.image, b.image) and np.array_equal(a.parts, b.parts)
+        assert np.array_equal(a.image, b.image)
+        assert np.array_equal(a.parts, b.parts)
         assert (a.camera.camid, a.pose.name, a.box) == (b.camera.camid, b.pose.name, b.box)
     other = next(shoot(create_person(1, 3), cameras, 4, 1, SIZE))
     assert not np.array_equal(whole[0].image, other.image)
@@ -30,7 +31,8 @@ def test_a_picture_depends_on_seed_identity_and_number_only(cameras):
 def test_everybody_passes_two_cameras_or_more_in_different_poses(cameras, count):
     for pid in (1, 2, 3):
         taken = list(shoot(create_person(0, pid), cameras, count, 0, SIZE))
-        assert len(taken) == count and len({shot.camera.camid for shot in taken}) >= 2
+        assert len(taken) == count
+        assert len({shot.camera.camid for shot in taken}) >= 2
         angles = [shot.pose.angles for shot in taken]
         assert all(np.abs(a - b).max() > 0.01 for i, a in enumerate(angles) for b in angles[:i])
 
@@ -38,8 +40,10 @@ def test_everybody_passes_two_cameras_or_more_in_different_poses(cameras, count)
 def test_what_is_known_of_a_picture_fits_it(cameras):
     for pid in range(1, 6):
         for shot in shoot(create_person(0, pid), cameras, 4, 0, SIZE):
-            assert shot.image.shape == (*SIZE, 3) and shot.image.dtype == np.uint8
-            assert shot.parts.shape == SIZE and shot.parts.max() <= 7
+            assert shot.image.shape == (*SIZE, 3)
+            assert shot.image.dtype == np.uint8
+            assert shot.parts.shape == SIZE
+            assert shot.parts.max() <= 7
             assert np.array_equal(shot.parts > 0, (shot.uv > 0).any(2))
             assert all(0 <= share <= 1 for share in (*shot.visible, shot.occlusion))
             for part in list(Part)[1:]:
@@ -55,7 +59,8 @@ def test_keypoints_lie_on_their_parts(cameras):
             column, row = np.round(shot.keypoints[0]).astype(int)
             if 0 <= row < SIZE[0] and 0 <= column < SIZE[1]:
                 hits.append(shot.parts[row, column] == Part.HEAD)
-    assert len(hits) >= 6 and np.mean(hits) > 0.8  # a hand at the ear may cover it
+    assert len(hits) >= 6
+    assert np.mean(hits) > 0.8
 
 
 def test_what_stands_in_front_is_not_labelled_and_counts_as_hidden(cameras, monkeypatch):
@@ -71,7 +76,8 @@ def test_what_stands_in_front_is_not_labelled_and_counts_as_hidden(cameras, monk
     hidden = next(shoot(person, cameras, 2, 0, SIZE))
     assert (hidden.parts[SIZE[0] // 2 :] == 0).all()
     assert hidden.occlusion > free.occlusion + 0.3
-    assert hidden.visible[Part.FOOT - 1] == 0 and hidden.visible[Part.HEAD - 1] == free.visible[Part.HEAD - 1]
+    assert hidden.visible[Part.FOOT - 1] == 0
+    assert hidden.visible[Part.HEAD - 1] == free.visible[Part.HEAD - 1]
 
 
 def test_what_a_bad_box_cuts_off_counts_as_hidden(cameras, monkeypatch):
@@ -82,7 +88,8 @@ def test_what_a_bad_box_cuts_off_counts_as_hidden(cameras, monkeypatch):
 
     monkeypatch.setattr(shots, "_draw_box", upper_half)
     shot = next(shoot(create_person(0, 1), cameras, 2, 0, SIZE))
-    assert shot.visible[Part.FOOT - 1] == 0 and shot.visible[Part.HEAD - 1] == 1
+    assert shot.visible[Part.FOOT - 1] == 0
+    assert shot.visible[Part.HEAD - 1] == 1
     assert 0.3 < shot.occlusion < 0.7
     assert shot.keypoints[-1, 1] > SIZE[0]  # the ankle is below the picture
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from semreid.functional._compiled import compiled
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 
 
 @compiled
@@ -67,7 +69,7 @@ def rasterise(
 
 
 @compiled
-def shade(
+def shade(  # noqa: C901 - one loop over pixels, samples and channels, without calls
     face: NDArray[np.int32],
     weights: Array,
     faces: NDArray[np.int32],

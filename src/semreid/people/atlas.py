@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from math import pi
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[Any]
 SIZE = 256
 """Height and width of a texture in texels."""
 VERSION = 1
@@ -73,17 +75,17 @@ class Chart:
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
     @property
-    def angle(self) -> NDArray[np.float32]:
+    def angle(self) -> Array:
         """Angle at the centre of each column, (width,)."""
         around = (np.arange(self.width, dtype=np.float32) + 0.5) / self.width
         return _angle(around, self.side)
 
     @property
-    def t(self) -> NDArray[np.float32]:
+    def t(self) -> Array:
         """Position along the axis at the centre of each row, (height,)."""
         return (np.arange(self.height, dtype=np.float32) + 0.5) / self.height
 
-    def uv(self, around: NDArray[np.float32], t: NDArray[np.float32]) -> NDArray[np.float32]:
+    def uv(self, around: Array, t: Array) -> Array:
         """Place points of the tube in the atlas.
 
         Args:
@@ -96,7 +98,7 @@ class Chart:
         return np.stack((self.left + around * self.width, self.top + t * self.height), -1).astype(np.float32) / SIZE
 
 
-def _angle(around: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def _angle(around: Array, side: int) -> Array:
     if side == 0:
         return ((around - 0.5) * 2 * pi).astype(np.float32)
     from_seam = around if side > 0 else 1 - around

@@ -8,17 +8,18 @@ vertex of every body keeps its texel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import pi
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semreid.people.atlas import CHARTS, Chart
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -364,10 +365,10 @@ def _rounded(theta: Array, power: float) -> Array:
     return (corners ** (-1 / power)).astype(np.float32)
 
 
-def _rings(tube: Tube, y: Array, wide: Array, front: Array, back: Array, power: float = 2.2) -> Array:
-    """Place rings around the vertical axis; radii are (rings,) or (rings, columns)."""
+def _rings(tube: Tube, y: Array, radii: Sequence[Array], power: float = 2.2) -> Array:
+    """Place rings around the vertical axis; radii (wide, front, back) are (rings,) or (rings, columns) each."""
     theta = _theta(tube)
-    wide, front, back = (r if r.ndim == 2 else r[:, None] for r in (wide, front, back))
+    wide, front, back = (r if r.ndim == 2 else r[:, None] for r in radii)
     radius = _rounded(theta, power)
     ahead = np.cos(theta)
     x = wide * np.sin(theta) * radius * (tube.chart.side or 1)
@@ -396,7 +397,7 @@ def _torso(shape: Shape, silhouette: Silhouette) -> Array:
             for r, h in zip((wide, front, back), hip, strict=True)
         )
         y = y - _smoothstep(t, 0.66, 1.0) * silhouette.hem * 0.22
-    grid = _rings(tube, y, wide, front, back, 2.4)
+    grid = _rings(tube, y, (wide, front, back), 2.4)
     grid[-1] *= (0.2, 1, 0.2)  # closed below
     return grid
 
@@ -408,7 +409,7 @@ def _head(shape: Shape, silhouette: Silhouette) -> Array:
     nose = 0.010 * np.exp(-((away / 0.06) ** 2) - ((t - 0.50) / 0.06) ** 2)
     cover, drop, behind = _hair(silhouette, t, away)
     grown = cover + _hat(silhouette, t, away)
-    grid = _rings(tube, y - drop, wide + grown, front + grown + nose, back + grown + behind, 2.0)
+    grid = _rings(tube, y - drop, (wide + grown, front + grown + nose, back + grown + behind), 2.0)
     grid[..., 2] += 0.005
     scale = 1 + (shape.head - 1) * (1 - _smoothstep(t, 0.75, 1.0))
     return (grid - (0, NECK_Y, 0)) * scale[..., None] + (0, NECK_Y, 0)
@@ -439,7 +440,7 @@ def _hair(silhouette: Silhouette, t: Array, away: Array) -> tuple[Array, Array, 
 
 def _hat(silhouette: Silhouette, t: Array, away: Array) -> Array:
     """Return what a hat or hood adds all around."""
-    added = np.zeros(np.broadcast_shapes(t.shape, away.shape), np.float32)
+    added: Array = np.zeros(np.broadcast_shapes(t.shape, away.shape), np.float32)
     rim = np.exp(-(((t - 0.29) / 0.035) ** 2))
     if silhouette.hat != "none":
         added = added + {"cap": 0.006, "beanie": 0.011, "brim": 0.008}[silhouette.hat] * (1 - _smoothstep(t, 0.3, 0.36))
@@ -458,7 +459,7 @@ def _hat(silhouette: Silhouette, t: Array, away: Array) -> Array:
 def _limb(name: str, table: NDArray[np.float64], x: Array | float, power: float, girth: Array | float = 1.0) -> Array:
     tube = tubes()[name]
     y, *radii = _profile(table, _ring_t(tube))
-    grid = _rings(tube, y, *(r * girth for r in radii), power)  # type: ignore[misc]
+    grid = _rings(tube, y, [r * girth for r in radii], power)
     grid[..., 0] += np.broadcast_to(x, y.shape)[:, None] * tube.chart.side
     return grid
 
@@ -487,7 +488,7 @@ def _leg(side: str, shape: Shape, silhouette: Silhouette) -> Array:
 
 
 def _half_skirt(tube: Tube, shape: Shape, silhouette: Silhouette) -> Array:
-    """Widen a leg to its half of a skirt: the lateral half of its rings runs around, the medial half down the middle."""
+    """Widen a leg to its half of a skirt: its rings run around laterally and straight through the middle medially."""
     t, theta = _ring_t(tube)[:, None], _theta(tube)[None]
     y, *_ = _profile(_LEG, t[:, 0])
     flare = silhouette.leg_bulk + silhouette.skirt_flare * t / max(silhouette.skirt_end, 0.2)
@@ -510,7 +511,7 @@ def _backpack(shape: Shape, silhouette: Silhouette) -> Array:
     tube = tubes()["backpack"]
     y, *radii = _profile(_BACKPACK, _ring_t(tube))
     height = 0.26 * max(silhouette.backpack, 0.1)
-    grid = _rings(tube, 0.715 + y * height, *(r * height for r in radii), 4.0)  # type: ignore[misc]
+    grid = _rings(tube, 0.715 + y * height, [r * height for r in radii], 4.0)
     grid[..., 2] -= 0.060 * shape.girth + silhouette.torso_bulk
     return grid
 
@@ -519,12 +520,16 @@ def _bag(silhouette: Silhouette) -> Array:
     tube = tubes()["bag"]
     y, *radii = _profile(_BAG, _ring_t(tube))
     height = silhouette.bag_size
-    grid = _rings(tube, y * height, *(r * height for r in radii), 4.0)  # type: ignore[misc]
+    grid = _rings(tube, y * height, [r * height for r in radii], 4.0)
     at_hip = silhouette.bag == "shoulder"
-    return grid + (_BAG_X[silhouette.bag] + 0.14 * height * at_hip, (0.50 if at_hip else 0.40 - height / 2), 0)
+    grid[..., 0] += hip_bag_x(height) if at_hip else SHOULDER_X
+    grid[..., 1] += 0.50 if at_hip else 0.40 - height / 2
+    return grid
 
 
-_BAG_X = {"none": 0.0, "hand": SHOULDER_X, "shoulder": 0.115}
+def hip_bag_x(height: float) -> float:
+    """Return how far from the middle of the body a bag of that height hangs at the hip."""
+    return 0.115 + 0.14 * height
 
 
 def _grid_normals(grid: Array) -> Array:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from semreid.errors import SemreidError
 
-Image = NDArray[np.float32]
+Image = NDArray[Any]
 Colour = tuple[float, float, float]
 Weather = Literal["sun", "overcast", "dusk", "indoor"]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -219,7 +219,7 @@ def _matrix(light: NDArray[np.float64], rng: np.random.Generator) -> tuple[Colou
     return _colour(rows[0]), _colour(rows[1]), _colour(rows[2])
 
 
-def _sharpness(rng: np.random.Generator) -> dict[str, float]:
+def _sharpness(rng: np.random.Generator) -> dict[str, Any]:
     """Resolution, blur, sharpening and noise of a lens, sensor and its electronics."""
     height = np.exp(rng.uniform(np.log(80), np.log(350)))
     fine = np.clip(height / 200, 0.4, 1.0)  # what is coarse is not noisy or blurred on top of it
@@ -258,8 +258,7 @@ def develop(image: Image, camera: Camera, rng: np.random.Generator) -> NDArray[n
     seen = _electronics(seen, camera, scale, rng)
     if native < height:
         seen = cv2.resize(seen, (width, height), interpolation=cv2.INTER_CUBIC)
-    developed: NDArray[np.uint8] = cv2.convertScaleAbs(np.maximum(seen, 0), alpha=255)
-    return developed
+    return cv2.convertScaleAbs(np.maximum(seen, 0), alpha=255)  # type: ignore[return-value]
 
 
 def _optics(image: Image, camera: Camera, scale: float, rng: np.random.Generator) -> Image:

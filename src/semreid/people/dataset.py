@@ -94,9 +94,7 @@ def stream(recipe: PeopleRecipe, pids: Sequence[int] | None = None) -> Iterator[
     """
     cameras = network(recipe.seed, recipe.cameras)
     for pid in range(1, recipe.identities + 1) if pids is None else pids:
-        yield from shoot(
-            create_person(recipe.seed, pid), cameras, recipe.images_per_identity, recipe.seed, recipe.size
-        )
+        yield from shoot(create_person(recipe.seed, pid), cameras, recipe.images_per_identity, recipe.seed, recipe.size)
 
 
 def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = None, processes: int = 0) -> Path:
@@ -176,13 +174,15 @@ def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> I
     workers = min(processes or os.cpu_count() or 1, len(todo))
     if workers <= 1:
         for pid in todo:
-            yield write_identity(recipe, work, pid)
+            write_identity(recipe, work, pid)
+            yield
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_single_thread) as pool:
         pending = [pool.submit(write_identity, recipe, work, pid) for pid in todo]
         try:
             for future in as_completed(pending):
-                yield future.result()
+                future.result()
+                yield
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -193,7 +193,7 @@ def _single_thread() -> None:
 
 
 def write_identity(recipe: PeopleRecipe, work: Path, pid: int) -> None:
-    """Write the files of one identity and, last, its rows of the table: with them it is done.
+    """Create an identity and write its files.
 
     Args:
         recipe: What to synthesise.
@@ -203,22 +203,35 @@ def write_identity(recipe: PeopleRecipe, work: Path, pid: int) -> None:
     Raises:
         SemreidError: If a file cannot be written.
     """
-    person = create_person(recipe.seed, pid)
+    write_person(recipe, work, create_person(recipe.seed, pid))
+
+
+def write_person(recipe: PeopleRecipe, work: Path, person: Person) -> None:
+    """Write the files of a person and, last, its rows of the table: with them it is done.
+
+    Args:
+        recipe: What to synthesise.
+        work: Folder of the data set.
+        person: The person.
+
+    Raises:
+        SemreidError: If a file cannot be written.
+    """
     cameras = network(recipe.seed, recipe.cameras)
     shots = shoot(person, cameras, recipe.images_per_identity, recipe.seed, recipe.size)
     rows, texture, seen = [], None, set[int]()
     left = recipe.images_per_identity
     for number, shot in enumerate(shots):
         left -= 1
-        split = _split(recipe, pid, shot.camera.camid, seen, more=left > 0)
+        split = _split(recipe, person.pid, shot.camera.camid, seen, more=left > 0)
         seen.add(shot.camera.camid)
-        name = f"{pid:04d}_c{shot.camera.camid}s1_{number:06d}_00"
+        name = f"{person.pid:04d}_c{shot.camera.camid}s1_{number:06d}_00"
         quality = [cv2.IMWRITE_JPEG_QUALITY, shot.camera.jpeg_quality]
         _write_image(work / split / f"{name}.jpg", shot.image[..., ::-1], quality)
         _write_image(work / "masks" / split / f"{name}.png", shot.parts, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         texture = _write_texture(work / "textures" / split / f"{name}.png", person, texture)
         rows.append({"path": f"{split}/{name}.jpg", "split": split, **_row(shot)})
-    write_text(_rows_file(work, pid), json.dumps(rows))
+    write_text(_rows_file(work, person.pid), json.dumps(rows))
 
 
 def _split(recipe: PeopleRecipe, pid: int, camid: int, seen: set[int], more: bool) -> str:

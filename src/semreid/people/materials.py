@@ -7,12 +7,13 @@ borders; things are RGBA.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.float32]
+Image = NDArray[Any]
 Rng = np.random.Generator
 Paint = Callable[[int, int, Rng], Image]
 DENSITY = 128
@@ -44,7 +45,8 @@ def noise(height: int, width: int, cell: float, rng: Rng, stretch: float = 1.0) 
 def mottle(height: int, width: int, rng: Rng) -> Image:
     """Stains of all sizes, about ±1."""
     sizes = (10, 40, 160)
-    return sum((noise(height, width, s, rng) * w for s, w in zip(sizes, (0.3, 0.4, 0.5), strict=True)), np.float32(0))
+    layers = [noise(height, width, s, rng) * w for s, w in zip(sizes, (0.3, 0.4, 0.5), strict=True)]
+    return np.sum(layers, axis=0)
 
 
 def grey(rng: Rng, low: float, high: float, tint: float = 0.025) -> Image:
@@ -258,7 +260,7 @@ def _furnished(height: int, width: int, rng: Rng) -> Image:
             patch, tall, wide, low = poster, _cell(rng, 0.3, 1.4), _cell(rng, 0.3, 2.0), _cell(rng, 0.8, 1.6)
         bottom, left = max(height - low, height // 2), int(rng.integers(0, width - 16))
         hole = wall[max(0, bottom - tall) : bottom, left : left + wide]
-        hole[:] = patch(*hole.shape[:2], rng)
+        hole[:] = patch(hole.shape[0], hole.shape[1], rng)
     return wall
 
 

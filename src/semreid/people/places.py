@@ -298,4 +298,4 @@ def background(place: Place, rng: Rng, size: tuple[int, int]) -> Image:
     top = float(np.clip(top, 0, _VIEW[0] - 1 - tall))
     window = place.view[int(top) : int(top + tall) + 1, int(left) : int(left + wide) + 1]
     how = cv2.INTER_AREA if tall > size[0] else cv2.INTER_LINEAR
-    return decode(cv2.resize(window, (size[1], size[0]), interpolation=how))
+    return decode(np.asarray(cv2.resize(window, (size[1], size[0]), interpolation=how), np.uint8))

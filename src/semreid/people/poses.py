@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, pi, sin
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.people.body import BONE, BONES, Body
+from semreid.people.body import BONE, BONES, Body, hip_bag_x
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 
 KEYPOINTS = {
     "head": "head", "neck": "chest", "left_shoulder": "left_upper_arm", "right_shoulder": "right_upper_arm",
@@ -108,7 +109,7 @@ def _hang_bag(body: Body, pose: Pose, turn: Array, shift: Array) -> None:
     turn[bag] = np.eye(3)
     at_hip = body.silhouette.bag == "shoulder"
     carrier = BONE["pelvis"] if at_hip else BONE["left_hand" if pose.bag_side > 0 else "right_hand"]
-    x = 0.115 + 0.14 * body.silhouette.bag_size if at_hip else body.joints[BONE["left_hand"], 0]
+    x = hip_bag_x(body.silhouette.bag_size) if at_hip else body.joints[BONE["left_hand"], 0]
     rest = np.array([x, 0.45, 0], np.float32)
     held = rest * (pose.bag_side, 1, 1)
     shift[bag] = turn[carrier] @ held + shift[carrier] - rest

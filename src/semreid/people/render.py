@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from math import cos, radians, sin
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from semreid.people.atlas import SIZE, part_map
 from semreid.people.body import texture_coordinates
 from semreid.people.poses import Figure
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom on the image plane of a camera (tangents of the angle from its axis)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,17 @@ from numpy.typing import NDArray
 
 from semreid.people.body import Body, build_body, draw_shape
 from semreid.people.poses import Pose, draw_pose, take_pose
-from semreid.people.render import Box, Light, Projection, Rendering, View, bounding_box, camera_rotation, project, render
+from semreid.people.render import (
+    Box,
+    Light,
+    Projection,
+    Rendering,
+    View,
+    bounding_box,
+    camera_rotation,
+    project,
+    render,
+)
 from semreid.people.scene import (
     Camera,
     Place,
@@ -27,7 +38,7 @@ from semreid.people.scene import (
 )
 from semreid.people.wardrobe import Outfit, attributes, draw_outfit, folds, paint, relative
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 RELATIVES = 0.35
 """Share of the even-numbered identities that wear what the one before wears, but for a detail or two."""
 _BYSTANDERS = 24
@@ -263,12 +274,10 @@ def _native(size: tuple[int, int], box: Box) -> tuple[int, int]:
 def _fit(layer: Array, size: tuple[int, int]) -> Array:
     if layer.shape[:2] == size:
         return layer
-    return cv2.resize(layer, size[::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    return cv2.resize(layer, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _behind(
-    place: Place, rng: np.random.Generator, size: tuple[int, int], box: Box, alpha: Array, seed: int
-) -> Array:
+def _behind(place: Place, rng: np.random.Generator, size: tuple[int, int], box: Box, alpha: Array, seed: int) -> Array:
     """Return the surroundings with the people who pass behind and the shadow of the person."""
     native = _native(size, box)
     scene = background(place, rng, native)
@@ -279,9 +288,7 @@ def _behind(
     return _fit(scene, size) * cast_shadow(place.camera, alpha)[..., None]
 
 
-def _before(
-    place: Place, rng: np.random.Generator, size: tuple[int, int], box: Box, seed: int
-) -> tuple[Array, Array]:
+def _before(place: Place, rng: np.random.Generator, size: tuple[int, int], box: Box, seed: int) -> tuple[Array, Array]:
     """Return colours and opacity of what stands before the person."""
     found = occlude(place, rng, _native(size, box), bystanders(place.camera, seed))
     if found is None:
