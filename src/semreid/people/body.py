@@ -408,7 +408,7 @@ def _head(shape: Shape, silhouette: Silhouette) -> Array:
     y, wide, front, back = (column[:, None] for column in _profile(_HEAD, t[:, 0]))
     nose = 0.010 * np.exp(-((away / 0.06) ** 2) - ((t - 0.50) / 0.06) ** 2)
     cover, drop, behind = _hair(silhouette, t, away)
-    grown = cover + _hat(silhouette, t, away)
+    grown = (cover + _hat(silhouette, t, away)) * _smoothstep(t, 0, 0.08)  # closed at the crown
     grid = _rings(tube, y - drop, (wide + grown, front + grown + nose, back + grown + behind), 2.0)
     grid[..., 2] += 0.005
     scale = 1 + (shape.head - 1) * (1 - _smoothstep(t, 0.75, 1.0))
@@ -478,7 +478,7 @@ def _leg(side: str, shape: Shape, silhouette: Silhouette) -> Array:
     _, *radii = _profile(_LEG, t)
     cuff = silhouette.leg_bulk + (silhouette.cuff_bulk - silhouette.leg_bulk) * _smoothstep(t, 0.1, 0.95)
     cloth = cuff * (1 - _smoothstep(t - silhouette.trouser_end, -0.01, 0.03)) * _smoothstep(t, 0.02, 0.12)
-    girth = 1 + (shape.girth - 1) * (1 - 0.5 * _smoothstep(t, 0.4, 1.0)) + cloth / radii[1]
+    girth = 1 + (shape.girth - 1) * (1 - 0.7 * _smoothstep(t, 0.3, 0.8)) + cloth / radii[1]
     x = HIP_X * (shape.hips * (1 - _smoothstep(t, 0, 0.6)) + 0.9 * _smoothstep(t, 0, 0.6))
     grid = _limb(f"{side}_leg", _LEG, x, 2.1, girth)
     if silhouette.skirt_end == 0:

@@ -55,14 +55,12 @@ class Person:
         outfit: What it wears.
         body: Its dressed body at rest.
         texture: Unlit albedo over the atlas, RGB (256, 256, 3) uint8.
-        bag_side: On which side it carries a bag: +1 left, -1 right.
     """
 
     pid: int
     outfit: Outfit
     body: Body
     texture: NDArray[np.uint8]
-    bag_side: int
 
     @cached_property
     def albedo(self) -> Array:
@@ -131,7 +129,7 @@ def create_person(seed: int, pid: int) -> Person:
 
 def _dress(pid: int, outfit: Outfit, rng: np.random.Generator) -> Person:
     body = build_body(draw_shape(rng, outfit.gender == "female"), outfit.silhouette)
-    return Person(pid, outfit, body, paint(outfit), 1 if rng.random() < 0.5 else -1)
+    return Person(pid, outfit, body, paint(outfit))
 
 
 def network(seed: int, cameras: int) -> list[Camera]:
@@ -194,7 +192,7 @@ def take(
         The picture.
     """
     camera, body = place.camera, person.body
-    pose = draw_pose(body, rng, person.bag_side)
+    pose = draw_pose(body, rng, person.outfit.bag.side if person.outfit.bag else 1)
     view = _view(camera, heading, rng)
     seen = project(take_pose(body, pose), view)
     tight = bounding_box(seen)
