@@ -2,6 +2,7 @@
 
 from semreid.functional.calibration import Calibration, Verdict, calibrate
 from semreid.functional.distance import distance_blocks, pairwise_distance
+from semreid.functional.gradcam import grad_cam
 from semreid.functional.identification import identify_open_set
 from semreid.functional.losses import batch_hard_triplet, center_loss, label_smoothed_cross_entropy
 from semreid.functional.pairs import (
@@ -29,6 +30,7 @@ __all__ = [
     "distance_blocks",
     "equal_error_rate",
     "gem_pool",
+    "grad_cam",
     "identify_open_set",
     "jackknife_rate",
     "k_reciprocal_blocks",
