@@ -12,6 +12,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("ranking", "same mAP, mINP and rank-1"),
         ("reranking", "100.0000% of the values equal to 1e-5"),
         ("step", "of a step"),
+        ("calibration", "in 3 crowds the interval holds the truth"),
     ],
 )
 def test_the_scripts_run_and_their_references_agree(script, promise, monkeypatch, capsys):

@@ -23,7 +23,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the README asks for: crops of people, and the recipes."""
     place = tmp_path_factory.mktemp("reader")
-    for pid in range(40):
+    for pid in range(80):
         for camid in (1, 2):
             for image in (1, 2):
                 name = f"crops/person{pid:03d}/{image:04d}_c{camid}.png"

@@ -24,7 +24,7 @@ from semreid.functional.calibration import (
     posterior,
     reliability_table,
 )
-from semreid.functional.pairs import CELLS, HALF, PairScores, pair_scores
+from semreid.functional.pairs import CELLS, HALF, PairScores, halve_people, pair_scores, threshold_at_far
 from tests.functional.test_pairs import counts, crowd
 
 FITS = (fit_logistic, fit_isotonic)
@@ -98,8 +98,10 @@ def test_probabilities_never_fall_and_never_claim_more_than_was_seen(fit, seed, 
     scores = normal_scores(people, distance - 0.5, -0.5, 0.05, n, seed)
     if scores.genuine @ np.arange(CELLS) / n[0] <= scores.impostor @ np.arange(CELLS) / n[1]:
         return
-    llr = log_likelihood_ratio(np.linspace(-1, 1, 501), fit(scores))
-    assert (np.diff(llr) >= 0).all()
+    knots = fit(scores)
+    assert (np.diff(knots, axis=0) >= 0).all()
+    llr = log_likelihood_ratio(np.linspace(-1, 1, 501), knots)
+    assert (np.diff(llr) >= -1e-12).all()  # interpolation rounds
     assert llr[0] >= -math.log(people + 1) - 1e-9
     assert llr[-1] <= math.log(people * (people - 1) / 2 + 1) + 1e-9
     assert 0 < posterior(llr, 0.5).min() <= posterior(llr, 0.5).max() < 1
@@ -160,6 +162,22 @@ def test_calibration_holds_on_other_people(made):
     assert evidence.reliability[:, 0].sum() == pytest.approx(1)
     assert calibration.counts["people"] == evidence.scores.people == 119
     assert calibration.counts["genuine"] == evidence.scores.genuine.sum()
+
+
+def test_figures_are_those_of_the_other_half_of_the_people(made):
+    features, pids, camids = crowd(people=120, noise=0.8, seed=3)
+    first = halve_people(pids, camids)
+    a, b = (pair_scores(features[half], pids[half], camids[half]) for half in (first, ~first))
+    calibration, evidence = made
+    for name, fit in zip(("logistic", "isotonic"), FITS, strict=True):
+        assert evidence.losses[name] == pytest.approx((log_loss(b, fit(a)) + log_loss(a, fit(b))) / 2)
+    fit = dict(zip(("logistic", "isotonic"), FITS, strict=True))[calibration.method]
+    tables = [reliability_table(b, fit(a)), reliability_table(a, fit(b))]
+    assert calibration.ece == pytest.approx(np.mean([expected_calibration_error(table) for table in tables]))
+    for point, check in zip(calibration.points, calibration.cross_check, strict=True):
+        there = b.rates(threshold_at_far(a, point.asked_far))
+        back = a.rates(threshold_at_far(b, point.asked_far))
+        assert (check.far, check.tar) == ((there[0], back[0]), (there[1], back[1]))
 
 
 def test_the_better_map_on_other_people_is_taken():

@@ -59,10 +59,12 @@ def test_blocks_change_nothing(monkeypatch):
 
 
 def test_a_tie_with_a_stranger_is_no_identification():
-    vector = np.ones((1, 4))
-    point = identify_open_set(vector, np.ones((2, 4)), [1], [1, 2], [0], [1, 1], [0.5])[0]
-    assert point.dir.value == 0
-    assert point.gallery == 2
+    vectors = np.eye(4)
+    gallery = vectors[[0, 0, 1, 3]]  # persons 1 and 2 look the same, 3 does not
+    point = identify_open_set(vectors[:2], gallery, [1, 3], [1, 2, 3, 4], [0, 0], [1] * 4, [0.5])[0]
+    assert point.threshold < 1
+    assert (point.far.value, point.dir.value) == (0.5, 0.5)
+    assert point.gallery == 4
 
 
 def test_rare_alarms_need_many_people():

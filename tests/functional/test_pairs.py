@@ -155,6 +155,12 @@ def naive_effective(rows):
     return min(rate * (1 - rate) / variance, len(rows))
 
 
+def test_a_score_at_the_threshold_is_accepted():
+    features = np.array([[1.0, 0], [1.0, 0], [1.0, 0.01]])
+    point = operating_points(features, [1, 1, 2], [1, 2, 2], [0.5])[0]
+    assert (point.threshold, point.far.value, point.tar.value) == (1.0, 0.0, 1.0)
+
+
 def test_more_copies_of_the_same_crops_are_no_more_evidence():
     features, pids, camids = crowd(people=40)
     once = operating_points(features, pids, camids, [0.05])[0]

@@ -368,9 +368,11 @@ def fit_isotonic(scores: PairScores) -> Knots:
         while len(pools) > 1 and pools[-2][0] * pools[-1][1] >= pools[-1][0] * pools[-2][1]:
             pools[-2:] = [pools[-2] + pools[-1]]
     low, high = _evidence(scores)
+    genuine, impostor, mass = np.array(pools).T
     with np.errstate(divide="ignore"):
-        llrs = [float(np.clip(np.log(g) - np.log(i), low, high)) for g, i, _ in pools]
-    return tuple((float(x / (g + i)), llr) for (g, i, x), llr in zip(pools, llrs, strict=True))
+        llr = np.clip(np.log(genuine) - np.log(impostor), low, high)
+    llr = np.maximum.accumulate(llr)  # equal pools may differ in the last digit
+    return tuple(zip((mass / (genuine + impostor)).tolist(), llr.tolist(), strict=True))
 
 
 def reliability_table(scores: PairScores, knots: Knots, *, prior: float = 0.5) -> NDArray[np.float64]:
