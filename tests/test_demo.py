@@ -29,7 +29,9 @@ def test_demo_without_data_makes_its_people(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(demo.SETTINGS, "schedule", {"epochs": 1, "warmup_epochs": 0})
-    monkeypatch.setattr(demo, "PEOPLE", PeopleRecipe(identities=8, images_per_identity=4, height=64, width=32, cameras=3))
+    monkeypatch.setattr(
+        demo, "PEOPLE", PeopleRecipe(identities=8, images_per_identity=4, height=64, width=32, cameras=3)
+    )
     monkeypatch.setattr(sys, "argv", ["semreid", "demo", "--out", str(tmp_path / "demo")])
     with pytest.raises(SystemExit, match="0"):
         main()
