@@ -7,6 +7,7 @@ import semreid
 def test_public_names_are_these_and_no_others() -> None:
     assert sorted(semreid.__all__) == [
         "Card",
+        "Gallery",
         "Protocol",
         "ReIDDataset",
         "ReIDModel",
@@ -28,7 +29,7 @@ def test_public_names_are_these_and_no_others() -> None:
 
 def test_importing_it_is_light() -> None:
     heavy = ["numba", "pyarrow", "tensorboard", "h5py", "scipy", "timm", "torchvision", "typer", "sklearn"]
-    heavy += ["matplotlib"]
+    heavy += ["matplotlib", "pymilvus", "milvus_lite", "pandas", "faiss"]
     code = f"import sys, semreid; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

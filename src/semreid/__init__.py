@@ -9,6 +9,7 @@ from semreid.data.sample import Protocol, ReIDDataset, Sample
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.evaluation.report import Report
+from semreid.gallery.gallery import Gallery
 from semreid.models.card import Card, load_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -18,6 +19,7 @@ from semreid.version import __version__
 
 __all__ = [
     "Card",
+    "Gallery",
     "Protocol",
     "ReIDDataset",
     "ReIDModel",

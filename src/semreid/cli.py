@@ -6,7 +6,6 @@ Results go to stdout, progress and logs to stderr. Exit status: 0 done, 1 the jo
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,19 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from semreid import distributed
+from semreid.console import progress as _progress
+from semreid.console import say as _say
+from semreid.console import show as _show
+from semreid.console import stdout
 from semreid.data.benchmarks import describe_benchmarks, load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
-from semreid.data.parallel import Progress
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.files import require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
+from semreid.gallery.cli import app as gallery_app
 from semreid.models.embedder import Embedder, load_embedder
 
 app = typer.Typer(
@@ -35,8 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-stdout, stderr = Console(), Console(stderr=True)
-
+app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
 Data = Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SkipCorrupt = Annotated[
@@ -261,12 +261,6 @@ def main() -> None:
         sys.exit(1)
 
 
-def _say(text: str, style: str = "") -> None:
-    """Print a line on stderr; of several processes, the first one speaks."""
-    if distributed.rank() == 0:
-        stderr.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
-
-
 def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
     dataset = load_dataset(spec)
     if skip_corrupt:
@@ -280,21 +274,6 @@ def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
 def _load_embedder(path: str) -> Embedder:
     """Load a model onto the GPU if there is one, or an exported file."""
     return load_embedder(path, device=distributed.local_device())
-
-
-class _progress:  # noqa: N801 - reads as a function
-    """A progress bar on stderr that is told (done, all)."""
-
-    def __init__(self, title: str) -> None:
-        self.bar = Bar(console=stderr, transient=True, disable=not stderr.is_terminal)
-        self.task = self.bar.add_task(title, total=None)
-
-    def __enter__(self) -> Progress:
-        self.bar.start()
-        return lambda done, total: self.bar.update(self.task, completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -313,10 +292,6 @@ def _camera_pair(text: str) -> tuple[int, int] | None:
     if not (comma and a.isdecimal() and b.isdecimal()):
         raise SemreidError(f"cannot read the cameras '{text}'", fix="write two camera numbers, such as 1,2")
     return int(a), int(b)
-
-
-def _show(content: Mapping[str, Any]) -> None:
-    typer.echo(json.dumps(content, indent=2))
 
 
 def _show_report(content: Mapping[str, Any]) -> None:

@@ -1,0 +1,54 @@
+"""What commands say: results on stdout, progress and messages on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from semreid import distributed
+from semreid.data.parallel import Progress
+
+stdout, stderr = Console(), Console(stderr=True)
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line on stderr; of several processes, the first one speaks."""
+    if distributed.rank() == 0:
+        stderr.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def show(content: Mapping[str, Any]) -> None:
+    """Print a result as JSON on stdout."""
+    typer.echo(json.dumps(content, indent=2))
+
+
+class progress:  # noqa: N801 - reads as a function
+    """A progress bar on stderr that is told (done, all).
+
+    Args:
+        title: What is being done.
+        line: What to print at each step where stderr is no terminal, such as ``{done} of {total} images``;
+            nothing if empty.
+    """
+
+    def __init__(self, title: str, line: str = "") -> None:
+        self.bar = Bar(console=stderr, transient=True, disable=not stderr.is_terminal)
+        self.task = self.bar.add_task(title, total=None)
+        self.line = "" if stderr.is_terminal else line
+
+    def __enter__(self) -> Progress:
+        self.bar.start()
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def _tell(self, done: int, total: int) -> None:
+        self.bar.update(self.task, completed=done, total=total)
+        if self.line:
+            say(self.line.format(done=done, total=total))

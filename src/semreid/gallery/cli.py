@@ -1,0 +1,219 @@
+"""``semreid gallery``: fill, search and keep galleries from the command line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Column, Table
+
+from semreid import distributed
+from semreid.console import progress, say, show, stdout
+from semreid.data.listing import list_images
+from semreid.errors import SemreidError
+from semreid.evaluation.embeddings import camera_of
+from semreid.files import require_writable
+from semreid.gallery.enroll import Crop, Enrolled, annotated, crops_below, crops_of_data, enroll, enroll_features
+from semreid.gallery.entry import Filter, Match
+from semreid.gallery.gallery import Gallery, Stats
+from semreid.models.embedder import Embedder, load_embedder
+
+app = typer.Typer(no_args_is_help=True)
+
+URI = Annotated[
+    str, typer.Option("--gallery", help="FOLDER.db, FILE.parquet, or http://HOST:PORT[/DATABASE][#NAME] of Milvus.")
+]
+Model = Annotated[str, typer.Option("--model", help="Run folder, card file, exported file, or zoo name (untrained).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Renew what is in the gallery already, not just add to it.")]
+Camids = Annotated[list[int] | None, typer.Option("--camid", help="From this camera (may be repeated: or that).")]
+Pids = Annotated[list[str] | None, typer.Option("--pid", help="Of this person (may be repeated: or that).")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="With this tag (may be repeated: and that).")]
+Since = Annotated[str, typer.Option("--since", help="Not before: seconds, or ISO 8601 (UTC unless it says so).")]
+Until = Annotated[str, typer.Option("--until", help="Before this time.")]
+
+
+@app.command()
+def add(
+    uri: URI,
+    model: Model,
+    images: Annotated[
+        Path | None,
+        typer.Argument(help="Image, folder, CSV (path,pid,camid[,timestamp]), or Parquet of `semreid embed`."),
+    ] = None,
+    data: Annotated[str, typer.Option("--data", help="Instead of IMAGES: NAME[/VARIANT]:PATH.")] = "",
+    part: Annotated[str, typer.Option("--part", help="Of --data: train, query, gallery or all.")] = "gallery",
+    pid: Annotated[str | None, typer.Option("--pid", help="All show this person.")] = None,
+    camid: Annotated[int | None, typer.Option("--camid", help="All come from this camera.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="All get this tag (may be repeated).")] = None,
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Sub-folders are not people.")] = False,
+    replace_known: Replace = False,
+    skip_corrupt: Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step; each step is safe.")] = 64,
+) -> None:
+    """Embed images and add them; the same command completes a broken run. Makes the gallery if there is none."""
+    if (images is None) == (not data):
+        raise typer.BadParameter("give IMAGES or --data, one of the two")
+    features = images is not None and images.suffix == ".parquet"
+    crops = [] if features else annotated(_crops(images, data, part, unlabelled), pid=pid, camid=camid, tags=tags or ())
+    embedder = _embedder(model)
+    with (
+        Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) as gallery,
+        progress("adding", "{done} of {total} are in the gallery") as told,
+    ):
+        if images is not None and features:
+            done = enroll_features(gallery, images, replace_known=replace_known, progress=told)
+        else:
+            settings = {"replace_known": replace_known, "skip_corrupt": skip_corrupt, "batch_size": batch_size}
+            done = enroll(gallery, embedder, crops, **settings, progress=told)  # type: ignore[arg-type]
+    _tell(done, uri)
+
+
+@app.command()
+def search(
+    queries: Annotated[list[Path], typer.Argument(help="Images to look for, or folders of them.")],
+    uri: URI,
+    model: Model,
+    k: Annotated[int, typer.Option("--top", "-k", help="How many matches of each.")] = 10,
+    other_cameras: Annotated[
+        bool, typer.Option("--other-cameras", help="Leave out the camera that the query's file name tells.")
+    ] = False,
+    camids: Camids = None,
+    pids: Pids = None,
+    tags: Tags = None,
+    since: Since = "",
+    until: Until = "",
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbours.")] = False,
+    json_: Json = False,
+) -> None:
+    """Find the crops that are most similar to images."""
+    where = _filter(camids, pids, tags, since, until)
+    paths = [path for query in queries for path in (list_images(query) if query.is_dir() else [query])]
+    with Gallery.open(uri) as gallery:
+        embedder = _embedder(model)
+        gallery.require(embedder)
+        _require_some(gallery, where)
+        cameras = [camera_of(path) for path in paths] if other_cameras else None
+        found = gallery.search(embedder.embed(paths), k, where=where, query_camids=cameras, rerank=rerank)
+    results = [{"query": str(path), "matches": [_match(m) for m in ms]} for path, ms in zip(paths, found, strict=True)]
+    if json_:
+        show({"gallery": uri, "results": results})
+        return
+    for path, matches in zip(paths, found, strict=True):
+        stdout.print(_table(str(path), matches))
+
+
+@app.command()
+def remove(
+    uri: URI,
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of rows; `search --json` shows them.")] = None,
+    camids: Camids = None,
+    pids: Pids = None,
+    tags: Tags = None,
+    since: Since = "",
+    until: Until = "",
+) -> None:
+    """Remove rows by their ids, or all of a person, a camera, a tag or a time."""
+    where = _filter(camids, pids, tags, since, until)
+    with Gallery.open(uri) as gallery:
+        typer.echo(f"{gallery.remove(ids or (), where=where):,} rows removed from {uri}")
+
+
+@app.command()
+def info(uri: URI, json_: Json = False) -> None:
+    """Say what a gallery holds."""
+    with Gallery.open(uri) as gallery:
+        stats = gallery.stats()
+    show(stats.to_json()) if json_ else _show_stats(uri, stats)
+
+
+@app.command()
+def export(file: Annotated[Path, typer.Argument(help="Parquet file to write.")], uri: URI) -> None:
+    """Write all rows into a Parquet file, which is itself a gallery."""
+    require_writable(file)
+    with Gallery.open(uri) as gallery:
+        typer.echo(f"{gallery.export_parquet(file):,} rows in {file}")
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Parquet file that `semreid gallery export` wrote.")],
+    uri: URI,
+    replace_known: Replace = False,
+) -> None:
+    """Add the rows of an exported gallery; makes the gallery if there is none. No model is needed."""
+    from semreid.gallery.parquet import read_gallery
+
+    meta, _ = read_gallery(file)
+    with Gallery.open(uri, dim=meta.dim, fingerprint=meta.fingerprint) as gallery:
+        _tell(Enrolled(*gallery.import_parquet(file, replace_known=replace_known), []), uri)
+
+
+def _crops(images: Path | None, data: str, part: str, unlabelled: bool) -> list[Crop]:
+    return crops_of_data(data, part) if images is None else crops_below(images, unlabelled=unlabelled)
+
+
+def _embedder(model: str) -> Embedder:
+    return load_embedder(model, device=distributed.local_device())
+
+
+def _tell(done: Enrolled, uri: str) -> None:
+    for problem in done.skipped:
+        say(f"skipped: {problem}", style="yellow")
+    counts = f"{done.new:,} rows added to {uri}, {done.replaced:,} replaced, {done.kept:,} there before"
+    typer.echo(counts + (f", {len(done.skipped):,} images skipped" if done.skipped else ""))
+
+
+def _filter(camids: list[int] | None, pids: list[str] | None, tags: list[str] | None, since: str, until: str) -> Filter:
+    return Filter(camids or (), (), _time(since), _time(until), pids or (), tags or ())
+
+
+def _time(text: str) -> float | None:
+    """Seconds from a number or a date; a date without a zone is in UTC, the same on every machine."""
+    if not text:
+        return None
+    if re.fullmatch(r"-?\d+(\.\d+)?", text, re.ASCII):
+        return float(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SemreidError(
+            f"cannot read the time {text!r}", fix="write seconds, or ISO 8601, such as 2024-05-01T12:30:00+02:00"
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _require_some(gallery: Gallery, where: Filter) -> None:
+    if not gallery.count(where):
+        what = "no row that passes the filter" if where else "no row"
+        raise SemreidError(f"{gallery.uri} has {what}", fix="`semreid gallery info` tells its cameras and times")
+
+
+def _match(match: Match) -> dict[str, Any]:
+    return {"similarity": round(match.similarity, 6), **asdict(match.entry)}
+
+
+def _table(title: str, matches: list[Match]) -> Table:
+    columns = ("#", "similarity", "person", "camera", "time", Column("path or id", overflow="fold"))
+    table = Table(*columns, title=title)
+    for rank, match in enumerate(matches, 1):
+        entry = match.entry
+        facts = (entry.pid, entry.camid, entry.timestamp, entry.path or entry.id)
+        texts = ("-" if fact is None else str(fact) for fact in facts)
+        table.add_row(str(rank), f"{match.similarity:.3f}", *texts)
+    return table
+
+
+def _show_stats(uri: str, stats: Stats) -> None:
+    table = Table("camera", "crops", title=uri)
+    for camid, rows in stats.cameras.items():
+        table.add_row("unknown" if camid is None else str(camid), f"{rows:,}")
+    stdout.print(table)
+    times = "no times" if stats.first is None else f"times {stats.first} to {stats.last}"
+    model = f"model {stats.fingerprint[:12]}" if stats.fingerprint else "no model stated"
+    line = f"{stats.rows:,} crops of {stats.people:,} people, {stats.unknown:,} of nobody known; {times}; "
+    stdout.print(line + f"{stats.dim} values a vector, {model}", highlight=False, soft_wrap=True)

@@ -1,0 +1,252 @@
+"""Bringing images into a gallery: which there are, who and where they show, and their embeddings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.data.benchmarks import load_dataset
+from semreid.data.images import IMAGE_SUFFIXES, read_image, resize
+from semreid.data.listing import list_images
+from semreid.data.parallel import Progress, parallel
+from semreid.data.rows import Row, read_rows
+from semreid.data.sample import Sample
+from semreid.errors import SemreidError
+from semreid.evaluation.embeddings import camera_of
+from semreid.gallery.entry import Entry, derived_id
+from semreid.gallery.gallery import Gallery, Written
+from semreid.gallery.parquet import read_features
+from semreid.models.embedder import Embedder
+
+PARTS = ("train", "query", "gallery")
+NOBODY = re.compile(r"0+", re.ASCII)
+JUNK = re.compile(r"-\d+", re.ASCII)
+Image = NDArray[np.uint8]
+
+
+class Crop(NamedTuple):
+    """An image to be embedded, and what is known of it."""
+
+    image: Sample | Path
+    entry: Entry
+
+
+class Enrolled(NamedTuple):
+    """What became of a list of crops.
+
+    Attributes:
+        new: Rows that were added.
+        replaced: Rows that replaced another.
+        kept: Crops that were in the gallery already; they were not even read.
+        skipped: One message for each unreadable image.
+    """
+
+    new: int
+    replaced: int
+    kept: int
+    skipped: list[str]
+
+
+def crops_below(path: Path, *, unlabelled: bool = False) -> list[Crop]:
+    """Find the crops that a user names, with people, cameras and times by the rules of ``folder:`` data.
+
+    Args:
+        path: An image, a folder of images, identity folders, a folder already split, or a CSV file
+            (``path,pid,camid[,timestamp]``).
+        unlabelled: Sub-folders are not people: take every image below ``path`` as a crop of nobody known.
+
+    Returns:
+        At least one crop; junk (negative identities) is left out, identity 0 is nobody in particular.
+
+    Raises:
+        SemreidError: If there is none, or the data is not as these rules want it.
+    """
+    if unlabelled or path.suffix.lower() in IMAGE_SUFFIXES or _is_loose(path):
+        images = [path] if path.is_file() else list_images(path, nested=unlabelled)
+        return [_crop(image, camid=camera_of(image)) for image in images]
+    rows = read_rows(path)
+    return _some(path, [_labelled(row) for row in rows if not JUNK.fullmatch(row.identity)])
+
+
+def crops_of_data(spec: str, part: str = "gallery") -> list[Crop]:
+    """Take the crops of one part of a data set.
+
+    ``folder:`` data keeps its names and unknown cameras, which an evaluation replaces by numbers.
+
+    Args:
+        spec: ``NAME[/VARIANT]:PATH``, as everywhere.
+        part: ``train``, ``query``, ``gallery`` or ``all``.
+
+    Returns:
+        At least one crop; people of benchmarks are called by their numbers.
+
+    Raises:
+        SemreidError: If the data set cannot be loaded, or has no such part.
+    """
+    if part not in (*PARTS, "all"):
+        raise SemreidError(f"there is no part {part!r}", fix=f"choose {', '.join(PARTS)} or all")
+    dataset = load_dataset(spec)
+    samples = [s for name in (PARTS if part == "all" else [part]) for s in getattr(dataset, name)]
+    distinct = {(sample.path, sample.item): sample for sample in samples}
+    name, _, location = spec.partition(":")
+    if name != "folder":
+        return _some(spec, [_sampled(sample) for sample in distinct.values()])
+    rows = {row.path: row for row in read_rows(Path(location).expanduser())}
+    return _some(spec, [_labelled(rows[path]) for path, _ in distinct])
+
+
+def annotated(
+    crops: Sequence[Crop], *, pid: str | None = None, camid: int | None = None, tags: Sequence[str] = ()
+) -> list[Crop]:
+    """Add what the user says of all crops to what their files say of each.
+
+    Args:
+        crops: The crops.
+        pid: Person that all of them show; None: as the files say.
+        camid: Camera that all of them come from; None: as the files say.
+        tags: Tags of all of them.
+
+    Returns:
+        New crops.
+    """
+    said: dict[str, Any] = {name: value for name, value in (("pid", pid), ("camid", camid)) if value is not None}
+    return [Crop(image, replace(entry, **said, tags=(*entry.tags, *tags))) for image, entry in crops]
+
+
+def enroll(
+    gallery: Gallery,
+    embedder: Embedder,
+    crops: Sequence[Crop],
+    *,
+    replace_known: bool = False,
+    skip_corrupt: bool = False,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> Enrolled:
+    """Embed crops and add them to a gallery, a batch at a time.
+
+    Running it again completes a broken run: what is in the gallery is not read again.
+
+    Args:
+        gallery: A gallery of vectors of this embedder.
+        embedder: The embedder.
+        crops: The crops.
+        replace_known: Embed crops anew that are in the gallery, because their images have changed.
+        skip_corrupt: Leave out images that cannot be read.
+        batch_size: Images a step.
+        progress: Told after each batch how many crops are safe in the gallery.
+
+    Returns:
+        What became of the crops.
+
+    Raises:
+        SemreidError: If the gallery holds vectors of another model, or an image cannot be read (without
+            ``skip_corrupt``); batches before it stay in the gallery.
+    """
+    gallery.require(embedder)
+    done = Enrolled(0, 0, 0, [])
+    for start in range(0, len(crops), batch_size):
+        batch = crops[start : start + batch_size]
+        done = _sum(done, _enroll(gallery, embedder, batch, replace_known=replace_known, skip_corrupt=skip_corrupt))
+        if progress is not None:
+            progress(start + len(batch), len(crops))
+    return done
+
+
+def enroll_features(
+    gallery: Gallery, file: Path, *, replace_known: bool = False, progress: Progress | None = None
+) -> Enrolled:
+    """Add the rows of a Parquet file of ``semreid embed`` to a gallery; relative paths are made absolute.
+
+    Args:
+        gallery: A gallery of vectors of the model that made the file.
+        file: The file; see `semreid.gallery.parquet.read_features`.
+        replace_known: Replace rows that are in the gallery.
+        progress: Told after each batch how many rows are safe in the gallery.
+
+    Returns:
+        What became of the rows.
+
+    Raises:
+        SemreidError: If the file is missing or damaged, or its vectors have another width.
+    """
+    done = Enrolled(0, 0, 0, [])
+    write = gallery.upsert if replace_known else gallery.add
+    for entries, vectors in read_features(file, gallery.dim):
+        placed = [replace(entry, path=str(Path(entry.path).absolute())) if entry.path else entry for entry in entries]
+        done = _sum(done, Enrolled(*write(vectors, placed), []))
+        if progress is not None:
+            progress(sum(done[:3]), sum(done[:3]))
+    return done
+
+
+def _enroll(
+    gallery: Gallery, embedder: Embedder, crops: Sequence[Crop], *, replace_known: bool, skip_corrupt: bool
+) -> Enrolled:
+    """Embed and add one batch."""
+    known = gallery.get([crop.entry.id for crop in crops])
+    wanted = [crop for crop, entry in zip(crops, known, strict=True) if replace_known or entry is None]
+    images = parallel(lambda crop: _read(crop, embedder.size), wanted)
+    problems = [image for image in images if isinstance(image, str)]
+    if problems and not skip_corrupt:
+        raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
+    good = [(image, crop.entry) for image, crop in zip(images, wanted, strict=True) if not isinstance(image, str)]
+    written = Written(0, 0, 0)
+    if good:
+        pixels, entries = zip(*good, strict=True)
+        written = gallery.upsert(embedder.embed(pixels, batch_size=len(pixels)), entries)
+    return Enrolled(written.new, written.replaced, len(crops) - len(wanted), problems)
+
+
+def _read(crop: Crop, size: tuple[int, int]) -> Image | str:
+    try:
+        return resize(read_image(crop.image), size)
+    except SemreidError as error:
+        return error.what
+
+
+def _sum(left: Enrolled, right: Enrolled) -> Enrolled:
+    return Enrolled(
+        left.new + right.new,
+        left.replaced + right.replaced,
+        left.kept + right.kept,
+        left.skipped + right.skipped,
+    )
+
+
+def _is_loose(path: Path) -> bool:
+    """Whether a folder holds nothing but images, so that nobody said who they show."""
+    return path.is_dir() and all(p.is_file() or p.name.startswith(".") for p in path.iterdir())
+
+
+def _labelled(row: Row) -> Crop:
+    pid = None if NOBODY.fullmatch(row.identity) else row.identity
+    camid = camera_of(row.path) if row.camid is None else row.camid
+    return _crop(row.path, pid=pid, camid=camid, timestamp=row.timestamp)
+
+
+def _sampled(sample: Sample) -> Crop:
+    image = sample if sample.item else sample.path
+    pid = str(sample.pid) if sample.pid > 0 else None
+    return _crop(image, pid=pid, camid=sample.camid, timestamp=sample.timestamp)
+
+
+def _crop(
+    image: Sample | Path, *, pid: str | None = None, camid: int | None = None, timestamp: float | None = None
+) -> Crop:
+    """A crop under the id that its absolute path gives it."""
+    place = replace(image, path=image.path.absolute()) if isinstance(image, Sample) else image.absolute()
+    entry = Entry(path=str(place), pid=pid, camid=camid, timestamp=timestamp)
+    return Crop(image, replace(entry, id=derived_id(entry, np.zeros(0, np.float32))))
+
+
+def _some(source: Path | str, crops: list[Crop]) -> list[Crop]:
+    if not crops:
+        raise SemreidError(f"{source} holds no crop to add", fix="`semreid doctor` tells what is in a data set")
+    return crops

@@ -1,0 +1,84 @@
+"""Filters as expressions of a vector database, out of which no text can break.
+
+Newer servers can fill placeholders of an expression themselves; 2.3 cannot, and a quoted literal is the same
+everywhere: a backslash goes before each quote and backslash, and `Filter` lets no control character in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from semreid.gallery.entry import Filter
+
+
+def expression(where: Filter) -> str:
+    r"""Write a filter in the language of Milvus.
+
+    Args:
+        where: The filter.
+
+    Returns:
+        The expression; empty if the filter asks for nothing.
+
+    Example:
+        >>> print(expression(Filter(camids=[1, 2], since=60, pids=['a"b'], tags=["night"])))
+        camid in [1, 2] and timestamp >= 60.0 and pid in ["a\"b"] and array_contains(tags, "night")
+    """
+    parts = []
+    if where.camids:
+        parts.append(f"camid in {list(where.camids)}")
+    if where.exclude_camids:
+        parts.append(f"camid not in {list(where.exclude_camids)}")
+    if where.since is not None:
+        parts.append(f"timestamp >= {where.since!r}")
+    if where.until is not None:
+        parts.append(f"timestamp < {where.until!r}")
+    if where.pids:
+        parts.append(f"pid in {literals(where.pids)}")
+    parts.extend(f"array_contains(tags, {literal(tag)})" for tag in where.tags)
+    return " and ".join(parts)
+
+
+def by_id(ids: Iterable[str]) -> str:
+    """Ask for rows by their ids.
+
+    Args:
+        ids: The ids.
+
+    Returns:
+        The expression.
+
+    Example:
+        >>> print(by_id(["a", "b"]))
+        id in ["a", "b"]
+    """
+    return f"id in {literals(ids)}"
+
+
+def literals(texts: Iterable[str]) -> str:
+    """Quote a list of texts.
+
+    Args:
+        texts: The texts, without control characters.
+
+    Returns:
+        The list literal.
+    """
+    return f"[{', '.join(map(literal, texts))}]"
+
+
+def literal(text: str) -> str:
+    r"""Quote a text.
+
+    Args:
+        text: The text, without control characters.
+
+    Returns:
+        The string literal.
+
+    Example:
+        >>> print(literal('say "no\\yes"'))
+        "say \"no\\yes\""
+    """
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

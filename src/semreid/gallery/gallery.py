@@ -1,0 +1,473 @@
+"""A gallery: crops that were seen, by their vectors, to be searched by cameras, time, people and tags."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from semreid.errors import SemreidError
+from semreid.functional.reranking import k_reciprocal_rerank
+from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors, derived_id
+from semreid.gallery.memory import MemoryStore
+from semreid.gallery.store import Store, missing
+from semreid.models.embedder import Embedder
+
+ANY = Filter()
+UNIT = 1e-5  # vectors whose length differs less from 1 are left exactly as they are
+POOL = 100  # candidates that re-ranking looks at, at least
+LARGEST_K = 16_384  # what a Milvus server gives at most
+
+
+class Written(NamedTuple):
+    """What became of the rows given: new ones, ones that replaced another, ones left as they were."""
+
+    new: int
+    replaced: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A gallery in numbers.
+
+    Attributes:
+        rows: Number of crops.
+        people: Number of distinct people that are known.
+        unknown: Crops of nobody in particular.
+        cameras: Crops by camera, in order; key None for unknown.
+        first: Earliest timestamp; None if no crop has any.
+        last: Latest timestamp.
+        dim: Width of the vectors.
+        fingerprint: Of the model that made them; empty if never stated.
+    """
+
+    rows: int
+    people: int
+    unknown: int
+    cameras: dict[int | None, int]
+    first: float | None
+    last: float | None
+    dim: int
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as JSON can hold them."""
+        cameras = {"unknown" if camid is None else str(camid): n for camid, n in self.cameras.items()}
+        return {**asdict(self), "cameras": cameras}
+
+
+class Gallery:
+    """Crops by id, with their unit vectors; use `Gallery.open`.
+
+    Searches may run in several threads, also while one thread writes.
+
+    Example:
+        >>> gallery = Gallery.open("memory:", dim=2)
+        >>> gallery.add([[1, 0], [0, 1]], [Entry(id="a", camid=1), Entry(id="b", camid=2)])
+        Written(new=2, replaced=0, kept=0)
+        >>> [(match.entry.id, match.similarity) for match in gallery.search([[3, 4]], k=1)[0]]
+        [('b', 0.800000011920929)]
+        >>> gallery.search([[3, 4]], k=1, where=Filter(camids=[1]))[0][0].entry.id
+        'a'
+    """
+
+    def __init__(self, uri: str, store: Store) -> None:
+        self.uri = uri
+        self._store = store
+
+    @classmethod
+    def open(cls, uri: str | Path, *, dim: int | None = None, fingerprint: str | None = None) -> Self:
+        """Open a gallery, or make it if there is none and ``dim`` says how wide its vectors will be.
+
+        Args:
+            uri: ``memory:`` (gone with the process), a ``.parquet`` file (searched in memory), a ``.db`` folder
+                (Milvus Lite; one process at a time), or ``http://HOST:PORT[/DATABASE][#NAME]`` of a Milvus
+                server or cluster, whose token is taken from the environment variable ``SEMREID_MILVUS_TOKEN``.
+            dim: Width of the vectors; an existing gallery must have it.
+            fingerprint: Of the model that makes the vectors; an existing gallery must have it.
+
+        Returns:
+            The gallery.
+
+        Raises:
+            SemreidError: If there is no such gallery, it is damaged, in use or out of reach, or holds vectors of
+                another model or width.
+        """
+        uri = str(uri)
+        if dim is not None and dim < 1:
+            raise SemreidError(f"vectors cannot have {dim} values")
+        gallery = cls(uri, _open_store(uri, None if dim is None else Meta(dim, fingerprint or "")))
+        try:
+            gallery._require(dim, fingerprint)
+        except SemreidError:
+            gallery.close()
+            raise
+        return gallery
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self._store.meta.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model that made the vectors; empty if it was never stated."""
+        return self._store.meta.fingerprint
+
+    def require(self, embedder: Embedder) -> None:
+        """Make sure that vectors of an embedder may be compared with those of this gallery.
+
+        Args:
+            embedder: Whatever makes the vectors.
+
+        Raises:
+            SemreidError: If the gallery holds vectors of another model or width.
+        """
+        self._require(embedder.dim, embedder.fingerprint)
+
+    def add(self, vectors: ArrayLike, entries: Sequence[Entry]) -> Written:
+        """Add rows whose ids are new; leave those that are there as they are.
+
+        When this returns, the rows are safe: a process killed after it loses none of them.
+
+        Args:
+            vectors: (N, D); normalised here where they are not.
+            entries: What is known of each; without an id, it is derived from path and box, else the content.
+
+        Returns:
+            How many rows were new and how many kept.
+
+        Raises:
+            SemreidError: If shapes differ, a vector is zero or not finite, an id comes twice, or the rows cannot be
+                stored; then calling again with the same rows completes the job.
+        """
+        return self._write(vectors, entries, replace_known=False)
+
+    def upsert(self, vectors: ArrayLike, entries: Sequence[Entry]) -> Written:
+        """Add rows; replace those whose ids are there.
+
+        Args:
+            vectors: As in `add`.
+            entries: As in `add`.
+
+        Returns:
+            How many rows were new and how many replaced another.
+
+        Raises:
+            SemreidError: As `add`.
+        """
+        return self._write(vectors, entries, replace_known=True)
+
+    def remove(self, ids: Sequence[str] = (), *, where: Filter = ANY) -> int:
+        """Remove rows by their ids, or all that pass a filter.
+
+        Args:
+            ids: Ids; those that are not there are passed over.
+            where: Filter; must ask for something, so that nobody empties a gallery by mistake.
+
+        Returns:
+            How many rows there were.
+
+        Raises:
+            SemreidError: If neither or both are given, or the rows cannot be removed.
+        """
+        if bool(ids) == bool(where):
+            raise SemreidError("remove() needs ids or a filter, one of the two")
+        batches = (
+            [list(self._store.entries(_checked(ids)))] if ids else [[e.id for e in b] for b, _ in self.scan(where)]
+        )
+        for batch in filter(None, batches):
+            self._store.delete(batch)
+        return sum(map(len, batches))
+
+    def get(self, ids: Sequence[str]) -> list[Entry | None]:
+        """Look up entries.
+
+        Args:
+            ids: Their ids.
+
+        Returns:
+            Entry or None for each, in order.
+        """
+        found = self._store.entries(_checked(ids))
+        return [found.get(id_) for id_ in ids]
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """Look up vectors.
+
+        Args:
+            ids: Ids of existing rows.
+
+        Returns:
+            Unit vectors (N, D), in the order of ``ids``.
+
+        Raises:
+            SemreidError: If an id is not there.
+        """
+        absent = set(ids) - self._store.entries(_checked(ids)).keys()
+        if absent:
+            raise SemreidError(f"{self.uri} has no row {min(absent)!r} ({len(absent)} such ids)")
+        return self._store.vectors(ids)
+
+    def search(
+        self,
+        vectors: ArrayLike,
+        k: int = 10,
+        *,
+        where: Filter = ANY,
+        query_camids: Sequence[int | None] | None = None,
+        rerank: bool = False,
+    ) -> list[list[Match]]:
+        """Find the most similar crops of each query.
+
+        Args:
+            vectors: Queries (Q, D), such as ``model.embed(images)``; normalised here where they are not.
+            k: How many to find for each, from 1 to 16,384.
+            where: Which rows to consider.
+            query_camids: Camera of each query: its crops are left out, as a match within one camera proves little.
+            rerank: Put the best ``max(4 k, 100)`` of each query into the order of k-reciprocal re-ranking among
+                themselves before the first ``k`` are taken. Similarities stay those of the vectors.
+
+        Returns:
+            Up to ``k`` matches for each query, best first; an empty list where nothing passes the filter.
+
+        Raises:
+            SemreidError: If shapes differ, a query is zero or not finite, or ``k`` is out of range.
+        """
+        queries = self._unit(vectors, "query")
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= LARGEST_K:
+            raise SemreidError(f"k is {k!r}", fix=f"ask for 1 to {LARGEST_K:,} matches")
+        if query_camids is not None and len(query_camids) != len(queries):
+            raise SemreidError(f"{len(queries)} queries have {len(query_camids)} cameras", fix="give one for each")
+        depth = min(max(4 * int(k), POOL), LARGEST_K) if rerank else int(k)
+        found = self._search(queries, depth, where, query_camids)
+        if rerank:
+            found = [self._reranked(query, matches)[:k] for query, matches in zip(queries, found, strict=True)]
+        return found
+
+    def scan(self, where: Filter = ANY, *, vectors: bool = False) -> Iterator[tuple[list[Entry], Vectors]]:
+        """Go through all rows that pass a filter, in bounded memory and no particular order.
+
+        Args:
+            where: Which rows.
+            vectors: Whether to read the vectors too.
+
+        Yields:
+            Entries and their vectors (N, D), or (N, 0) without ``vectors``.
+        """
+        return self._store.scan(where, vectors=vectors)
+
+    def count(self, where: Filter = ANY) -> int:
+        """Count rows.
+
+        Args:
+            where: Which rows.
+
+        Returns:
+            Their number.
+        """
+        return self._store.count(where)
+
+    def stats(self) -> Stats:
+        """Describe the gallery in numbers; reads all rows, without their vectors.
+
+        Returns:
+            The numbers.
+        """
+        people: set[str] = set()
+        cameras: Counter[int | None] = Counter()
+        first, last, unknown = np.inf, -np.inf, 0
+        for entries, _ in self.scan():
+            people.update(entry.pid for entry in entries if entry.pid is not None)
+            unknown += sum(entry.pid is None for entry in entries)
+            cameras.update(entry.camid for entry in entries)
+            times = [entry.timestamp for entry in entries if entry.timestamp is not None]
+            first, last = min([first, *times]), max([last, *times])
+        ordered = dict(sorted(cameras.items(), key=lambda item: (item[0] is None, item[0])))
+        known = first <= last
+        return Stats(
+            sum(cameras.values()),
+            len(people),
+            unknown,
+            ordered,
+            float(first) if known else None,
+            float(last) if known else None,
+            *self._store.meta,
+        )
+
+    def export_parquet(self, file: Path | str) -> int:
+        """Write all rows into a Parquet file, which is itself a gallery that can be opened.
+
+        Args:
+            file: The file; written whole or not at all.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            SemreidError: If it cannot be written.
+        """
+        from semreid.gallery.parquet import write_gallery
+
+        return write_gallery(Path(file), self._store.meta, self.scan(vectors=True))
+
+    def import_parquet(self, file: Path | str, *, replace_known: bool = False) -> Written:
+        """Add all rows of an exported gallery, batch by batch; running it again completes a broken run.
+
+        Args:
+            file: A file written by `export_parquet`.
+            replace_known: Replace rows whose ids are there, instead of keeping them.
+
+        Returns:
+            What became of the rows.
+
+        Raises:
+            SemreidError: If the file is damaged or of another model or width.
+        """
+        from semreid.gallery.parquet import read_gallery
+
+        meta, batches = read_gallery(Path(file))
+        _require_same(str(file), meta, self.dim, self.fingerprint)
+        counts = [self._write(vectors, entries, replace_known=replace_known) for entries, vectors in batches]
+        return Written(*np.sum([Written(0, 0, 0), *counts], axis=0).tolist())
+
+    def close(self) -> None:
+        """Let go of files and connections. Rows are safe without it."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _require(self, dim: int | None, fingerprint: str | None) -> None:
+        meta = self._store.meta
+        _require_same(
+            self.uri,
+            meta,
+            meta.dim if dim is None else dim,
+            meta.fingerprint if fingerprint is None else fingerprint,
+        )
+
+    def _write(self, vectors: ArrayLike, entries: Sequence[Entry], *, replace_known: bool) -> Written:
+        unit = self._unit(vectors, "row")
+        if len(unit) != len(entries):
+            raise SemreidError(f"{len(unit)} vectors came with {len(entries)} entries", fix="give one for each")
+        named = [e if e.id else replace(e, id=derived_id(e, v)) for e, v in zip(entries, unit, strict=True)]
+        ids = [entry.id for entry in named]
+        _require_distinct(ids)
+        known = self._store.entries(ids)
+        rows = [row for row, id_ in enumerate(ids) if replace_known or id_ not in known]
+        if rows:
+            self._store.write([named[row] for row in rows], unit[rows])
+        new = len(ids) - len(known)
+        return Written(new, len(known), 0) if replace_known else Written(new, 0, len(known))
+
+    def _search(
+        self, queries: Vectors, k: int, where: Filter, camids: Sequence[int | None] | None
+    ) -> list[list[Match]]:
+        """Search once for each camera that is to be left out."""
+        if camids is None:
+            return self._store.search(queries, k, where)
+        found: list[list[Match]] = [[] for _ in queries]
+        for camid in set(camids):
+            rows = [row for row, c in enumerate(camids) if c == camid]
+            excluded = () if camid is None else (camid,)
+            others = replace(where, exclude_camids=(*where.exclude_camids, *excluded))
+            for row, matches in zip(rows, self._store.search(queries[rows], k, others), strict=True):
+                found[row] = matches
+        return found
+
+    def _reranked(self, query: Vectors, matches: list[Match]) -> list[Match]:
+        if not matches:
+            return []
+        candidates = self._store.vectors([match.entry.id for match in matches])
+        distances = k_reciprocal_rerank(query[None], candidates)[0]
+        return [matches[i] for i in np.argsort(distances, kind="stable")]
+
+    def _unit(self, vectors: ArrayLike, what: str) -> Vectors:
+        """Check vectors and give them unit length; those that have it stay bit for bit."""
+        try:
+            rows = np.atleast_2d(np.asarray(vectors, np.float32))
+        except (TypeError, ValueError) as error:
+            raise SemreidError(f"{what} vectors are not an array of numbers: {error}") from error
+        if rows.size == 0 and rows.ndim == 2:
+            return np.zeros((0, self.dim), np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.dim:
+            raise SemreidError(
+                f"{what} vectors have shape {rows.shape}; those of {self.uri} have {self.dim} values",
+                fix="use the model that made the gallery",
+            )
+        lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+        bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+        if len(bad):
+            raise SemreidError(
+                f"{len(bad)} {what} vectors are zero or hold NaN or infinity, the first in row {bad[0]}",
+                fix="check the images of these rows and the weights of the model",
+            )
+        scale = np.where(np.abs(lengths - 1) < UNIT, 1, lengths)
+        return (rows / scale[:, None]).astype(np.float32)
+
+
+def _open_store(uri: str, meta: Meta | None) -> Store:
+    """Open what a URI names, or make it with ``meta``."""
+    if uri == "memory:":
+        if meta is None:
+            raise SemreidError("memory: is empty when it is opened", fix="say how wide its vectors will be: dim=...")
+        return MemoryStore(meta)
+    if uri.startswith(("http://", "https://")) or uri.endswith(".db"):
+        from semreid.gallery.milvus import MilvusStore
+
+        return MilvusStore.open(uri, meta)
+    if not uri.endswith(".parquet"):
+        raise SemreidError(
+            f"{uri!r} names no gallery",
+            fix="the forms are memory:, FILE.parquet, FOLDER.db and http://HOST:PORT[/DATABASE][#NAME]",
+        )
+    file = Path(uri).expanduser()
+    if file.exists():
+        return MemoryStore.load(file)
+    if meta is None:
+        raise missing(uri)
+    return MemoryStore(meta, file)
+
+
+def _require_same(where: str, meta: Meta, dim: int, fingerprint: str) -> None:
+    if meta.dim != dim:
+        raise SemreidError(
+            f"{where} holds vectors of {meta.dim} values, not {dim}",
+            fix="use the model that made it, or another gallery",
+        )
+    if meta.fingerprint != fingerprint:
+        made, asked = (
+            f"model {text[:12]}" if text else "a model that nobody named" for text in (meta.fingerprint, fingerprint)
+        )
+        raise SemreidError(
+            f"{where} holds vectors made by {made}; these are of {asked}: they cannot be compared",
+            fix="use the model that made it, or another gallery",
+        )
+
+
+def _checked(ids: Sequence[str]) -> Sequence[str]:
+    """Refuse what can be no id before a database sees it."""
+    if isinstance(ids, str):
+        raise SemreidError(f"ids must be a list, not the text {ids!r}", fix=f"[{ids!r}]")
+    return [Entry(id_).id for id_ in ids]
+
+
+def _require_distinct(ids: Sequence[str]) -> None:
+    first: dict[str, int] = {}
+    for row, id_ in enumerate(ids):
+        if (earlier := first.setdefault(id_, row)) != row:
+            raise SemreidError(
+                f"rows {earlier} and {row} have the same id {id_!r}",
+                fix="give distinct ids; ids that are left empty come from path and box",
+            )

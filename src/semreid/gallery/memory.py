@@ -1,0 +1,211 @@
+"""Exact search in this process, over one table in memory; kept in a Parquet file where one is named."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.functional.distance import row_blocks
+from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
+from semreid.gallery.parquet import read_gallery, write_gallery
+
+Rows = NDArray[np.int64]
+FACTS = np.dtype([("camid", np.int64), ("timestamp", np.float64), ("person", np.int64)])
+NOBODY = -1  # camera or person of rows where it is unknown
+SCAN = 8192  # rows a batch
+DENSE = 3  # one in so many rows passes the filter: from there on it is faster to compare with all of them
+STEP = 256  # rows copied at once: a block that stays in the cache
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The rows at one moment. Never changed, so that searches go on undisturbed while another one is made.
+
+    Buffers may be longer than ``size``: what lies behind belongs to a later table.
+    """
+
+    vectors: Vectors
+    facts: NDArray[np.void]
+    entries: list[Entry]
+    places: dict[str, int]
+    people: dict[str, int]
+
+    @property
+    def size(self) -> int:
+        return len(self.places)
+
+    def appended(self, entries: Sequence[Entry], vectors: Vectors) -> _Table:
+        start, stop = self.size, self.size + len(entries)
+        people = dict(self.people)
+        facts = np.array([_facts(entry, people) for entry in entries], FACTS)
+        places = {**self.places, **{entry.id: start + i for i, entry in enumerate(entries)}}
+        table = _Table(
+            _grown(self.vectors, start, stop),
+            _grown(self.facts, start, stop),
+            [*self.entries, *entries],
+            places,
+            people,
+        )
+        table.vectors[start:stop], table.facts[start:stop] = vectors, facts
+        return table
+
+    def without(self, ids: Sequence[str]) -> _Table:
+        keep = np.ones(self.size, bool)
+        keep[[self.places[id_] for id_ in ids]] = False
+        entries = [self.entries[row] for row in np.flatnonzero(keep)]
+        places = {entry.id: row for row, entry in enumerate(entries)}
+        kept = self.vectors[: self.size][keep], self.facts[: self.size][keep]
+        return replace(self, vectors=kept[0], facts=kept[1], entries=entries, places=places)
+
+    def rows(self, where: Filter) -> Rows:
+        facts = self.facts[: self.size]
+        keep = np.ones(self.size, bool)
+        if where.camids:
+            keep &= np.isin(facts["camid"], where.camids)
+        if where.exclude_camids:
+            keep &= ~np.isin(facts["camid"], where.exclude_camids)
+        if where.since is not None:
+            keep &= facts["timestamp"] >= where.since  # an unknown time is NaN: no comparison holds
+        if where.until is not None:
+            keep &= facts["timestamp"] < where.until
+        if where.pids:
+            keep &= np.isin(facts["person"], [self.people[pid] for pid in where.pids if pid in self.people])
+        rows = np.flatnonzero(keep)
+        if where.tags:
+            rows = rows[[set(self.entries[row].tags).issuperset(where.tags) for row in rows]]
+        return rows
+
+
+class MemoryStore:
+    """Rows in memory; with a file, each write rewrites it whole and atomically.
+
+    Args:
+        meta: Width and fingerprint of the vectors.
+        file: Parquet file to keep the rows in; empty or missing files are made at the first write.
+    """
+
+    def __init__(self, meta: Meta, file: Path | None = None) -> None:
+        self.meta = meta
+        self._file = file
+        self._writing = threading.Lock()
+        self._table = _Table(np.zeros((0, meta.dim), np.float32), np.zeros(0, FACTS), [], {}, {})
+
+    @classmethod
+    def load(cls, file: Path) -> MemoryStore:
+        """Read a gallery file.
+
+        Args:
+            file: An existing Parquet file with the columns and the metadata of a gallery.
+
+        Returns:
+            The store.
+
+        Raises:
+            SemreidError: If the file is damaged or no gallery.
+        """
+        meta, batches = read_gallery(file)
+        store = cls(meta, file)
+        for entries, vectors in batches:
+            store._table = store._table.appended(entries, vectors)
+        return store
+
+    def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
+        """Insert or replace rows; replaced ones move to the end."""
+        with self._writing:
+            known = [entry.id for entry in entries if entry.id in self._table.places]
+            table = self._table.without(known) if known else self._table
+            self._commit(table.appended(entries, vectors))
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete existing rows."""
+        with self._writing:
+            self._commit(self._table.without(ids))
+
+    def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """Return those of the entries that exist."""
+        table = self._table
+        return {id_: table.entries[table.places[id_]] for id_ in ids if id_ in table.places}
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """Return the vectors of existing rows."""
+        table = self._table
+        return table.vectors[[table.places[id_] for id_ in ids]]
+
+    def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:
+        """Compare each query with every row that passes the filter."""
+        table = self._table
+        rows = table.rows(where)
+        if not len(rows):
+            return [[] for _ in queries]
+        return [
+            [Match(table.entries[row], similarity) for row, similarity in found]
+            for block in row_blocks(len(queries), table.size)
+            for found in _nearest(queries[block], table.vectors[: table.size], rows, k)
+        ]
+
+    def scan(self, where: Filter, *, vectors: bool) -> Iterator[tuple[list[Entry], Vectors]]:
+        """Yield rows in the order they came."""
+        table = self._table
+        rows = table.rows(where)
+        for start in range(0, len(rows), SCAN):
+            batch = rows[start : start + SCAN]
+            content = table.vectors[batch] if vectors else np.zeros((len(batch), 0), np.float32)
+            yield [table.entries[row] for row in batch], content
+
+    def count(self, where: Filter) -> int:
+        """Count rows."""
+        return len(self._table.rows(where))
+
+    def close(self) -> None:
+        """Do nothing: every write was complete."""
+
+    def _commit(self, table: _Table) -> None:
+        """Show a new table to readers, once it is on disk."""
+        if self._file is not None:
+            write_gallery(self._file, self.meta, [(table.entries, table.vectors[: table.size])])
+        self._table = table
+
+
+def _nearest(queries: Vectors, vectors: Vectors, rows: Rows, k: int) -> Iterator[list[tuple[int, float]]]:
+    """The ``k`` best (row, similarity) of each query; of equals, the one that came first."""
+    k = min(k, len(rows))
+    for line in _similarities(queries, vectors, rows):
+        best = np.argpartition(-line, k - 1)[:k]
+        best = best[np.lexsort((best, -line[best]))]
+        yield list(zip(rows[best].tolist(), line[best].tolist(), strict=True))
+
+
+def _similarities(queries: Vectors, vectors: Vectors, rows: Rows) -> Vectors:
+    """Inner products (Q, R) with some rows."""
+    if len(rows) == len(vectors):
+        return queries @ vectors.T
+    if len(rows) * DENSE > len(vectors):
+        return (queries @ vectors.T)[:, rows]
+    similarity = np.empty((len(queries), len(rows)), np.float32)
+    block = np.empty((STEP, vectors.shape[1]), np.float32)
+    for start in range(0, len(rows), STEP):
+        some = rows[start : start + STEP]
+        np.take(vectors, some, axis=0, out=block[: len(some)], mode="clip")  # other modes copy once more
+        similarity[:, start : start + STEP] = queries @ block[: len(some)].T
+    return similarity
+
+
+def _facts(entry: Entry, people: dict[str, int]) -> tuple[int, float, int]:
+    """What filters look at, as numbers; people get the next free number."""
+    person = NOBODY if entry.pid is None else people.setdefault(entry.pid, len(people))
+    camid = NOBODY if entry.camid is None else entry.camid
+    return camid, np.nan if entry.timestamp is None else entry.timestamp, person
+
+
+def _grown(buffer: NDArray, used: int, needed: int) -> NDArray:  # type: ignore[type-arg]
+    """Return a buffer with room for ``needed`` rows: the same one, or one twice as long."""
+    if needed <= len(buffer):
+        return buffer
+    longer = np.empty((max(needed, 2 * len(buffer)), *buffer.shape[1:]), buffer.dtype)
+    longer[:used] = buffer[:used]
+    return longer

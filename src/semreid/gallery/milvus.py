@@ -1,0 +1,325 @@
+"""A gallery in Milvus: a file of Milvus Lite, or by the same code a server or cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from semreid.errors import SemreidError
+from semreid.gallery.entry import MAX_BYTES, MAX_TAGS, Entry, Filter, Match, Meta, Vectors
+from semreid.gallery.expression import by_id, expression
+from semreid.gallery.store import missing
+
+if TYPE_CHECKING:
+    from pymilvus import CollectionSchema, MilvusClient
+
+NAME = "semreid"
+FORMAT = "1"
+UNKNOWN = -1  # camera of rows where it is unknown; Milvus 2.3 has no null
+FACTS = ["id", "path", "pid", "camid", "timestamp", "box", "tags"]
+TIMEOUT = 60.0  # seconds until a server that does not answer is given up
+LOADING = 3600.0  # seconds for a server to bring a large gallery into memory
+REQUEST_BYTES = 8 * 2**20  # a server takes at most 64 MiB
+REQUEST_ROWS = 1000
+LITE_UNFLUSHED = 2048  # Lite searches rows in files far faster than those that came since the last flush
+_lite_users: Counter[str] = Counter()
+_lite_lock = threading.Lock()
+
+
+class MilvusStore:
+    """Rows in a Milvus collection; use `MilvusStore.open`.
+
+    Search is exact: the index is FLAT. Reads see every write that was acknowledged, by whichever process.
+    """
+
+    def __init__(self, uri: str, name: str, client: MilvusClient) -> None:
+        self._uri, self._name, self._client = uri, name, client
+        self._lite = uri.endswith(".db")
+        self._unflushed = 0
+        self._writing = threading.Lock()
+        self.meta = Meta(0, "")
+
+    @classmethod
+    def open(cls, uri: str, meta: Meta | None) -> MilvusStore:
+        """Open a gallery in Milvus, or make it.
+
+        Args:
+            uri: ``FOLDER.db``, or ``http://HOST:PORT[/DATABASE][#NAME]``.
+            meta: What to make it with if there is none; None: it must be there.
+
+        Returns:
+            The store.
+
+        Raises:
+            SemreidError: If there is none, Milvus is not installed, in use or out of reach, or what is there is no
+                gallery.
+        """
+        address, _, name = uri.partition("#")
+        name = name or NAME
+        if not re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.ASCII):
+            raise SemreidError(f"{name!r} cannot name a gallery", fix="use letters, digits and _")
+        if uri.endswith(".db"):
+            address = _lite_path(uri, make=meta is not None)
+        store = cls(address, name, _connect(address))
+        try:
+            store.meta = store._described(meta)
+        except SemreidError:
+            store.close()
+            raise
+        return store
+
+    def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
+        """Insert or replace rows."""
+        rows = [_row(entry, vector) for entry, vector in zip(entries, vectors, strict=True)]
+        step = max(1, min(REQUEST_ROWS, REQUEST_BYTES // (4 * self.meta.dim + 1024)))
+        with self._writing, self._asking("write"):
+            for start in range(0, len(rows), step):
+                self._client.upsert(self._name, rows[start : start + step], timeout=TIMEOUT)
+            self._note(len(rows))
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete existing rows."""
+        with self._writing, self._asking("delete"):
+            for some in _cut(ids):
+                self._client.delete(self._name, filter=by_id(some), timeout=TIMEOUT)
+            self._note(len(ids))
+
+    def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """Return those of the entries that exist."""
+        return {row["id"]: _entry(row) for row in self._rows(ids, FACTS)}
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """Return the vectors of existing rows."""
+        found = {row["id"]: row["vector"] for row in self._rows(ids, ["id", "vector"])}
+        return np.array([found[id_] for id_ in ids], np.float32).reshape(-1, self.meta.dim)
+
+    def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:
+        """Search by the index of the collection."""
+        found: list[list[Match]] = []
+        step = max(1, REQUEST_ROWS * 10 // k)
+        with self._asking("search"):
+            for start in range(0, len(queries), step):
+                hits = self._client.search(
+                    self._name,
+                    data=list(queries[start : start + step]),
+                    limit=k,
+                    filter=expression(where),
+                    output_fields=FACTS,
+                    anns_field="vector",
+                    timeout=TIMEOUT,
+                )
+                found += [[Match(_entry(hit["entity"]), float(hit["distance"])) for hit in line] for line in hits]
+        return found
+
+    def scan(self, where: Filter, *, vectors: bool) -> Iterator[tuple[list[Entry], Vectors]]:
+        """Yield rows in the order of their ids."""
+        fields = [*FACTS, "vector"] if vectors else FACTS
+        with self._asking("read"):
+            iterator = self._client.query_iterator(
+                self._name, batch_size=REQUEST_ROWS, filter=expression(where), output_fields=fields, timeout=TIMEOUT
+            )
+        with contextlib.closing(iterator):
+            while rows := self._next(iterator):
+                content = [row["vector"] for row in rows] if vectors else np.zeros((len(rows), 0))
+                yield [_entry(row) for row in rows], np.asarray(content, np.float32)
+
+    def count(self, where: Filter) -> int:
+        """Count rows."""
+        with self._asking("count"):
+            rows = self._client.query(self._name, filter=expression(where), output_fields=["count(*)"], timeout=TIMEOUT)
+        return int(rows[0]["count(*)"])
+
+    def close(self) -> None:
+        """Close the connection; the last one to a Lite file releases it for other processes."""
+        self._client.close()
+        if self._lite:
+            _release_lite(self._uri)
+
+    def _described(self, meta: Meta | None) -> Meta:
+        """Make the collection if it is missing, bring it into memory, and read what its vectors are."""
+        with self._asking("open"):
+            if not self._client.has_collection(self._name, timeout=TIMEOUT):
+                if meta is None:
+                    raise missing(self._shown)
+                self._create(meta)
+            description = self._client.describe_collection(self._name, timeout=TIMEOUT)
+            stated = description["properties"]
+            if stated.get("semreid.format") != FORMAT:
+                raise SemreidError(
+                    f"{self._shown} has a collection {self._name!r} that is no gallery of this version",
+                    fix="name another one behind #, such as http://localhost:19530#people",
+                )
+            self._client.load_collection(self._name, timeout=LOADING)
+        dims = [field["params"]["dim"] for field in description["fields"] if field["name"] == "vector"]
+        return Meta(int(dims[0]), stated["semreid.fingerprint"])
+
+    def _create(self, meta: Meta) -> None:
+        index = self._client.prepare_index_params()
+        index.add_index("vector", index_type="FLAT", metric_type="IP")
+        self._client.create_collection(
+            self._name,
+            schema=_schema(meta.dim),
+            index_params=index,
+            consistency_level="Strong",
+            properties={"semreid.format": FORMAT, "semreid.fingerprint": meta.fingerprint},
+            timeout=TIMEOUT,
+        )
+
+    def _rows(self, ids: Sequence[str], fields: list[str]) -> Iterator[Mapping[str, Any]]:
+        for some in _cut(ids):
+            with self._asking("read"):
+                yield from self._client.query(self._name, filter=by_id(some), output_fields=fields, timeout=TIMEOUT)
+
+    def _next(self, iterator: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - pymilvus does not name its type
+        with self._asking("read"):
+            return iterator.next()  # type: ignore[no-any-return]
+
+    def _note(self, rows: int) -> None:
+        """Count written rows, and flush Lite when they are many: it holds them in a slow form until then."""
+        self._unflushed += rows
+        if self._lite and self._unflushed >= LITE_UNFLUSHED:
+            self._client.flush(self._name, timeout=TIMEOUT)
+            self._unflushed = 0
+
+    @property
+    def _shown(self) -> str:
+        return _without_password(self._uri)
+
+    @contextlib.contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        with _translated(f"{self._shown}: cannot {what}"):
+            yield
+
+
+def _connect(address: str) -> MilvusClient:
+    pymilvus = _pymilvus()
+    lite = address.endswith(".db")
+    if lite:
+        with _lite_lock:
+            _lite_users[address] += 1
+    try:
+        with _translated(f"{_without_password(address)}: cannot connect"):
+            token = "" if lite else os.environ.get("SEMREID_MILVUS_TOKEN", "")
+            return pymilvus.MilvusClient(address, token=token, timeout=TIMEOUT)
+    except SemreidError:
+        if lite:
+            _release_lite(address)
+            raise SemreidError(
+                f"{address} cannot be opened: another process has it open, or it is damaged",
+                fix="one process at a time owns a .db gallery: stop the other one, or ask it (`semreid serve`)",
+            ) from None
+        raise
+
+
+def _pymilvus() -> Any:  # noqa: ANN401 - a module
+    """Import pymilvus, which would otherwise log each error with a traceback before it raises it."""
+    try:
+        import milvus_lite  # noqa: F401
+        import pymilvus
+    except ImportError as error:
+        raise SemreidError(f"this gallery needs {error.name}", fix="pip install 'semreid[milvus]'") from error
+    for name in ("pymilvus", "milvus_lite.server_manager"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return pymilvus
+
+
+@contextlib.contextmanager
+def _translated(failure: str) -> Iterator[None]:
+    """Tell what Milvus and gRPC raise in the words of a user."""
+    import grpc
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        yield
+    except (MilvusException, grpc.RpcError, ConnectionError) as error:
+        reason = getattr(error, "message", "") or str(error)
+        raise SemreidError(
+            f"{failure}: {reason.splitlines()[0] if reason else type(error).__name__}",
+            fix="see that the server runs and can be reached; rows that were acknowledged are safe, and running the "
+            "same command again completes it",
+        ) from error
+
+
+def _lite_path(uri: str, *, make: bool) -> str:
+    """The absolute path of a Lite file, as one process may open it by several names."""
+    path = Path(uri).expanduser().absolute()
+    if not path.exists() and not make:
+        raise missing(uri)
+    if path.exists() and not (path.is_dir() and ((path / "LOCK").exists() or not any(path.iterdir()))):
+        raise SemreidError(
+            f"{path} is no gallery of Milvus Lite 3",
+            fix="choose another name; files of Milvus Lite 2 cannot be read any more",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return str(path)
+
+
+def _release_lite(path: str) -> None:
+    from milvus_lite.server_manager import server_manager_instance
+
+    with _lite_lock:
+        _lite_users[path] -= 1
+        if _lite_users[path] < 1:
+            server_manager_instance.release_server(path)
+
+
+def _without_password(uri: str) -> str:
+    host = urlsplit(uri).netloc
+    return uri.replace(host, host.rpartition("@")[2]) if "@" in host else uri
+
+
+def _schema(dim: int) -> CollectionSchema:
+    from pymilvus import DataType, MilvusClient
+
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.VARCHAR, max_length=MAX_BYTES["id"], is_primary=True)
+    schema.add_field("path", DataType.VARCHAR, max_length=MAX_BYTES["path"])
+    schema.add_field("pid", DataType.VARCHAR, max_length=MAX_BYTES["pid"])
+    schema.add_field("camid", DataType.INT64)
+    schema.add_field("timestamp", DataType.DOUBLE)
+    schema.add_field("box", DataType.ARRAY, element_type=DataType.DOUBLE, max_capacity=4)
+    schema.add_field(
+        "tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=MAX_TAGS, max_length=MAX_BYTES["tag"]
+    )
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
+    return schema
+
+
+def _row(entry: Entry, vector: Vectors) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "path": entry.path,
+        "pid": entry.pid or "",
+        "camid": UNKNOWN if entry.camid is None else entry.camid,
+        "timestamp": np.nan if entry.timestamp is None else entry.timestamp,
+        "box": list(entry.box or ()),
+        "tags": list(entry.tags),
+        "vector": vector,
+    }
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    return Entry(
+        id=row["id"],
+        path=row["path"],
+        pid=row["pid"] or None,
+        camid=None if row["camid"] == UNKNOWN else row["camid"],
+        timestamp=None if np.isnan(row["timestamp"]) else row["timestamp"],
+        box=tuple(row["box"]) or None,
+        tags=tuple(row["tags"]),
+    )
+
+
+def _cut(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), REQUEST_ROWS):
+        yield ids[start : start + REQUEST_ROWS]

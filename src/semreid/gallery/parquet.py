@@ -1,0 +1,186 @@
+"""Galleries as Parquet files, and the files that ``semreid embed`` writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semreid.errors import SemreidError
+from semreid.files import atomic_path
+from semreid.gallery.entry import Entry, Meta, Vectors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+KEY = b"semreid.gallery"
+FORMAT = 1
+BATCH = 8192
+Batch = tuple[list[Entry], Vectors]
+COLUMNS = ("id", "path", "pid", "camid", "timestamp", "box", "tags")
+
+
+def write_gallery(file: Path, meta: Meta, batches: Iterable[tuple[Sequence[Entry], Vectors]]) -> int:
+    """Write rows into a gallery file, whole or not at all.
+
+    Args:
+        file: The file to make or to replace.
+        meta: Width and fingerprint of the vectors.
+        batches: Entries and their vectors (N, D); held one batch at a time.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        SemreidError: If the file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _schema(meta)
+    rows = 0
+    with (
+        atomic_path(file) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="none", use_dictionary=["pid", "tags.list.element"]) as writer,
+    ):
+        for entries, vectors in batches:
+            columns = [[getattr(entry, name) for entry in entries] for name in COLUMNS]
+            values = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
+            columns.append(pa.FixedSizeListArray.from_arrays(values, meta.dim))
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=BATCH)
+            rows += len(entries)
+    return rows
+
+
+def read_gallery(file: Path) -> tuple[Meta, Iterator[Batch]]:
+    """Read a gallery file.
+
+    Args:
+        file: A file written by `write_gallery`.
+
+    Returns:
+        Its meta data, and its rows in bounded batches.
+
+    Raises:
+        SemreidError: If the file is missing, damaged, or no gallery.
+    """
+    parquet = _open(file)
+    content = (parquet.schema_arrow.metadata or {}).get(KEY)
+    if content is None:
+        raise SemreidError(
+            f"{file} is a Parquet file, but no gallery",
+            fix="`semreid gallery add FILE --gallery URI --model MODEL` adds a file made by `semreid embed`",
+        )
+    try:
+        stated = json.loads(content)
+        meta = Meta(int(stated["dim"]), str(stated["fingerprint"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise SemreidError(f"{file} is damaged: its gallery header cannot be read", fix="export it again") from error
+    if stated.get("format") != FORMAT:
+        raise SemreidError(f"{file} has gallery format {stated.get('format')}; this version reads {FORMAT}")
+    return meta, _batches(file, parquet, meta.dim)
+
+
+def read_features(file: Path, dim: int) -> Iterator[Batch]:
+    """Read any Parquet file with a ``vector`` column, such as those of ``semreid embed``.
+
+    Of the columns ``id``, ``path``, ``pid``, ``camid``, ``timestamp``, ``box`` and ``tags``, those present are
+    used.
+
+    Args:
+        file: The file.
+        dim: Width that the vectors must have.
+
+    Returns:
+        Its rows in bounded batches.
+
+    Raises:
+        SemreidError: If the file is missing or damaged, or a column is not as a gallery needs it.
+    """
+    return _batches(file, _open(file), dim)
+
+
+def _schema(meta: Meta) -> pa.Schema:
+    import pyarrow as pa
+
+    header = json.dumps({"format": FORMAT, "dim": meta.dim, "fingerprint": meta.fingerprint})
+    types = (
+        pa.string(),
+        pa.string(),
+        pa.string(),
+        pa.int64(),
+        pa.float64(),
+        pa.list_(pa.float64(), 4),
+        pa.list_(pa.string()),
+    )
+    fields = [*zip(COLUMNS, types, strict=True), ("vector", pa.list_(pa.float32(), meta.dim))]
+    return pa.schema(fields, metadata={KEY: header.encode()})
+
+
+def _open(file: Path) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(file)
+    except FileNotFoundError as error:
+        raise SemreidError(f"there is no file {file}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise SemreidError(f"{file} is damaged or no Parquet file: {error}", fix="make it again") from error
+
+
+def _batches(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Batch]:
+    import pyarrow as pa
+
+    columns = [name for name in (*COLUMNS, "vector") if name in parquet.schema_arrow.names]
+    if "vector" not in columns:
+        raise SemreidError(f"{file} has no column 'vector'; it has {', '.join(parquet.schema_arrow.names)}")
+    row = 0
+    try:
+        for batch in parquet.iter_batches(BATCH, columns=columns):
+            batch.validate(full=True)
+            yield _batch(file, row, batch, dim)
+            row += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise SemreidError(f"{file} is damaged behind row {row}: {error}", fix="make it again") from error
+
+
+def _batch(file: Path, row: int, batch: pa.RecordBatch, dim: int) -> Batch:
+    vectors = _vectors(file, row, batch.column("vector"), dim)
+    names = [name for name in COLUMNS if name in batch.schema.names]
+    columns = [batch.column(name).to_pylist() for name in names]
+    entries = []
+    for offset, values in enumerate(zip(*columns, strict=True) if columns else [()] * len(batch)):
+        try:
+            entries.append(_entry(dict(zip(names, values, strict=True))))
+        except SemreidError as error:
+            raise SemreidError(f"{file}, row {row + offset}: {error.what}", fix=error.fix) from error
+    return entries, vectors
+
+
+def _entry(values: Mapping[str, Any]) -> Entry:
+    """An entry from cells; a null is the same as no cell."""
+    given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return Entry(**given)
+
+
+def _vectors(file: Path, row: int, column: pa.Array, dim: int) -> Vectors:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)) or column.null_count:
+        raise SemreidError(f"{file}: column 'vector' is not a list of numbers in every row")
+    values = column.flatten()
+    widths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if widths != [dim] or values.null_count or not pa.types.is_floating(values.type):
+        raise SemreidError(
+            f"{file}, from row {row}: vectors of {' and '.join(map(str, widths))} values of type "
+            f"{values.type}; the gallery wants {dim} floats without nulls",
+            fix="use the model that made the file",
+        )
+    return np.asarray(values.to_numpy(zero_copy_only=False), np.float32).reshape(-1, dim)

@@ -1,0 +1,56 @@
+"""What is behind a gallery: the one interface that the memory and Milvus stores fill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from semreid.errors import SemreidError
+from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
+
+
+class Store(Protocol):
+    """Rows of entries and unit vectors. Arguments were checked by the gallery: a store trusts them.
+
+    Rows are safe when a call that wrote them has returned: a process killed after that loses none.
+    """
+
+    @property
+    def meta(self) -> Meta:
+        """Width of the vectors and fingerprint of the model that made them."""
+
+    def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
+        """Insert rows, or replace those with the same id; ids are distinct within a call."""
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete the rows with these ids, which exist."""
+
+    def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """Return those of the entries that exist, by id."""
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """Return the vectors (N, D) of existing rows, in the order of ``ids``."""
+
+    def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:
+        """Return up to ``k`` nearest entries of each query (Q, D), best first."""
+
+    def scan(self, where: Filter, *, vectors: bool) -> Iterator[tuple[list[Entry], Vectors]]:
+        """Yield all rows in bounded batches, with vectors (N, D), or (N, 0) if they are not wanted."""
+
+    def count(self, where: Filter) -> int:
+        """Count rows."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def missing(uri: str) -> SemreidError:
+    """Make the error of a gallery that is not there.
+
+    Args:
+        uri: Where it should be.
+
+    Returns:
+        The error, to be raised.
+    """
+    return SemreidError(f"there is no gallery at {uri}", fix="check the name, or make it: semreid gallery add")
