@@ -44,6 +44,7 @@ def run_line(line: str, place: Path) -> None:
     assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
+@pytest.mark.timeout(600)  # a process for every command of every page
 def test_commands_and_python_of_the_pages_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     rng = np.random.default_rng(0)
