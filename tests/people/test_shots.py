@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -102,10 +100,3 @@ def test_many_even_identities_resemble_the_one_before():
     resemble = [close(pid) for pid in range(2, 42, 2)]
     strangers = [close(pid) for pid in range(3, 43, 2)]
     assert np.mean(resemble) > np.mean(strangers) + 0.1
-
-
-def test_the_mirrored_person_wears_the_mirrored_texture(cameras):
-    """The rule that flip augmentation of textures relies on, on a whole picture without light."""
-    person = create_person(0, 1)
-    mirrored = replace(person, texture=np.ascontiguousarray(person.texture[:, ::-1]))
-    assert np.array_equal(mirrored.albedo[:, ::-1], person.albedo)
