@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from semreid.errors import SemreidError
-from semreid.functional.gradcam import grad_cam
+from semreid.functional.gradcam import grad_cam, hires_cam
 from semreid.functional.pooling import avg_pool, gem_pool, max_pool
 from semreid.models.trunk import build_trunk
 
@@ -89,5 +89,20 @@ def test_a_score_that_no_position_raises_has_an_empty_cam() -> None:
 
 @pytest.mark.parametrize("gradient", [(2, 4), (2, 3, 4, 4), (1, 3)])
 def test_shapes_that_do_not_fit_are_refused(gradient: tuple[int, ...]) -> None:
-    with pytest.raises(SemreidError, match="sum the gradient"):
+    with pytest.raises(SemreidError, match="summed over positions"):
         grad_cam(torch.zeros(2, 3, 4, 4), torch.zeros(gradient))
+
+
+def test_hires_cam_adds_up_to_a_linear_score_and_is_grad_cam_for_average_pooling() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps, weight = torch.rand(2, 5, 4, 3, generator=generator), torch.rand(5, 4, 3, generator=generator)
+    linear = hires_cam(maps, weight.expand(2, -1, -1, -1))
+    torch.testing.assert_close(linear.sum(dim=(1, 2)), (maps * weight).sum(dim=(1, 2, 3)))
+    pooled = torch.randn(2, 5, generator=generator)
+    spread = pooled[..., None, None].expand(maps.shape) / 12
+    torch.testing.assert_close(hires_cam(maps, spread), grad_cam(maps, pooled))
+
+
+def test_hires_cam_refuses_a_gradient_without_positions() -> None:
+    with pytest.raises(SemreidError, match="of every position"):
+        hires_cam(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3))
