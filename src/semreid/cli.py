@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -28,12 +28,16 @@ from semreid.files import require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
-from semreid.models.embedder import Embedder, load_embedder
+from semreid.models.embedder import Embedder, is_exported, load_embedder
+
+if TYPE_CHECKING:
+    from semreid.export import Exported
 
 app = typer.Typer(
     help="Semantics-aligned person re-identification: train, judge and use.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # NAME[/VARIANT] is no markup
     pretty_exceptions_enable=False,
 )
 app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
@@ -42,7 +46,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 SkipCorrupt = Annotated[
     bool, typer.Option("--skip-corrupt", help="Leave unreadable images out; the report counts them.")
 ]
-Model = Annotated[str, typer.Argument(help="Run folder, card file, or zoo name (untrained).")]
+Model = Annotated[str, typer.Argument(help="Run folder, card file, exported file, or zoo name (untrained).")]
 
 
 @app.command()
@@ -230,10 +234,42 @@ def info(
 ) -> None:
     """Describe a model as JSON: parameters_without_classifiers, embedding_dim, macs, heads, and its card."""
     from semreid.models.card import load_model, read_card
+    from semreid.models.exported import load_exported
     from semreid.models.zoo import MODELS
 
+    if is_exported(model):
+        _show(asdict(load_exported(Path(model)).metadata))
+        return
     card = {} if model in MODELS else {"card": read_card(model).to_json()}
     _show({**load_model(model).info(_size(input_)), **card})
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Run folder, card file, or zoo name (untrained).")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .onnx, or .xml (and .bin) for OpenVINO.")],
+    format_: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="Format of the file.")] = "onnx",
+    float_input: Annotated[
+        bool, typer.Option("--float-input", help="Take images that other programs have normalised (ONNX only).")
+    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Compute in eight bits; needs --data.")] = False,
+    data: Annotated[
+        str, typer.Option("--data", help="NAME[/VARIANT]:PATH to calibrate int8 with and measure its loss on.")
+    ] = "",
+    max_map_loss: Annotated[
+        float, typer.Option("--max-map-loss", help="Points of mAP that int8 may lose; above it, nothing is kept.")
+    ] = 0.5,
+    json_: Json = False,
+) -> None:
+    """Export a model to a file for onnxruntime or OpenVINO, checked before it is kept."""
+    from semreid.export import Int8, export_model
+
+    if int8 != bool(data):
+        raise SemreidError("int8 needs data, and nothing else does", fix="give both --int8 and --data, or neither")
+    wish = Int8(_load(data, skip_corrupt=False), max_map_loss) if int8 else None
+    with _progress("decoding") as progress:
+        done = export_model(model, out, kind=format_, float_input=float_input, int8=wish, progress=progress)
+    _show(done.to_json()) if json_ else _show_exported(done)
 
 
 @app.command()
@@ -345,6 +381,19 @@ def _show_verdict(verdict: Verdict) -> None:
         f"(95 % interval {verdict.far.low:.2g} to {verdict.far.high:.2g})",
         f"score {verdict.score:.4f}, threshold {verdict.threshold:.4f}{cameras}",
     ):
+        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_exported(done: Exported) -> None:
+    metadata, measured = done.metadata, done.metadata.measured
+    names = " and ".join(map(str, done.files))
+    megabytes = sum(file.stat().st_size for file in done.files) / 1e6
+    lines = [f"{names}: {metadata.precision}, {megabytes:.1f} MB, least cosine to the model {done.cosine:.7f}"]
+    if measured:
+        lines.append(f"mAP on {measured['dataset']}: {measured['mAP']:.2f} %, in int8 {measured['mAP_int8']:.2f} %")
+    if metadata.terms:
+        lines.append(f"terms: {metadata.terms}")
+    for line in lines:
         stdout.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from semreid.data.images import read_image, resize
 from semreid.data.listing import list_images
-from semreid.data.parallel import Progress, parallel
+from semreid.data.parallel import Progress, ahead, parallel
 from semreid.data.rows import CAMERA
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
@@ -30,6 +31,8 @@ def embed_files(
     progress: Progress | None = None,
 ) -> tuple[int, list[str]]:
     """Embed an image or all images below a folder into a Parquet file, in bounded memory.
+
+    The next images are decoded while the model works.
 
     Columns: ``path`` (string), ``camid`` (int32, null where the file name tells none), ``vector`` (fixed-size
     list of float32, L2-normalised).
@@ -54,9 +57,8 @@ def embed_files(
     schema = pa.schema([("path", pa.string()), ("camid", pa.int32()), ("vector", vector)])
     skipped: list[str] = []
     with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for start in range(0, len(paths), CHUNK):
-            chunk = paths[start : start + CHUNK]
-            good, problems = _read(chunk, model.size)
+        done = 0
+        for good, problems in ahead(partial(_read, size=model.size), _chunks(paths)):
             if problems and not skip_corrupt:
                 raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
             skipped += problems
@@ -65,8 +67,9 @@ def embed_files(
                 columns = [[str(p) for p, _ in good], [camera_of(p) for p, _ in good], vectors.ravel()]
                 columns[2] = pa.FixedSizeListArray.from_arrays(pa.array(columns[2]), model.dim)
                 writer.write_table(pa.table(columns, schema=schema))
+            done += len(good) + len(problems)
             if progress is not None:
-                progress(start + len(chunk), len(paths))
+                progress(done, len(paths))
     return len(paths) - len(skipped), skipped
 
 
@@ -85,6 +88,10 @@ def camera_of(path: Path) -> int | None:
     """
     match = CAMERA.search(path.stem)
     return int(match[1]) if match else None
+
+
+def _chunks(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    return (paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK))
 
 
 def _read(paths: Sequence[Path], size: tuple[int, int]) -> tuple[list[tuple[Path, np.ndarray]], list[str]]:

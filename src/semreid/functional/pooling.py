@@ -26,7 +26,8 @@ def avg_pool(maps: Tensor) -> Tensor:
         >>> avg_pool(torch.tensor([[[[1.0, 3.0]]]]))
         tensor([[2.]])
     """
-    return _positions(maps).mean(dim=2)
+    _positions(maps)
+    return maps.mean(dim=(2, 3))
 
 
 def max_pool(maps: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> Em
     """Load whatever can embed.
 
     Args:
-        path: A run folder, a card file, or a zoo name for an untrained model.
-        device: Where a model runs.
+        path: A run folder, a card file, a zoo name for an untrained model, or a file that `semreid export` made.
+        device: Where a model runs; exported files run on the CPU.
 
     Returns:
         The embedder.
@@ -70,8 +70,24 @@ def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> Em
         2048
     """
     from semreid.models.card import load_model
+    from semreid.models.exported import load_exported
 
+    if is_exported(path):
+        return load_exported(Path(path))
     return load_model(path).to(device)
+
+
+def is_exported(path: Path | str) -> bool:
+    """Tell by its name whether a path is that of an exported file.
+
+    Args:
+        path: What a user gave as a model.
+
+    Example:
+        >>> is_exported("person.onnx"), is_exported("runs/first")
+        (True, False)
+    """
+    return Path(path).suffix in (".onnx", ".xml")
 
 
 def embed_in_batches(

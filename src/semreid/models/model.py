@@ -122,7 +122,17 @@ class ReIDModel(nn.Module):
         Returns:
             The heads' blocks side by side, (B, dim), not normalised.
         """
-        maps = self.maps(images)
+        return self.embed_maps(self.maps(images))
+
+    def embed_maps(self, maps: Maps) -> Tensor:
+        """Compute raw embeddings from trunk maps.
+
+        Args:
+            maps: The trunk maps by name; heads may add to them.
+
+        Returns:
+            The heads' blocks side by side, (B, dim), not normalised.
+        """
         blocks = [block for head in self._heads() if (block := head.embed(maps)) is not None]
         return torch.cat(blocks, 1)
 

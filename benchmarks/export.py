@@ -1,0 +1,150 @@
+"""How much faster exported files embed than the model they come from, and that they embed the same.
+
+python benchmarks/export.py                             ResNet-50 at 256x128, random weights, synthetic people
+python benchmarks/export.py --model RUN --data SPEC     a trained model, int8 judged on its data
+python benchmarks/export.py --quick                     seconds; for a test
+
+Everything runs in turn, round after round, and the best round of each counts: other work on the machine slows a
+round, nothing speeds one up. int8 is used where it loses at most half a point of mAP on the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from _timing import timed
+from semreid.data.benchmarks import load_dataset
+from semreid.data.images import read_image, resize
+from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
+from semreid.evaluation.embeddings import embed_files
+from semreid.export import SUFFIXES, Int8, Kind, export_model
+from semreid.models.card import Card, save_model
+from semreid.models.embedder import Embedder, load_embedder
+from semreid.models.zoo import create_model
+from semreid.people.dataset import PeopleRecipe, synthesize
+
+BATCH = 16
+Images = list[NDArray[np.uint8]]
+
+
+def settled_model(folder: Path, images: Images, trunk: str, size: tuple[int, int]) -> Path:
+    """A run folder with random weights, whose batch statistics are those of images: without them, all vectors agree."""
+    torch.manual_seed(0)
+    arguments = {"name": "baseline", "num_ids": 1, "trunk": trunk}
+    model = create_model(**arguments, size=size).train()  # type: ignore[arg-type]
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the plain average over all batches
+    with torch.no_grad():
+        for start in range(0, len(images), BATCH):
+            batch = np.stack([resize(image, size) for image in images[start : start + BATCH]])
+            model(torch.from_numpy(batch).permute(0, 3, 1, 2))
+    save_model(folder, model, Card(model={**arguments, "size": size}, trained_on={}, terms="", seed=0))
+    return folder
+
+
+def export_all(model: Path, dataset: ReIDDataset, folder: Path) -> dict[str, tuple[Path, str]]:
+    """Every file that gives the model's embeddings, with what was measured; int8 where it is accepted."""
+    kinds: tuple[Kind, ...] = ("onnx", "openvino")
+    found: dict[str, tuple[Path, str]] = {}
+    for kind in kinds:
+        found[f"{kind} fp32"] = export_model(model, folder / f"fp32{SUFFIXES[kind]}", kind=kind).files[0], ""
+    for kind in kinds:
+        try:
+            done = export_model(model, folder / f"int8{SUFFIXES[kind]}", kind=kind, int8=Int8(dataset))
+        except SemreidError as error:
+            print(f"{kind} int8 is refused: {error.what}")
+            continue
+        measured = done.metadata.measured
+        found[f"{kind} int8"] = done.files[0], f"mAP {measured['mAP']:.2f} % to {measured['mAP_int8']:.2f} %"
+    return found
+
+
+def best_seconds(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of the best round of each, after one round to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds + 1):
+        for name, work in works.items():
+            times[name].append(timed(work)[1])
+    return {name: min(seconds[1:]) for name, seconds in times.items()}
+
+
+def parity(expected: NDArray[np.float32], found: NDArray[np.float32]) -> str:
+    """Least cosine, and the share of neighbours in the very same place of all rankings."""
+    cosine = (expected.astype(float) * found).sum(1) / np.linalg.norm(found.astype(float), axis=1)
+    orders = [np.argsort(-(v @ v.T), axis=1, kind="stable") for v in (expected, found)]
+    return f"cosine {cosine.min():.7f}, {(orders[0] == orders[1]).mean():.2%} of all ranks the same"
+
+
+def compare(eager: Embedder, files: dict[str, tuple[Path, str]], crops: Images, rounds: int) -> str:
+    """Print the speed of each runner; return the name of the fastest."""
+    runners: dict[str, Embedder] = {"eager fp32": eager}
+    runners |= {name: load_embedder(path) for name, (path, _) in files.items()}
+    works: dict[str, Callable[[], object]] = {
+        name: partial(runner.embed, crops[:BATCH], batch_size=BATCH) for name, runner in runners.items()
+    }
+    seconds = best_seconds(works, rounds)
+    expected = eager.embed(crops)
+    for name, best in seconds.items():
+        note = "" if name not in files else files[name][1] or parity(expected, runners[name].embed(crops))
+        print(f"{name:14} {BATCH / best:7.1f} images/s  {seconds['eager fp32'] / best:5.2f}x  {note}")
+    return min(files, key=lambda name: seconds[name])
+
+
+def end_to_end(name: str, embedder: Embedder, folder: Path, rounds: int) -> None:
+    """Print the throughput of `semreid embed` on JPEG files as a share of that of the network alone."""
+    paths = sorted((folder / "jpeg").iterdir())
+    crops = [resize(read_image(path), embedder.size) for path in paths]
+    works: dict[str, Callable[[], object]] = {
+        "alone": lambda: embedder.embed(crops),
+        "files": lambda: embed_files(embedder, folder / "jpeg", folder / "vectors.parquet"),
+    }
+    seconds = best_seconds(works, rounds)
+    share = seconds["alone"] / seconds["files"]
+    print(f"semreid embed with {name}: {len(paths) / seconds['files']:.1f} images/s, {share:.0%} of the network alone")
+
+
+def write_jpeg(dataset: ReIDDataset, folder: Path, count: int) -> None:
+    (folder / "jpeg").mkdir()
+    for i, sample in enumerate(dataset.gallery[:count]):
+        cv2.imwrite(str(folder / "jpeg" / f"{i:05d}.jpg"), read_image(sample)[..., ::-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--data")
+    parser.add_argument("--quick", action="store_true")
+    asked = parser.parse_args()
+    people, images, rounds = (8, 4, 1) if asked.quick else (240, 6, 12)
+    trunk, size = ("resnet18", (128, 64)) if asked.quick else ("resnet50", (256, 128))
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["SEMREID_CACHE"] = str(folder / "cache")
+        spec = asked.data or f"people:{synthesize(PeopleRecipe(people, images), folder / 'people')}"
+        dataset = load_dataset(spec)
+        model = asked.model or settled_model(
+            folder / "run", [read_image(s) for s in dataset.train[: 8 * BATCH]], trunk, size
+        )
+        write_jpeg(dataset, folder, 16 if asked.quick else 192)
+        eager, files = load_embedder(model), export_all(model, dataset, folder)
+        crops = [resize(read_image(s), eager.size) for s in (*dataset.query, *dataset.gallery)[:512]]
+        fastest = compare(eager, files, crops, rounds)
+        print(f"fastest accepted runner: {fastest}")
+        end_to_end("eager fp32", eager, folder, max(1, rounds // 4))
+        end_to_end(fastest, load_embedder(files[fastest][0]), folder, max(1, rounds // 4))
+
+
+if __name__ == "__main__":
+    main()

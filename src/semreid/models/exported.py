@@ -1,0 +1,230 @@
+"""Running exported files: the same ``embed`` as a model's, computed by onnxruntime or OpenVINO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from semreid.errors import SemreidError
+from semreid.models.embedder import Image, embed_in_batches
+from semreid.version import __version__
+
+FORMAT = 1
+KEY = "semreid"
+"""Name of the metadata entry in both formats."""
+INPUT, OUTPUTS = "images", ("embedding", "norm")
+EXPORT_AGAIN = "export the model again with `semreid export`"
+
+Step = Callable[[NDArray[Any]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Maps a batch to unit vectors (B, dim) and their lengths before normalisation (B, 1)."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What an exported file says about itself.
+
+    Attributes:
+        fingerprint: Fingerprint of the model it was made from.
+        size: Input height and width.
+        dim: Width of the embedding.
+        input: ``uint8`` (RGB, NHWC), or ``float32`` (NCHW, normalised by the caller; for other programs).
+        precision: ``fp32`` or ``int8``.
+        terms: Licence terms of the training images; they bind this file too.
+        card: Card of the model; empty for an untrained one.
+        measured: For int8, the data and the mAP before and after.
+        weights_sha256: Digest of the weights where they are a file of their own.
+        semreid: Version that wrote it.
+        format: Version of this record.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    fingerprint: str
+    size: tuple[int, int]
+    dim: int
+    input: Literal["uint8", "float32"]
+    precision: Literal["fp32", "int8"]
+    terms: str
+    card: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
+    semreid: str = __version__
+    format: int = FORMAT
+
+
+_ADAPTER = TypeAdapter(Metadata)
+
+
+class ExportedModel:
+    """An embedder that runs an exported file on the CPU; several threads may use it at once.
+
+    Args:
+        metadata: What the file says about itself.
+        step: Runs the graph.
+    """
+
+    def __init__(self, metadata: Metadata, step: Step) -> None:
+        self.metadata = metadata
+        self.step = step
+
+    @property
+    def dim(self) -> int:
+        """Width of the embedding."""
+        return self.metadata.dim
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Input height and width in pixels."""
+        return self.metadata.size
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model it was made from."""
+        return self.metadata.fingerprint
+
+    def embed(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
+        """Compute L2-normalised embeddings of crops, as :meth:`semreid.models.model.ReIDModel.embed` does.
+
+        Args:
+            images: RGB uint8 arrays (H, W, 3) of any size, or paths.
+            batch_size: Images a step; bounds the memory.
+            flip: Average with the mirrored image (test-time augmentation).
+
+        Returns:
+            Unit vectors (N, dim) in float32.
+
+        Raises:
+            SemreidError: If an image cannot be read or is no RGB image.
+        """
+        return embed_in_batches(images, self, self._embed_flipped if flip else self._embed, batch_size)
+
+    def _embed(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self.step(batch)[0]
+
+    def _embed_flipped(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (unit, norm), (mirrored, mirrored_norm) = map(self.step, (batch, np.ascontiguousarray(batch[:, :, ::-1])))
+        raw = unit * norm + mirrored * mirrored_norm
+        found: NDArray[np.float32] = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
+        return found
+
+
+def load_exported(path: Path) -> ExportedModel:
+    """Load an exported file for embedding crops.
+
+    Args:
+        path: A ``.onnx`` file, or the ``.xml`` file of an OpenVINO pair.
+
+    Returns:
+        The embedder.
+
+    Raises:
+        SemreidError: If there is none, it is damaged, semreid did not make it, it is not for crops, or the
+            runtime is not installed.
+    """
+    if not path.is_file():
+        raise SemreidError(f"no exported model at {path}", fix="make one with `semreid export`")
+    loaded = open_openvino(path, path.with_suffix(".bin")) if path.suffix == ".xml" else open_onnx(path)
+    if loaded.metadata.input != "uint8":
+        raise SemreidError(
+            f"{path} takes images that other programs have normalised (it was exported with --float-input)",
+            fix="export the model without --float-input",
+        )
+    return loaded
+
+
+def open_onnx(path: Path) -> ExportedModel:
+    """Open an ONNX file with onnxruntime.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The embedder.
+
+    Raises:
+        SemreidError: If the file is damaged, semreid did not make it, or onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise SemreidError("onnxruntime is not installed", fix="pip install 'semreid[export]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no base class of their own
+        raise _unreadable(path, "onnxruntime", error) from error
+
+    def step(batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        embedding, norm = session.run(OUTPUTS, {INPUT: batch})
+        return embedding, norm
+
+    return ExportedModel(_metadata(session.get_modelmeta().custom_metadata_map.get(KEY), path), step)
+
+
+def open_openvino(path: Path, weights: Path) -> ExportedModel:
+    """Open an OpenVINO pair of files.
+
+    Args:
+        path: The ``.xml`` file.
+        weights: The ``.bin`` file.
+
+    Returns:
+        The embedder.
+
+    Raises:
+        SemreidError: If a file is damaged or missing, they do not belong together, semreid did not make them,
+            or OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise SemreidError("OpenVINO is not installed", fix="pip install 'semreid[openvino]'") from error
+    if not weights.is_file():
+        raise SemreidError(f"{path} lacks its weights, {weights}", fix="keep the two files side by side")
+    core = openvino.Core()
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    try:
+        graph = core.read_model(str(path), str(weights))
+        network = core.compile_model(graph, "CPU", exact)
+    except Exception as error:  # any kind comes through from C++
+        raise _unreadable(path, "OpenVINO", error) from error
+    metadata = _metadata(graph.get_rt_info(KEY).astype(str) if graph.has_rt_info(KEY) else None, path)
+    if sha256(weights.read_bytes()).hexdigest() != metadata.weights_sha256:
+        raise SemreidError(f"{weights} does not belong to {path}, or is damaged", fix=EXPORT_AGAIN)
+
+    def step(batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        found = network.create_infer_request().infer({INPUT: batch})
+        return found[OUTPUTS[0]], found[OUTPUTS[1]]
+
+    return ExportedModel(metadata, step)
+
+
+def _metadata(content: str | None, path: Path) -> Metadata:
+    if content is None:
+        raise SemreidError(f"{path} was not made by semreid: it lacks the '{KEY}' metadata", fix=EXPORT_AGAIN)
+    found = json.loads(content)
+    if found.get("format") != FORMAT:
+        raise SemreidError(
+            f"{path} has format {found.get('format')}; this version of semreid ({__version__}) reads {FORMAT}",
+            fix=EXPORT_AGAIN,
+        )
+    try:
+        return _ADAPTER.validate_python(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SemreidError(f"{path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}", fix=EXPORT_AGAIN) from error
+
+
+def _unreadable(path: Path, runtime: str, error: Exception) -> SemreidError:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return SemreidError(f"{runtime} cannot load {path}: {reason}", fix=f"{EXPORT_AGAIN}, or update {runtime}")

@@ -1,0 +1,195 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from semreid import export
+from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
+from semreid.export import Exported, Int8, export_model
+from semreid.models.embedder import Embedder, load_embedder
+from semreid.models.exported import ExportedModel
+from semreid.models.model import ReIDModel
+from semreid.models.zoo import create_model
+from tests.conftest import write_image
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["onnx", "openvino"])
+def exported(request: pytest.FixtureRequest) -> Exported:
+    return request.getfixturevalue(f"{request.param}_file")
+
+
+@pytest.fixture
+def embedder(exported: Exported) -> Embedder:
+    return load_embedder(exported.files[0])
+
+
+def least_cosine(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a.astype(float), b.astype(float)
+    return ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min()
+
+
+def same_order(a: np.ndarray, b: np.ndarray, slack: float = 1e-5) -> bool:
+    """Whether b ranks as a does, but for items that a holds equally far."""
+    order = np.argsort(-(b @ b.T), axis=1, kind="stable")
+    return bool((np.diff(np.take_along_axis(a @ a.T, order, 1), axis=1) < slack).all())
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_parity_at_every_batch_size(model: ReIDModel, embedder: Embedder, crops: list[np.ndarray], flip: bool) -> None:
+    expected = model.embed(crops, flip=flip)
+    assert (expected @ expected.T).min() < 0.7  # the crops are far from all alike
+    for batch_size in (1, 3, 64):
+        found = embedder.embed(iter(crops), batch_size=batch_size, flip=flip)
+        assert found.dtype == np.float32
+        assert least_cosine(found, expected) >= 0.99999
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+        assert same_order(expected, found)
+
+
+def test_an_exported_file_is_an_embedder_like_its_model(
+    model: ReIDModel, embedder: Embedder, crops: list[np.ndarray], tmp_path: Path
+) -> None:
+    assert (embedder.fingerprint, embedder.dim, embedder.size) == (model.fingerprint, model.dim, model.size)
+    path = write_image(tmp_path / "a.png", crops[0])
+    np.testing.assert_array_equal(embedder.embed([path, str(path)]), embedder.embed([crops[0]] * 2))
+    assert embedder.embed([]).shape == (0, model.dim)
+    for wrong in (["nowhere.png"], [np.zeros((4, 4))], "a.png"):
+        messages = []
+        for one in (model, embedder):
+            with pytest.raises(SemreidError) as caught:
+                one.embed(wrong)
+            messages.append(str(caught.value))
+        assert messages[0] == messages[1]
+
+
+def test_threads_may_share_it(embedder: Embedder, crops: list[np.ndarray]) -> None:
+    expected = embedder.embed(crops)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: embedder.embed(crops), range(12)):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_identical_ranking_on_real_crops(model: ReIDModel, embedder: Embedder, real_crops: Path) -> None:
+    paths = sorted((real_crops / "labeled").rglob("*.png"))[::40]
+    expected, found = model.embed(paths), embedder.embed(paths)
+    assert least_cosine(found, expected) >= 0.99999
+    assert same_order(expected, found)
+
+
+def test_the_file_tells_what_it_is(exported: Exported, model: ReIDModel, run_folder: Path) -> None:
+    metadata = load_embedder(exported.files[0]).metadata
+    assert metadata == exported.metadata
+    assert metadata.terms == "figures: free for all"
+    assert metadata.card == json.loads((run_folder / "card.json").read_text())
+    assert (metadata.precision, metadata.input, metadata.fingerprint) == ("fp32", "uint8", model.fingerprint)
+    assert exported.cosine >= 0.99999
+
+
+def test_the_file_holds_what_inference_needs_and_no_trace_of_the_machine(exported: Exported, model: ReIDModel) -> None:
+    content = b"".join(file.read_bytes() for file in exported.files)
+    assert b"classifier" not in content
+    assert str(ROOT).encode() not in content
+    assert len(content) < 1.2 * sum(4 * t.numel() for t in model.inference_state().values()) + 200_000
+
+
+def test_the_onnx_graph_is_for_any_batch_and_has_its_normalisations_folded(onnx_file: Exported) -> None:
+    graph = onnx.load(onnx_file.files[0]).graph
+    onnx.checker.check_model(str(onnx_file.files[0]), full_check=True)
+    (images,) = graph.input
+    sides = [d.dim_param or d.dim_value for d in images.type.tensor_type.shape.dim]
+    assert (images.name, images.type.tensor_type.elem_type, sides) == (
+        "images",
+        onnx.TensorProto.UINT8,
+        ["batch", 128, 64, 3],
+    )
+    assert [o.name for o in graph.output] == ["embedding", "norm"]
+    operators = [node.op_type for node in graph.node]
+    winograd = operators.count("MatMul") // 3
+    assert winograd > 0
+    assert operators.count("Conv") == 20 - winograd
+    assert operators.count("BatchNormalization") == 1 + winograd  # that of the neck, and those after a product
+
+
+def test_float_input_is_what_trackers_feed(
+    run_folder: Path, model: ReIDModel, crops: list[np.ndarray], tmp_path: Path
+) -> None:
+    """The oracle prepares a frame of OpenCV as BoxMOT does: BGR to RGB, /255, ImageNet mean and deviation, NCHW."""
+    out = tmp_path / "resnet50_person.onnx"
+    exported = export_model(run_folder, out, float_input=True)
+    assert exported.metadata.input == "float32"
+    frames = [cv2.cvtColor(crop, cv2.COLOR_RGB2BGR) for crop in crops[:4]]
+    rgb = np.stack([cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for frame in frames]).astype(np.float32) / 255
+    images = ((rgb - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)).transpose(0, 3, 1, 2).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    found = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: images})[0]
+    assert least_cosine(found, model.embed(crops[:4])) >= 0.99999
+    with pytest.raises(SemreidError, match="normalised") as caught:
+        load_embedder(out)
+    assert "--float-input" in caught.value.fix
+
+
+@pytest.mark.parametrize("options", [{"pool": "gem"}, {"pool": "max", "trunk": "resnet18_ibn_a"}])
+def test_other_models_export_too(options: dict[str, str], crops: list[np.ndarray], tmp_path: Path, monkeypatch) -> None:
+    torch.manual_seed(1)
+    other = create_model("baseline", 3, **{"trunk": "resnet18", "width": 0.125, "size": (64, 32), **options}).eval()
+    monkeypatch.setattr(export, "load_model", lambda path: other)
+    export_model("baseline", tmp_path / "other.onnx")
+    assert least_cosine(load_embedder(tmp_path / "other.onnx").embed(crops), other.embed(crops)) >= 0.99999
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_int8_is_kept_when_it_is_good_enough(kind, run_folder, figure_data: ReIDDataset, crops, tmp_path: Path) -> None:
+    out = tmp_path / f"small{export.SUFFIXES[kind]}"
+    exported = export_model(run_folder, out, kind=kind, int8=Int8(figure_data, max_map_loss=50))
+    assert exported.metadata.precision == "int8"
+    measured = load_embedder(out).metadata.measured
+    assert measured["dataset"] == figure_data.name
+    assert measured["mAP"] - measured["mAP_int8"] <= 50
+    weights = max(out.stat().st_size, out.with_suffix(".bin").stat().st_size if kind == "openvino" else 0)
+    assert weights < 0.5 * (run_folder / "model.safetensors").stat().st_size
+    assert 0.9 < least_cosine(load_embedder(out).embed(crops), load_embedder(run_folder).embed(crops)) < 0.99999
+
+
+def test_int8_that_loses_too_much_is_refused_and_nothing_kept(
+    run_folder, figure_data, tmp_path: Path, monkeypatch
+) -> None:
+    real = ExportedModel.embed
+    monkeypatch.setattr(ExportedModel, "embed", lambda self, *a, **k: np.roll(real(self, *a, **k), 3, axis=0))
+    with pytest.raises(SemreidError, match=r"int8 loses \d+\.\d\d points of mAP on .*the bound is 0\.5") as caught:
+        export_model(run_folder, tmp_path / "small.onnx", int8=Int8(figure_data))
+    assert "--max-map-loss" in caught.value.fix
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_embeds_otherwise_is_refused_and_nothing_kept(run_folder, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(export, "least_cosine", lambda network, exported, images: 0.93)
+    with pytest.raises(SemreidError, match=r"cosine 0\.93"):
+        export_model(run_folder, tmp_path / "person.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_makes_no_sense_is_refused_before_the_work(run_folder, figure_data, tmp_path: Path) -> None:
+    onnx_file, no_map = {"out": tmp_path / "a.onnx"}, replace(figure_data.protocol, has_map=False)
+    for arguments, message in [
+        ({"out": tmp_path / "a.pt"}, r"ends in \.onnx"),
+        ({**onnx_file, "kind": "openvino"}, r"ends in \.xml"),
+        ({"out": tmp_path / "a.xml", "kind": "openvino", "float_input": True}, "only for fp32 ONNX"),
+        ({**onnx_file, "float_input": True, "int8": Int8(figure_data)}, "only for fp32 ONNX"),
+        ({**onnx_file, "int8": Int8(replace(figure_data, train=()))}, "no training images"),
+        ({**onnx_file, "int8": Int8(replace(figure_data, protocol=no_map))}, "no mAP"),
+        ({"out": run_folder / "card.json" / "a.onnx"}, "cannot write"),
+        ({**onnx_file, "path": tmp_path / "none"}, "no model card"),
+    ]:
+        with pytest.raises(SemreidError, match=message):
+            export_model(**{"path": run_folder, **arguments})
+    assert list(tmp_path.iterdir()) == []
