@@ -75,7 +75,7 @@ def synthesize(
     images_per_identity: Annotated[int, typer.Option("--images-per-identity", help="Pictures of each.")],
     seed: Annotated[int, typer.Option("--seed", help="Another seed, other people.")] = 0,
     size: Annotated[str, typer.Option("--size", help="HEIGHTxWIDTH of the pictures.")] = "256x128",
-    cameras: Annotated[int, typer.Option("--cameras", help="Cameras in the network.")] = 12,
+    cameras: Annotated[int, typer.Option("--cameras", help="Cameras in the network; 0: one to ten people.")] = 0,
     preview: Annotated[
         Path | None, typer.Option("--preview", help="PNG to draw first: textures, pictures, masks of a few.")
     ] = None,
@@ -270,6 +270,46 @@ def export(
     with _progress("decoding") as progress:
         done = export_model(model, out, kind=format_, float_input=float_input, int8=wish, progress=progress)
     _show(done.to_json()) if json_ else _show_exported(done)
+
+
+@app.command()
+def serve(
+    gallery: Annotated[
+        str, typer.Option("--gallery", help="FOLDER.db, FILE.parquet, or http://HOST:PORT[/DATABASE][#NAME] of Milvus.")
+    ],
+    model: Annotated[str, typer.Option("--model", help="The model that made it: run folder, card or exported file.")],
+    port: Annotated[int, typer.Option("--port", help="0 for any that is free.")] = 8000,
+    host: Annotated[str, typer.Option("--host", help="Where to listen; 0.0.0.0 for other machines too.")] = "127.0.0.1",
+    images: Annotated[
+        list[Path] | None, typer.Option("--images", help="Folder to show pictures from, the current one if not given.")
+    ] = None,
+    uploads: Annotated[
+        Path | None, typer.Option("--uploads", help="Let rows be added and removed; uploaded pictures go here.")
+    ] = None,
+    token: Annotated[
+        str, typer.Option("--token", envvar="SEMREID_SERVE_TOKEN", help="What everybody who asks must know.")
+    ] = "",
+    no_token: Annotated[
+        bool, typer.Option("--no-token", help="Be reached from other machines without a token all the same.")
+    ] = False,
+    calibration: Annotated[
+        str, typer.Option("--calibration", help="Run folder, card or calibration.json, for an exported file.")
+    ] = "",
+) -> None:
+    """Answer searches over a gallery: a page for people, an API for programs; until interrupted."""
+    from semreid.serving import require_web
+
+    require_web()
+    from semreid.serving.server import access_at, open_service
+    from semreid.serving.server import serve as run
+
+    access = access_at(host, token, no_token=no_token)
+    service = open_service(
+        gallery, _load_embedder(model), calibration=calibration or model, images=images or [Path()], uploads=uploads
+    )
+    if service.judge.reason:
+        _say(f"no probabilities: {service.judge.reason}", style="yellow")
+    run(service, access, host=host, port=port, ready=lambda address: _say(f"serving {gallery} at {address}"))
 
 
 @app.command()

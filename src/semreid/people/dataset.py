@@ -29,7 +29,7 @@ from semreid.people.atlas import VERSION, Part
 from semreid.people.shots import Person, Shot, create_person, network, shoot
 
 SETTINGS, META = "people.json", "meta.parquet"
-LIMITS = {"identities": (4, 100_000), "images_per_identity": (2, 1_000), "cameras": (2, 500), "seed": (0, 2**31 - 1)}
+LIMITS = {"identities": (4, 100_000), "images_per_identity": (2, 1_000), "cameras": (2, 240), "seed": (0, 2**31 - 1)}
 SIDES = (32, 1024)
 TEST_SHARE = 0.25
 _BYTES_PER_PIXEL = 1.1  # of an image with its mask on disk, roughly; only to see a full disk coming
@@ -45,7 +45,7 @@ class PeopleRecipe:
         seed: Seed of everything.
         height: Height of the pictures in pixels.
         width: Width of the pictures in pixels.
-        cameras: Number of cameras in the network.
+        cameras: Number of cameras in the network; 0 for one to ten identities, from 4 to 240.
     """
 
     identities: int
@@ -53,9 +53,11 @@ class PeopleRecipe:
     seed: int = 0
     height: int = 256
     width: int = 128
-    cameras: int = 12
+    cameras: int = 0
 
     def __post_init__(self) -> None:
+        if self.cameras == 0:
+            object.__setattr__(self, "cameras", min(240, max(4, self.identities // 10)))
         for name, (low, high) in LIMITS.items():
             _require(name.replace("_", " "), getattr(self, name), low, high)
         for name in ("height", "width"):
@@ -92,9 +94,16 @@ def stream(recipe: PeopleRecipe, pids: Sequence[int] | None = None) -> Iterator[
         >>> shot.image.shape, shot.parts.shape, shot.person.pid
         ((64, 32, 3), (64, 32), 1)
     """
-    cameras = network(recipe.seed, recipe.cameras)
     for pid in range(1, recipe.identities + 1) if pids is None else pids:
-        yield from shoot(create_person(recipe.seed, pid), cameras, recipe.images_per_identity, recipe.seed, recipe.size)
+        yield from _shots(recipe, create_person(recipe.seed, pid))
+
+
+def _shots(recipe: PeopleRecipe, person: Person) -> Iterator[Shot]:
+    """Take the pictures of a person: to learn from, every one by another camera; to be found, two by each."""
+    count = recipe.images_per_identity
+    passes = count if person.pid <= recipe.train_identities else max(2, count // 2)
+    cameras = network(recipe.seed, recipe.cameras)
+    return shoot(person, cameras, count, passes, recipe.seed, recipe.size)
 
 
 def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = None, processes: int = 0) -> Path:
@@ -217,8 +226,7 @@ def write_person(recipe: PeopleRecipe, work: Path, person: Person) -> None:
     Raises:
         SemreidError: If a file cannot be written.
     """
-    cameras = network(recipe.seed, recipe.cameras)
-    shots = shoot(person, cameras, recipe.images_per_identity, recipe.seed, recipe.size)
+    shots = _shots(recipe, person)
     rows, texture, seen = [], None, set[int]()
     left = recipe.images_per_identity
     for number, shot in enumerate(shots):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -132,7 +132,8 @@ def _dress(pid: int, outfit: Outfit, rng: np.random.Generator) -> Person:
     return Person(pid, outfit, body, paint(outfit))
 
 
-def network(seed: int, cameras: int) -> list[Camera]:
+@lru_cache(4)
+def network(seed: int, cameras: int) -> tuple[Camera, ...]:
     """Install the cameras of a network.
 
     Args:
@@ -143,18 +144,19 @@ def network(seed: int, cameras: int) -> list[Camera]:
         The cameras, numbered from 1.
     """
     first = int(_rng(seed, "network").integers(2**31))
-    return [install_camera(first, camid) for camid in range(1, cameras + 1)]
+    return tuple(install_camera(first, camid) for camid in range(1, cameras + 1))
 
 
 def shoot(
-    person: Person, cameras: list[Camera], count: int, seed: int, size: tuple[int, int] = (256, 128)
+    person: Person, cameras: Sequence[Camera], count: int, passes: int, seed: int, size: tuple[int, int] = (256, 128)
 ) -> Iterator[Shot]:
-    """Take pictures of a person as it passes some cameras of a network, at least two if there are.
+    """Take pictures of a person as it passes some cameras of a network, one camera after the other.
 
     Args:
         person: The person.
         cameras: The network.
         count: How many pictures.
+        passes: How many cameras it passes, if there are so many.
         seed: Seed of the pictures.
         size: Height and width in pixels.
 
@@ -162,10 +164,10 @@ def shoot(
         The pictures; each depends on the seed, the identity and its number only.
     """
     rng = _rng(seed, "shot", person.pid)
-    passed = rng.permutation(len(cameras))[: max(2, int(rng.integers(2, max(3, min(count // 2, 6) + 1))))]
+    passed = rng.permutation(len(cameras))[: min(passes, count)]
     headings = {int(c): _heading(cameras[c], rng) for c in passed}
     for number in range(count):
-        which = int(passed[number * len(passed) // count])  # one camera after the other
+        which = int(passed[number * len(passed) // count])
         own = _rng(seed, "shot", person.pid, number + 1)
         yield take(person, build_place(cameras[which]), headings[which] + own.normal(0, 12), own, size, seed)
 
