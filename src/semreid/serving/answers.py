@@ -1,0 +1,155 @@
+"""What programs get: the shapes of the answers in JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, Field
+
+from semreid.gallery import Entry
+from semreid.serving.service import Compared, Found
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    error: str = Field(description="What is wrong.")
+    fix: str = Field(description="What to do about it; may be empty.")
+
+
+class Row(BaseModel):
+    """A row of the gallery."""
+
+    id: str
+    path: str = Field(description="File of the crop, on the server.")
+    pid: str | None = Field(description="Who it shows; null if nobody has said.")
+    camid: int | None
+    timestamp: float | None = Field(description="Seconds.")
+    box: tuple[float, float, float, float] | None
+    tags: list[str]
+    picture: str = Field(description="Where its picture can be had.")
+
+    @classmethod
+    def of(cls, entry: Entry) -> Row:
+        """Describe an entry."""
+        return cls(
+            id=entry.id,
+            path=entry.path,
+            pid=entry.pid,
+            camid=entry.camid,
+            timestamp=entry.timestamp,
+            box=entry.box,
+            tags=list(entry.tags),
+            picture=picture_url(entry.id),
+        )
+
+
+class MatchAnswer(BaseModel):
+    """A row that was found."""
+
+    row: Row
+    similarity: float = Field(description="Cosine similarity, from -1 to 1.")
+    probability: float | None = Field(description="That it shows the person of the query; null if nothing can be said.")
+
+
+class SearchAnswer(BaseModel):
+    """What a search found, best first."""
+
+    matches: list[MatchAnswer]
+    prior: float | None = Field(description="Probability before looking that the probabilities stand on.")
+    no_probability: str = Field(description="Why there are no probabilities; empty if there are.")
+
+    @classmethod
+    def of(cls, found: Found) -> SearchAnswer:
+        """Describe what was found."""
+        pairs = zip(found.matches, found.probabilities, strict=True)
+        matches = [MatchAnswer(row=Row.of(m.entry), similarity=m.similarity, probability=p) for m, p in pairs]
+        return cls(matches=matches, prior=found.prior, no_probability=found.reason)
+
+
+class Decision(BaseModel):
+    """A decision at a stated false-accept rate."""
+
+    same: bool = Field(description="Whether the similarity reaches the threshold.")
+    threshold: float
+    asked_far: float = Field(description="The false-accept rate that the threshold was set for.")
+    far_low: float = Field(description="Lower end of the 95 % interval of the rate measured at it.")
+    far_high: float
+    cameras: str = Field(description="The pair of cameras that the threshold is for; empty: all.")
+
+
+class CompareAnswer(BaseModel):
+    """How alike two crops are."""
+
+    similarity: float
+    probability: float | None
+    prior: float | None
+    decision: Decision | None
+    no_probability: str = Field(description="Why there is no probability; empty if there is.")
+
+    @classmethod
+    def of(cls, compared: Compared) -> CompareAnswer:
+        """Describe a comparison."""
+        verdict = compared.verdict
+        if verdict is None:
+            return cls(
+                similarity=compared.similarity,
+                probability=None,
+                prior=None,
+                decision=None,
+                no_probability=compared.reason,
+            )
+        decision = Decision(
+            same=verdict.same,
+            threshold=verdict.threshold,
+            asked_far=verdict.asked_far,
+            far_low=verdict.far.low,
+            far_high=verdict.far.high,
+            cameras=verdict.cameras,
+        )
+        return cls(
+            similarity=compared.similarity,
+            probability=verdict.probability,
+            prior=verdict.prior,
+            decision=decision,
+            no_probability="",
+        )
+
+
+class GalleryAnswer(BaseModel):
+    """The gallery in numbers."""
+
+    rows: int
+    people: int
+    unknown: int = Field(description="Crops of nobody known.")
+    cameras: dict[str, int] = Field(description="Crops by camera.")
+    first: float | None = Field(description="Earliest timestamp.")
+    last: float | None
+    dim: int
+    fingerprint: str = Field(description="Of the model.")
+    writable: bool = Field(description="Whether rows can be added and removed here.")
+    calibrated: bool = Field(description="Whether similarities can be given as probabilities.")
+
+
+class Added(BaseModel):
+    """What became of a crop that was sent."""
+
+    row: Row
+    new: bool = Field(description="False if it was in the gallery already; it is then left as it was.")
+
+
+class Removed(BaseModel):
+    """How many rows were removed."""
+
+    removed: int
+
+
+def picture_url(id_: str) -> str:
+    """Return the address of the picture of a row."""
+    return f"/picture?{urlencode({'id': id_})}"
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document for OpenAPI with which statuses a route refuses."""
+    return {status: {"model": Problem} for status in statuses}

@@ -1,0 +1,185 @@
+"""The other end of `semreid.serving.store`: a gallery that a server owns, used as if it were opened here."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any, TypeVar
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import numpy as np
+from pydantic import BaseModel, RootModel, ValidationError
+
+from semreid.errors import SemreidError
+from semreid.gallery import Entry, Filter, Match
+from semreid.gallery.entry import Meta, Vectors
+from semreid.serving.wire import About, Hit, Ids, Rows, Scan, Search, pack, unpack
+
+PREFIX = "serve:"
+TOKEN = "SEMREID_SERVE_TOKEN"
+TIMEOUT = 120.0
+REQUEST_BYTES = 4 * 2**20
+REQUEST_HITS = 100_000
+REQUEST_IDS = 10_000
+Found = RootModel[list[list[Hit]]]
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class RemoteStore:
+    """Rows behind a server; use `RemoteStore.open`.
+
+    Args:
+        address: Where the server is, such as ``http://127.0.0.1:8000``.
+        token: What it wants to be told.
+    """
+
+    def __init__(self, address: str, token: str) -> None:
+        self._address, self._token = address.rstrip("/"), token
+        about = self._ask("about", None, About)
+        self.meta = Meta(about.dim, about.fingerprint)
+
+    @classmethod
+    def open(cls, uri: str) -> RemoteStore:
+        """Reach a server.
+
+        Args:
+            uri: ``serve:http://HOST:PORT``; the token is taken from the environment variable
+                ``SEMREID_SERVE_TOKEN``.
+
+        Returns:
+            The store.
+
+        Raises:
+            SemreidError: If it cannot be reached, wants another token, or is no such server.
+        """
+        address = uri.removeprefix(PREFIX)
+        if not address.startswith(("http://", "https://")):
+            raise SemreidError(f"{uri!r} names no server", fix="write serve:http://HOST:PORT")
+        return cls(address, os.environ.get(TOKEN, ""))
+
+    def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
+        """Insert or replace rows."""
+        step = max(1, REQUEST_BYTES // (6 * self.meta.dim + 1024))
+        for start in range(0, len(entries), step):
+            some = slice(start, start + step)
+            self._post("write", Rows(entries=list(entries[some]), vectors=pack(vectors[some])))
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete existing rows."""
+        for some in _cut(ids):
+            self._post("delete", Ids(ids=some))
+
+    def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """Return those of the entries that exist."""
+        found = [self._ask("entries", Ids(ids=some), Rows).entries for some in _cut(ids)]
+        return {entry.id: entry for entries in found for entry in entries}
+
+    def vectors(self, ids: Sequence[str]) -> Vectors:
+        """Return the vectors of existing rows."""
+        found = [self._unpacked(str(self._post("vectors", Ids(ids=some)))) for some in _cut(ids)]
+        return np.concatenate([np.zeros((0, self.meta.dim), np.float32), *found])
+
+    def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:
+        """Let the server search."""
+        found: list[list[Match]] = []
+        step = max(1, REQUEST_HITS // k)
+        for start in range(0, len(queries), step):
+            asked = Search(queries=pack(queries[start : start + step]), k=k, where=where)
+            lines = self._ask("search", asked, Found).root
+            found += [[Match(hit.entry, hit.similarity) for hit in line] for line in lines]
+        return found
+
+    def scan(self, where: Filter, *, vectors: bool) -> Iterator[tuple[list[Entry], Vectors]]:
+        """Yield rows as the server goes through them."""
+        with closing(self._send("scan", Scan(where=where, vectors=vectors))) as response:
+            while (line := self._line(response)) != {}:
+                if "error" in line:
+                    raise SemreidError(str(line["error"]), fix=str(line.get("fix", "")))
+                rows = self._read(line, Rows)
+                content = self._unpacked(rows.vectors) if vectors else np.zeros((len(rows.entries), 0), np.float32)
+                yield rows.entries, content
+
+    def count(self, where: Filter) -> int:
+        """Count rows."""
+        return int(self._post("count", Scan(where=where))["rows"])
+
+    def close(self) -> None:
+        """Do nothing: no connection is kept."""
+
+    def _ask(self, operation: str, body: BaseModel | None, shape: type[Shape]) -> Shape:
+        return self._read(self._post(operation, body), shape)
+
+    def _post(self, operation: str, body: BaseModel | None) -> Any:  # noqa: ANN401 - JSON
+        with closing(self._send(operation, body)) as response:
+            return self._line(response)
+
+    def _send(self, operation: str, body: BaseModel | None) -> http.client.HTTPResponse:
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        content = None if body is None else body.model_dump_json().encode()
+        request = Request(f"{self._address}/api/store/{operation}", content, headers)
+        try:
+            return urlopen(request, timeout=TIMEOUT)  # type: ignore[no-any-return]
+        except HTTPError as error:
+            with error:
+                raise self._refused(error) from error
+        except (URLError, OSError, http.client.HTTPException) as error:
+            raise self._lost(getattr(error, "reason", error)) from error
+
+    def _line(self, response: http.client.HTTPResponse) -> Any:  # noqa: ANN401 - JSON
+        """One line of an answer; all of it, if it is no stream."""
+        try:
+            line = response.readline()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from error
+        if not line:
+            raise self._lost("it broke off in the middle of its answer")
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise self._strange() from error
+
+    def _read(self, content: object, shape: type[Shape]) -> Shape:
+        try:
+            return shape.model_validate(content)
+        except ValidationError as error:
+            raise self._strange() from error
+
+    def _unpacked(self, text: str) -> Vectors:
+        try:
+            return unpack(text, self.meta.dim)
+        except ValueError as error:
+            raise self._strange() from error
+
+    def _refused(self, error: HTTPError) -> SemreidError:
+        """What the server says of a question that it does not answer."""
+        if error.code == 401:
+            return SemreidError(f"{self._address} wants a token", fix=f"give it in the environment variable {TOKEN}")
+        try:
+            said = json.loads(error.read())
+            return SemreidError(f"{self._address}: {said['error']}", fix=str(said["fix"]))
+        except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
+            return self._strange()
+
+    def _lost(self, reason: object) -> SemreidError:
+        return SemreidError(
+            f"{self._address} cannot be reached: {reason}",
+            fix="see that `semreid serve` runs there; rows that were acknowledged are safe, and running the same "
+            "command again completes it",
+        )
+
+    def _strange(self) -> SemreidError:
+        return SemreidError(
+            f"{self._address} does not answer as `semreid serve` does",
+            fix="check the address, and use the same version of semreid on both sides",
+        )
+
+
+def _cut(ids: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), REQUEST_IDS):
+        yield list(ids[start : start + REQUEST_IDS])

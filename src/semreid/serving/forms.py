@@ -1,0 +1,173 @@
+"""The fields of a request, checked: which crop, which rows, how many."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, BinaryIO, NamedTuple
+
+from fastapi import Depends, File, Form, UploadFile
+
+from semreid.gallery import Entry, Filter
+from semreid.serving.errors import RequestError
+
+MOST, FURTHEST = 500, 10_000
+"""How many matches a search gives at most, and how far a list of rows goes."""
+
+
+class Named(NamedTuple):
+    """A crop as a request names it: an upload or the id of a row."""
+
+    file: BinaryIO | None
+    name: str
+
+
+def row_id(text: str) -> str:
+    """Check the id of a row.
+
+    Args:
+        text: The id.
+
+    Returns:
+        The same.
+
+    Raises:
+        SemreidError: If no row can have it.
+    """
+    return Entry(id=text).id
+
+
+def seconds(text: str) -> float | None:
+    """Read a time.
+
+    Args:
+        text: Seconds, or a date and time of ISO 8601, in UTC unless it says another zone; may be empty.
+
+    Returns:
+        Seconds; None if empty.
+
+    Raises:
+        RequestError: If it is neither.
+
+    Example:
+        >>> seconds("90.5"), seconds("2024-05-03T14:22:07"), seconds("")
+        (90.5, 1714746127.0, None)
+    """
+    if not text.strip():
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise RequestError(
+            422, f"cannot read the time {text[:40]!r}", "write seconds, or a time such as 2024-05-03T14:22:07"
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def given(image: UploadFile | None, id_: str) -> Named | None:
+    """Take the crop that a request names.
+
+    Args:
+        image: An upload; browsers send an empty one where nothing was chosen.
+        id_: Id of a row.
+
+    Returns:
+        The crop, or None if none is named.
+
+    Raises:
+        RequestError: If two are.
+    """
+    file = image.file if image is not None and image.filename else None
+    if file is not None and id_:
+        raise RequestError(422, "both an image and a row are given", "give one of the two")
+    if file is not None and image is not None:
+        return Named(file, image.filename or "")
+    return Named(None, row_id(id_)) if id_ else None
+
+
+def row_filter(
+    camid: Annotated[list[int], Form(description="Cameras to look at.")] = [],  # noqa: B006 - never changed
+    exclude_camid: Annotated[list[int], Form(description="Cameras to leave out.")] = [],  # noqa: B006
+    since: Annotated[str, Form(description="Earliest time: seconds or ISO 8601.")] = "",
+    until: Annotated[str, Form(description="Latest time, exclusive.")] = "",
+    pid: Annotated[list[str], Form(description="People to look at.")] = [],  # noqa: B006
+    tag: Annotated[list[str], Form(description="Tags that a row must have, every one.")] = [],  # noqa: B006
+    tags: Annotated[str, Form(description="The same, separated by commas.")] = "",
+) -> Filter:
+    """Read which rows to consider."""
+    words = [*tag, *(word.strip() for word in tags.split(","))]
+    return Filter(
+        camids=camid,
+        exclude_camids=exclude_camid,
+        since=seconds(since),
+        until=seconds(until),
+        pids=[name for name in pid if name],
+        tags=[word for word in words if word],
+    )
+
+
+class SearchFields(NamedTuple):
+    """All fields of a search; see `Service.search`."""
+
+    named: Named | None
+    where: Filter
+    k: int
+    camid: int | None
+    exclude_same_camera: bool
+    rerank: bool
+    prior: float | None
+
+
+def search_fields(
+    where: Annotated[Filter, Depends(row_filter)],
+    image: Annotated[UploadFile | None, File(description="A crop: JPEG, PNG, WebP, BMP or TIFF.")] = None,
+    id: Annotated[str, Form(description="Id of a row, instead of an image.")] = "",  # noqa: A002
+    k: Annotated[int, Form(ge=1, le=MOST, description="How many matches.")] = 24,
+    query_camid: Annotated[int | None, Form(ge=0, description="Camera of the query; that of a row is known.")] = None,
+    exclude_same_camera: Annotated[bool, Form(description="Leave out what the camera of the query saw.")] = False,
+    rerank: Annotated[bool, Form(description="Re-rank the best by their neighbours (k-reciprocal).")] = False,
+    prior: Annotated[
+        float | None,
+        Form(
+            gt=0,
+            lt=1,
+            description="Probability of a match before looking; one over the people if empty.",
+        ),
+    ] = None,
+) -> SearchFields:
+    """Read a search."""
+    return SearchFields(given(image, id), where, k, query_camid, exclude_same_camera, rerank, prior)
+
+
+class PairFields(NamedTuple):
+    """All fields of a comparison; see `Service.compare`."""
+
+    named: list[Named]
+    far: float | None
+    prior: float
+
+
+def pair_fields(
+    image: Annotated[list[UploadFile], File(description="Crops.")] = [],  # noqa: B006
+    id: Annotated[list[str], Form(description="Ids of rows; two crops in all.")] = [],  # noqa: A002, B006
+    far: Annotated[float | None, Form(gt=0, lt=1, description="False-accept rate to decide at.")] = None,
+    prior: Annotated[float, Form(gt=0, lt=1, description="Probability of one person, before looking.")] = 0.5,
+) -> PairFields:
+    """Read a comparison."""
+    named = [*(given(file, "") for file in image), *(given(None, text) for text in id)]
+    return PairFields([crop for crop in named if crop], far, prior)
+
+
+def entry_fields(
+    id: Annotated[str, Form(description="Id of the row; made from the picture if empty.")] = "",  # noqa: A002
+    pid: Annotated[str, Form(description="Who it shows.")] = "",
+    camid: Annotated[int | None, Form(description="Camera that took it.")] = None,
+    timestamp: Annotated[str, Form(description="When: seconds or ISO 8601.")] = "",
+    tag: Annotated[list[str], Form(description="Words to filter by.")] = [],  # noqa: B006
+) -> Entry:
+    """Read what a request says of a crop that is to be added."""
+    tags = tuple(word for word in tag if word)
+    return Entry(id=id, pid=pid or None, camid=camid, timestamp=seconds(timestamp), tags=tags)

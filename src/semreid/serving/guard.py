@@ -1,0 +1,215 @@
+"""Who may ask, and how much at a time: tokens, hosts, origins, security headers, bounded bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import secrets
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from semreid.errors import SemreidError
+from semreid.serving.errors import RequestError
+from semreid.serving.pictures import MAX_UPLOAD
+from semreid.serving.refusal import refusal
+
+COOKIE = "semreid"
+SHORTEST_TOKEN = 16
+OPEN = ("/healthz", "/login", "/static/")
+"""Paths that need no token: they tell nothing about people."""
+ACTIVE, WAITING = 16, 1000
+"""Requests with a body that are worked on at once (so at most 16 bodies of 16 MiB are in memory), and that wait."""
+SAFE = {"GET", "HEAD", "OPTIONS"}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask.
+
+    Attributes:
+        token: What a program sends as ``Authorization: Bearer TOKEN`` and a person types once; empty: all may ask.
+        local: Whether the server is meant for this machine only. Then, without a token, it answers only requests
+            addressed to this machine by name, so that no web page can reach it through a name of its own.
+        session: What the cookie of somebody who has typed the token holds; ends with the process.
+    """
+
+    token: str = ""
+    local: bool = True
+    session: str = field(default_factory=secrets.token_urlsafe, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.token and len(self.token) < SHORTEST_TOKEN:
+            raise SemreidError(
+                f"the token has {len(self.token)} characters, so it can be guessed",
+                fix=f"take {SHORTEST_TOKEN} or more, such as those of: "
+                "python -c 'import secrets; print(secrets.token_urlsafe())'",
+            )
+
+    def knows(self, token: str) -> bool:
+        """Tell whether this is the token, in a time that says nothing about how much of it is right."""
+        return hmac.compare_digest(token.encode(), self.token.encode())
+
+    def refuse(self, request: Request) -> RequestError | None:
+        """Find out why a request must not be answered.
+
+        Args:
+            request: The request.
+
+        Returns:
+            The reason, or None if it may be.
+        """
+        if self.local and not self.token and not is_local(_host_name(request.headers.get("host", ""))):
+            return RequestError(
+                421, "this server answers to localhost only", "ask http://localhost, or start it with a token"
+            )
+        if request.method not in SAFE and not _same_origin(request):
+            return RequestError(403, "this request comes from the page of another server")
+        if self.token and not request.url.path.startswith(OPEN) and not self._admits(request):
+            return RequestError(401, "a token is needed", "send the header Authorization: Bearer TOKEN")
+        return None
+
+    def _admits(self, request: Request) -> bool:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.knows(token.strip())
+        return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self.session.encode())
+
+
+def is_local(host: str) -> bool:
+    """Tell whether a host name or address can only mean this machine.
+
+    Args:
+        host: Name or address.
+
+    Returns:
+        Whether it does.
+
+    Example:
+        >>> is_local("localhost"), is_local("127.0.0.1"), is_local("::1"), is_local("0.0.0.0"), is_local("a.example")
+        (True, True, True, False, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Guard:
+    """Stands before an application: refuses who may not ask, and gives each response its headers.
+
+    Args:
+        app: The application.
+        access: Who may ask.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self.app, self.access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def sealed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        request = Request(scope)
+        error = self.access.refuse(request)
+        app = self.app if error is None else refusal(request, error)
+        await app(scope, receive, sealed)
+
+
+class Bounded:
+    """Stands before an application: bounds the bodies of requests, and how many of them are worked on at once.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.slots = asyncio.Semaphore(ACTIVE)
+        self.waiting = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request when its turn comes; its body is not read before."""
+        if scope["type"] != "http" or scope["method"] in SAFE:
+            return await self.app(scope, receive, send)
+        request = Request(scope)
+        if error := self._refuse(request):
+            return await refusal(request, error)(scope, receive, send)
+        self.waiting += 1
+        try:
+            await self.slots.acquire()
+        finally:
+            self.waiting -= 1
+        try:
+            await self.app(scope, _measured(receive), send)
+        finally:
+            self.slots.release()
+
+    def _refuse(self, request: Request) -> RequestError | None:
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > MAX_UPLOAD:
+            return _too_large()
+        if self.waiting >= WAITING:
+            return RequestError(503, "the server is busy", "ask again in a few seconds")
+        return None
+
+
+def _measured(receive: Receive) -> Receive:
+    """Count the bytes of a body that come, whatever was announced."""
+    total = 0
+
+    async def counting() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > MAX_UPLOAD:
+            error = _too_large()
+            raise HTTPException(error.status, error.what)
+        return message
+
+    return counting
+
+
+def _too_large() -> RequestError:
+    return RequestError(413, f"the upload is larger than {MAX_UPLOAD >> 20} MiB", "crop or shrink the image")
+
+
+def _same_origin(request: Request) -> bool:
+    """Whether a browser says that one of our own pages sent this; programs say nothing and pass."""
+    site = request.headers.get("sec-fetch-site", "none")
+    origin = request.headers.get("origin")
+    own = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    return own and site in {"same-origin", "none"}
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,103 @@
+"""What a similarity means: a probability and a decision where the model is calibrated, else the reason why not."""
+
+from __future__ import annotations
+
+from semreid.errors import SemreidError
+from semreid.functional.calibration import Calibration, Verdict
+from semreid.gallery import Entry, Match, Stats
+from semreid.models.embedder import Embedder
+from semreid.models.verifier import Verifier
+
+SAME_CAMERA = "both crops are from camera {}; the calibration is about crops of two different cameras"
+
+
+class Judge:
+    """Applies the calibration of a model, within what it was made for.
+
+    Args:
+        embedder: The model.
+        calibration: Its calibration, if it has one.
+
+    Attributes:
+        calibration: The same, or None if it is missing or another model's.
+        reason: Why there is none; empty if there is.
+    """
+
+    def __init__(self, embedder: Embedder, calibration: Calibration | None) -> None:
+        self.calibration: Calibration | None = None
+        self.reason = ""
+        try:
+            self.calibration = Verifier(embedder, calibration).calibration
+        except SemreidError as error:
+            self.reason = f"{error.what}; {error.fix}"
+
+    @property
+    def flip(self) -> bool:
+        """Whether the calibration is about embeddings averaged with those of the mirror images."""
+        return self.calibration is not None and self.calibration.flip
+
+    @property
+    def search_reason(self) -> str:
+        """Why matches of a search get no probability; empty if they do."""
+        if self.flip:
+            return "the calibration is about embeddings averaged with mirror images; those of the gallery are not"
+        return self.reason
+
+    def probabilities(self, matches: list[Match], camid: int | None, prior: float) -> list[float | None]:
+        """Compute for each match of a search how probable it is that it shows the person of the query.
+
+        Args:
+            matches: The matches.
+            camid: Camera of the query, if known: matches of the same camera get no probability.
+            prior: Probability of a match before looking.
+
+        Returns:
+            A probability or None for each.
+
+        Raises:
+            SemreidError: If the prior is not between 0 and 1.
+        """
+        if self.calibration is None or self.search_reason:
+            return [None] * len(matches)
+        found = self.calibration.probability([match.similarity for match in matches], prior=prior).tolist()
+        same = [camid is not None and match.entry.camid == camid for match in matches]
+        return [None if of_one else probability for probability, of_one in zip(found, same, strict=True)]
+
+    def verdict(
+        self, score: float, entries: list[Entry | None], *, far: float | None, prior: float
+    ) -> tuple[Verdict | None, str]:
+        """Judge a pair.
+
+        Args:
+            score: Its similarity.
+            entries: The two rows; None for an upload.
+            far: False-accept rate to decide at; None for the usual one.
+            prior: Probability before looking.
+
+        Returns:
+            The verdict, or None and the reason why there is none.
+
+        Raises:
+            SemreidError: If no threshold is known for the rate, or the prior is not between 0 and 1.
+        """
+        if self.calibration is None:
+            return None, self.reason
+        camids = [entry.camid for entry in entries if entry is not None and entry.camid is not None]
+        if len(camids) < 2:
+            return self.calibration.verdict(score, far=far, prior=prior), ""
+        a, b = camids
+        if a == b:
+            return None, SAME_CAMERA.format(a)
+        return self.calibration.verdict(score, far=far, prior=prior, cameras=(a, b)), ""
+
+
+def usual_prior(stats: Stats) -> float:
+    """Return the probability that a row shows the person sought, if each person of a gallery is as likely.
+
+    Args:
+        stats: The gallery; each crop of nobody known may be somebody else.
+
+    Returns:
+        One over the number of people, at most a half.
+    """
+    return 1 / max(2, stats.people + stats.unknown)

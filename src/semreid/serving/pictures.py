@@ -1,0 +1,183 @@
+"""Pictures: uploads, read within bounds, and those of gallery rows, read from below the folders that may be shown."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.data.images import decode_image, read_image, resize
+from semreid.data.sample import Sample
+from semreid.errors import SemreidError
+from semreid.files import atomic_path
+from semreid.gallery import Entry
+from semreid.gallery.entry import Box
+from semreid.serving.errors import RequestError
+
+MAX_UPLOAD = 16 * 2**20
+"""Bytes of one request; its pixels are bounded by `semreid.data.images`."""
+SHOWN_HEIGHT = 384
+Image = NDArray[np.uint8]
+
+
+def read_upload(file: BinaryIO, name: str) -> Image:
+    """Decode an uploaded crop, whose size is judged by its header first.
+
+    Args:
+        file: The upload.
+        name: How the sender calls it; only its last part is repeated, in error messages.
+
+    Returns:
+        RGB (H, W, 3).
+
+    Raises:
+        RequestError: If it is empty, damaged, cut short, no image, or too large.
+    """
+    shown = plain_name(name)
+    try:
+        return decode_image(file.read(), name=shown)
+    except SemreidError as error:
+        raise RequestError(422, error.what, "send a JPEG, PNG, WebP, BMP or TIFF file of one person") from error
+
+
+def plain_name(name: str) -> str:
+    r"""Reduce a file name that a stranger chose to something that can be repeated.
+
+    Args:
+        name: The name.
+
+    Returns:
+        Its last part, printable and short.
+
+    Example:
+        >>> plain_name("../../etc/pass\x00wd.jpg")
+        'passwd.jpg'
+    """
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in last if unicodedata.category(c)[0] != "C")[:80] or "the picture"
+
+
+class Pictures:
+    """The pictures of gallery rows. A row can name any path; only images below the given folders are read.
+
+    Args:
+        roots: Folders to show pictures from; links in them that lead elsewhere are not followed.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.roots = [root.expanduser().resolve() for root in roots]
+
+    def read(self, entry: Entry) -> Image:
+        """Read the crop of a row.
+
+        Args:
+            entry: The row; ``FILE#ITEM`` names a crop in a container, and a box that is smaller than the picture
+                cuts the crop out of it.
+
+        Returns:
+            RGB (H, W, 3).
+
+        Raises:
+            RequestError: If there is no picture, it lies elsewhere, or it cannot be read.
+        """
+        source = self._source(entry.path)
+        if source is None:
+            raise RequestError(
+                404,
+                f"row {entry.id} has no picture below the folders that this server shows",
+                "start the server with --images FOLDER, the folder that holds the pictures",
+            )
+        try:
+            return cut(read_image(source), entry.box)
+        except SemreidError as error:
+            raise RequestError(404, f"the picture of row {entry.id} cannot be read") from error
+
+    def file(self, path: str) -> Path | None:
+        """Find the real place of a file.
+
+        Args:
+            path: Absolute, or relative to a root.
+
+        Returns:
+            The place, if there is a file and it is below a root.
+        """
+        for root in self.roots:
+            try:
+                file = (root / path).resolve()
+                if path and file.is_relative_to(root) and file.is_file():
+                    return file
+            except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, a loop of links
+                continue
+        return None
+
+    def _source(self, path: str) -> Path | Sample | None:
+        """What a path means: a file, or an item in a container."""
+        if file := self.file(path):
+            return file
+        container, _, item = path.rpartition("#")
+        file = self.file(container) if item else None
+        return Sample(file, pid=0, camid=0, item=item) if file else None
+
+
+def cut(image: Image, box: Box | None) -> Image:
+    """Cut a crop out of its frame.
+
+    Args:
+        image: RGB (H, W, 3): a frame, or the crop itself, which is as large as its box and stays as it is.
+        box: Left, top, right and bottom; None: all of it.
+
+    Returns:
+        The crop, at least one pixel.
+    """
+    height, width = image.shape[:2]
+    if box is None or (round(box[2] - box[0]), round(box[3] - box[1])) == (width, height):
+        return image
+    left, right = np.clip([round(box[0]), round(box[2])], 0, width)
+    top, bottom = np.clip([round(box[1]), round(box[3])], 0, height)
+    return image[top:bottom, left:right] if left < right and top < bottom else image
+
+
+def shown(image: Image) -> bytes:
+    """Make the JPEG that a page shows: made anew, so nothing of a file but its pixels leaves the server.
+
+    Args:
+        image: RGB (H, W, 3).
+
+    Returns:
+        JPEG, at most 384 pixels high and wide.
+    """
+    scale = min(1.0, SHOWN_HEIGHT / max(image.shape[:2]))
+    if scale < 1:
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        image = resize(image, (height, width))
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+
+
+def keep(image: Image, folder: Path) -> Path:
+    """Store an uploaded crop under a name made from its pixels, so that the same one is stored once.
+
+    It is written anew, as PNG: place, device and other things that photographs tell are left out.
+
+    Args:
+        image: RGB (H, W, 3).
+        folder: Where to.
+
+    Returns:
+        The file.
+
+    Raises:
+        SemreidError: If it cannot be written.
+    """
+    content = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+    name = hashlib.sha256(content).hexdigest()[:32]
+    file = folder.resolve() / name[:2] / f"{name}.png"
+    if not file.exists():
+        with atomic_path(file) as temporary:
+            temporary.write_bytes(content)
+    return file

@@ -1,0 +1,83 @@
+"""Saying no: every error that a request can meet has a status, a reason and a way out, and never a stack trace."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from semreid.errors import SemreidError
+from semreid.serving.errors import RequestError
+from semreid.serving.templating import render
+
+logger = logging.getLogger(__name__)
+PROGRAMS = ("/api/", "/openapi.json", "/healthz", "/metrics", "/picture")
+"""Paths that answer with JSON when they refuse; all others answer with a page."""
+
+
+def refusal(request: Request, error: SemreidError) -> Response:
+    """Answer a request that cannot be answered: JSON for programs, a page or a part of one for people.
+
+    Args:
+        request: The request.
+        error: Why not; of status 422 if it does not say another.
+
+    Returns:
+        The response.
+    """
+    status = error.status if isinstance(error, RequestError) else 422
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}.get(status, {})
+    if request.url.path.startswith(PROGRAMS):
+        return JSONResponse({"error": error.what, "fix": error.fix}, status, headers)
+    if status == 401:
+        return _to_login(request)
+    page = "problem.html" if is_partial(request) else "problem_page.html"
+    return render(request, page, {"error": error, "status": status}, status=status, headers=headers)
+
+
+def is_partial(request: Request) -> bool:
+    """Whether htmx asks, and wants a part of a page."""
+    return "hx-request" in request.headers
+
+
+async def on_semreid_error(request: Request, error: Exception) -> Response:
+    """Handle an error that says itself what is wrong."""
+    assert isinstance(error, SemreidError)
+    return refusal(request, error)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Handle an unknown path, a wrong method or a body that is none."""
+    assert isinstance(error, HTTPException)
+    return refusal(request, RequestError(error.status_code, str(error.detail)))
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """Handle fields of the wrong type or out of range."""
+    assert isinstance(error, RequestValidationError)
+    return refusal(request, RequestError(422, "; ".join(map(_complaint, error.errors()))))
+
+
+async def on_bug(request: Request, error: Exception) -> Response:
+    """Handle what should not have happened: the log gets the trace, the user a number to find it by."""
+    number = secrets.token_hex(4)
+    logger.error("request %s failed: %s %s", number, request.method, request.url.path, exc_info=error)
+    what = f"something went wrong on this server (number {number})"
+    return refusal(request, RequestError(500, what, "its log tells more under this number"))
+
+
+def _to_login(request: Request) -> Response:
+    if is_partial(request):
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": "/login"})
+    return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+
+
+def _complaint(error: dict[str, Any]) -> str:
+    field = ".".join(str(part) for part in error["loc"][1:])
+    return f"{field}: {error['msg']}" if field else str(error["msg"])

@@ -1,0 +1,409 @@
+"""What can be asked of one gallery and one model, by pages and programs alike; nothing here knows of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeVar
+
+import numpy as np
+from anyio import CapacityLimiter, fail_after, to_thread
+
+from semreid.data.images import resize
+from semreid.errors import SemreidError
+from semreid.functional.calibration import Calibration, Verdict
+from semreid.gallery import Entry, Filter, Gallery, Match, Stats, Written
+from semreid.gallery.entry import Vectors, derived_id
+from semreid.gallery.gallery import ANY
+from semreid.models.embedder import Embedder
+from semreid.serving.embedding import EmbeddingThread, Vector
+from semreid.serving.errors import RequestError
+from semreid.serving.judgement import Judge, usual_prior
+from semreid.serving.pictures import Image, Pictures, keep, read_upload, shown
+
+READERS, DECODERS = 4, 2
+PATIENCE = 30.0
+"""Seconds until a gallery that does not answer is given up."""
+COUNTING_SHARE = 0.01
+"""Part of the time that counting a gallery anew may take."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A crop that somebody asks about: an upload, or a row of the gallery.
+
+    Attributes:
+        image: RGB at the size of the model, if it was needed.
+        picture: JPEG to show, if it was needed.
+        entry: The row; None for an upload.
+    """
+
+    image: Image | None = None
+    picture: bytes = b""
+    entry: Entry | None = None
+
+
+class Found(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        matches: Best first.
+        probabilities: That each shows the person of the query; None where nothing can be said.
+        prior: Probability before looking that they stand on; None without probabilities.
+        reason: Why there are none.
+    """
+
+    matches: list[Match]
+    probabilities: list[float | None]
+    prior: float | None
+    reason: str
+
+
+class Compared(NamedTuple):
+    """How alike two crops are.
+
+    Attributes:
+        similarity: Cosine similarity.
+        verdict: Probability and decision, if the model is calibrated for such a pair.
+        reason: Why there is none.
+    """
+
+    similarity: float
+    verdict: Verdict | None
+    reason: str
+
+
+class Service:
+    """Searches, compares, counts and adds, with bounded threads and memory.
+
+    Args:
+        gallery: The gallery.
+        embedder: The model that made it.
+        calibration: Of this model, if there is one.
+        images: Folders whose pictures may be shown.
+        uploads: Folder for the pictures of rows that are added; None: nobody may add or remove.
+
+    Raises:
+        SemreidError: If the gallery is that of another model.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        embedder: Embedder,
+        *,
+        calibration: Calibration | None = None,
+        images: list[Path],
+        uploads: Path | None = None,
+    ) -> None:
+        gallery.require(embedder)
+        self.gallery, self.uploads = gallery, uploads
+        self.judge = Judge(embedder, calibration)
+        self.pictures = Pictures([*images, *([uploads] if uploads else [])])
+        self.embedding = EmbeddingThread(embedder)
+        self.size = embedder.size
+        self.known: Stats | None = None
+        """The gallery when it was last counted."""
+        self._fresh_until = 0.0
+        self._counting, self._writing = asyncio.Lock(), asyncio.Lock()
+        self._readers, self._decoders = CapacityLimiter(READERS), CapacityLimiter(DECODERS)
+
+    async def upload(self, file: BinaryIO, name: str) -> Crop:
+        """Take an upload.
+
+        Args:
+            file: The image file.
+            name: How its sender calls it.
+
+        Returns:
+            The crop.
+
+        Raises:
+            RequestError: If it cannot be read.
+        """
+
+        def read() -> Crop:
+            image = read_upload(file, name)
+            return Crop(resize(image, self.size), shown(image))
+
+        return await to_thread.run_sync(read, limiter=self._decoders)
+
+    async def row(self, id_: str) -> Crop:
+        """Take a row of the gallery.
+
+        Args:
+            id_: Its id.
+
+        Returns:
+            The crop, without its picture.
+
+        Raises:
+            RequestError: If there is no such row, or the gallery does not answer.
+        """
+        entry = (await self.ask(self.gallery.get, [id_]))[0]
+        if entry is None:
+            raise RequestError(404, f"the gallery has no row {id_[:128]!r}", "it may have been removed")
+        return Crop(entry=entry)
+
+    async def picture(self, entry: Entry) -> bytes:
+        """Read the picture of a row, as JPEG.
+
+        Args:
+            entry: The row.
+
+        Returns:
+            The JPEG.
+
+        Raises:
+            RequestError: If there is none that may be shown.
+        """
+        return await to_thread.run_sync(lambda: shown(self.pictures.read(entry)), limiter=self._decoders)
+
+    async def search(
+        self,
+        crop: Crop,
+        k: int,
+        where: Filter = ANY,
+        *,
+        camid: int | None = None,
+        exclude_same_camera: bool = False,
+        rerank: bool = False,
+        prior: float | None = None,
+    ) -> Found:
+        """Find the rows that look most like a crop; a row does not find itself.
+
+        Args:
+            crop: The crop.
+            k: How many, at least 1.
+            where: Which rows to consider.
+            camid: Camera of the crop; that of the row if None.
+            exclude_same_camera: Leave out what the same camera saw.
+            rerank: Re-rank the best, as `Gallery.search` does.
+            prior: Probability that a row shows the person, before looking; None: as `usual_prior`, once the
+                people of the gallery are counted.
+
+        Returns:
+            What was found.
+
+        Raises:
+            RequestError: If the camera must be known and is not, or the gallery does not answer.
+            SemreidError: If the prior is not between 0 and 1.
+        """
+        if camid is None and crop.entry is not None:
+            camid = crop.entry.camid
+        if exclude_same_camera and camid is None:
+            raise RequestError(422, "the camera of the query is not known", "say which camera took it")
+        vector = await self._vector(crop)
+        excluded = [camid] if exclude_same_camera else None
+        ask = partial(self.gallery.search, where=where, query_camids=excluded, rerank=rerank)
+        found = (await self.ask(ask, vector[None], k + (crop.entry is not None)))[0]
+        own = crop.entry.id if crop.entry else ""
+        matches = [match for match in found if match.entry.id != own][:k]
+        return self._judged(matches, camid, prior)
+
+    async def compare(self, a: Crop, b: Crop, *, far: float | None = None, prior: float = 0.5) -> Compared:
+        """Compare two crops.
+
+        Args:
+            a: A crop.
+            b: Another crop.
+            far: False-accept rate to decide at; None for the usual one.
+            prior: Probability that they show one person, before looking.
+
+        Returns:
+            How alike they are.
+
+        Raises:
+            RequestError: If a picture must be read and cannot be, or the gallery does not answer.
+            SemreidError: If no threshold is known for the rate, or the prior is not between 0 and 1.
+        """
+        vectors = await asyncio.gather(*(self._vector(crop, flip=self.judge.flip) for crop in (a, b)))
+        similarity = float(np.clip(vectors[0] @ vectors[1], -1, 1))
+        verdict, reason = self.judge.verdict(similarity, [a.entry, b.entry], far=far, prior=prior)
+        return Compared(similarity, verdict, reason)
+
+    async def add(self, file: BinaryIO, name: str, entry: Entry) -> tuple[Entry, Written]:
+        """Add an uploaded crop to the gallery; the same picture again is left as it is.
+
+        Args:
+            file: The image file.
+            name: How its sender calls it.
+            entry: What is known of it; its path is set here, and its id derived from that unless given.
+
+        Returns:
+            The row, and what became of it.
+
+        Raises:
+            RequestError: If the server was not started for it, the upload cannot be read, or the gallery does not
+                answer.
+            SemreidError: If the picture cannot be stored.
+        """
+        folder = self._require_writable()
+
+        def read() -> tuple[Image, Path]:
+            image = read_upload(file, name)
+            return resize(image, self.size), keep(image, folder)
+
+        image, path = await to_thread.run_sync(read, limiter=self._decoders)
+        vector = await self.embedding.embed(image)
+        entry = replace(entry, path=str(path))
+        entry = replace(entry, id=entry.id or derived_id(entry, vector))
+        return entry, await self._written(self.gallery.add, vector[None], [entry])
+
+    async def write(self, vectors: Vectors, entries: list[Entry]) -> int:
+        """Insert or replace rows that were embedded elsewhere.
+
+        Args:
+            vectors: (N, D).
+            entries: What is known of each, with ids.
+
+        Returns:
+            How many rows were written.
+
+        Raises:
+            RequestError: If the server was not started for it, or the gallery does not answer.
+        """
+        self._require_writable()
+        return sum(await self._written(self.gallery.upsert, vectors, entries))
+
+    async def delete(self, ids: list[str]) -> int:
+        """Delete rows, and their pictures if they were uploaded here.
+
+        Args:
+            ids: Their ids.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            RequestError: If the server was not started for it, or the gallery does not answer.
+        """
+        uploads = Pictures([self._require_writable()])
+        entries = await self.ask(self.gallery.get, ids)
+        deleted: int = await self._written(self.gallery.remove, ids)
+        for entry in entries:
+            if entry is not None and (file := uploads.file(entry.path)):
+                file.unlink(missing_ok=True)
+        return deleted
+
+    async def rows(self, where: Filter, offset: int, limit: int) -> list[Entry]:
+        """List rows, in the order in which the gallery goes through them.
+
+        Args:
+            where: Which rows.
+            offset: How many to pass over.
+            limit: How many to list.
+
+        Returns:
+            The rows.
+
+        Raises:
+            RequestError: If the gallery does not answer.
+        """
+
+        def some() -> list[Entry]:
+            entries = chain.from_iterable(batch for batch, _ in self.gallery.scan(where))
+            return list(islice(entries, offset, offset + limit))
+
+        return await self.ask(some)
+
+    async def count(self) -> int:
+        """Count the rows.
+
+        Returns:
+            Their number.
+
+        Raises:
+            RequestError: If the gallery does not answer.
+        """
+        return await self.ask(self.gallery.count)
+
+    async def stats(self) -> Stats:
+        """Count people, cameras and times; again only when some time has passed or rows were written here.
+
+        Returns:
+            The numbers.
+
+        Raises:
+            RequestError: If the gallery does not answer.
+        """
+        async with self._counting:
+            if self.known is None or time.monotonic() > self._fresh_until:
+                start = time.monotonic()
+                self.known = await self.ask(self.gallery.stats, patience=None)
+                now = time.monotonic()
+                self._fresh_until = now + (now - start) / COUNTING_SHARE
+            return self.known
+
+    async def ask(self, question: Callable[..., T], *arguments: object, patience: float | None = PATIENCE) -> T:
+        """Ask the gallery, in a thread. What is asked was checked before, so what it raises is trouble of its own.
+
+        Args:
+            question: A method of the gallery.
+            *arguments: For the method.
+            patience: Seconds until it is given up; None to wait.
+
+        Returns:
+            Its answer.
+
+        Raises:
+            RequestError: If the gallery does not answer.
+        """
+        try:
+            with fail_after(patience):
+                return await to_thread.run_sync(
+                    partial(question, *arguments), limiter=self._readers, abandon_on_cancel=True
+                )
+        except TimeoutError as error:
+            raise RequestError(503, f"the gallery did not answer within {patience:.0f} s", "ask again later") from error
+        except SemreidError as error:
+            raise RequestError(503, error.what, error.fix) from error
+
+    def close(self) -> None:
+        """End the thread and let go of the gallery."""
+        self.embedding.stop()
+        self.gallery.close()
+
+    async def _vector(self, crop: Crop, *, flip: bool = False) -> Vector:
+        """The vector of a crop: a row's own, unless it is wanted averaged with the mirror image."""
+        if crop.image is not None:
+            return await self.embedding.embed(crop.image, flip=flip)
+        entry = crop.entry
+        assert entry is not None
+        if not flip:
+            vector: Vector = (await self.ask(self.gallery.vectors, [entry.id]))[0]
+            return vector
+        image = await to_thread.run_sync(lambda: resize(self.pictures.read(entry), self.size), limiter=self._decoders)
+        return await self.embedding.embed(image, flip=True)
+
+    def _judged(self, matches: list[Match], camid: int | None, prior: float | None) -> Found:
+        """Give matches their probabilities, where they have any."""
+        reason = self.judge.search_reason
+        if not reason and prior is None:
+            if self.known is None:
+                reason = "the people of the gallery are still being counted; state a prior, or ask again"
+            else:
+                prior = usual_prior(self.known)
+        if reason or prior is None:
+            return Found(matches, [None] * len(matches), None, reason)
+        return Found(matches, self.judge.probabilities(matches, camid, prior), prior, "")
+
+    def _require_writable(self) -> Path:
+        if self.uploads is None:
+            raise RequestError(
+                403, "this server only reads its gallery", "start it with --uploads FOLDER to let rows be added"
+            )
+        return self.uploads
+
+    async def _written(self, write: Callable[..., T], *arguments: object) -> T:
+        """Write in a thread, one at a time; the gallery is then counted anew when somebody asks."""
+        async with self._writing:
+            written = await self.ask(write, *arguments, patience=None)
+        self._fresh_until = 0.0
+        return written

@@ -1,0 +1,85 @@
+"""How rows travel between a server and other processes on behalf of `Gallery`: shapes of questions and answers."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+from pydantic import BaseModel
+
+from semreid.gallery import Entry, Filter
+from semreid.gallery.entry import Vectors
+
+
+class Rows(BaseModel):
+    """Rows of a gallery, with or without their vectors."""
+
+    entries: list[Entry]
+    vectors: str = ""
+
+
+class Ids(BaseModel):
+    """Ids of rows."""
+
+    ids: list[str]
+
+
+class Search(BaseModel):
+    """Queries, and what to consider for each."""
+
+    queries: str
+    k: int
+    where: Filter
+
+
+class Scan(BaseModel):
+    """Which rows to go through."""
+
+    where: Filter
+    vectors: bool = False
+
+
+class About(BaseModel):
+    """What all vectors of a gallery have in common."""
+
+    dim: int
+    fingerprint: str
+
+
+class Hit(BaseModel):
+    """A row that was found."""
+
+    entry: Entry
+    similarity: float
+
+
+def pack(vectors: Vectors) -> str:
+    """Write vectors as text, without losing a bit.
+
+    Args:
+        vectors: (N, D).
+
+    Returns:
+        Base64 of little-endian float32, row after row.
+    """
+    return base64.b64encode(np.ascontiguousarray(vectors, "<f4").tobytes()).decode()
+
+
+def unpack(text: str, dim: int) -> Vectors:
+    """Read vectors.
+
+    Args:
+        text: As `pack` writes it.
+        dim: Their width D.
+
+    Returns:
+        Vectors (N, D).
+
+    Raises:
+        ValueError: If it is no such text.
+
+    Example:
+        >>> unpack(pack(np.array([[1.5, 2]], np.float32)), 2).tolist()
+        [[1.5, 2.0]]
+    """
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4").reshape(-1, dim).astype(np.float32)

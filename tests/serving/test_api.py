@@ -1,0 +1,221 @@
+import json
+
+import numpy as np
+import pytest
+
+from semreid.gallery import Entry, Gallery
+from semreid.serving.answers import picture_url
+from tests.conftest import draw_figure
+from tests.serving.conftest import NOON, Stripes, calibration, png
+
+
+def search(client, image=None, **fields):
+    files = {"image": ("a.png", image, "image/png")} if image else None
+    return client.post("/api/search", data=fields, files=files)
+
+
+def ids(response):
+    assert response.status_code == 200, response.text
+    return [match["row"]["id"] for match in response.json()["matches"]]
+
+
+def test_an_upload_finds_what_its_vector_is_nearest_to(client, gallery):
+    image = draw_figure(3, 1, 9)
+    query = Stripes().embed([image])[0]
+    entries, vectors = next(gallery.scan(vectors=True))
+    expected = sorted(zip(vectors @ query, (entry.id for entry in entries), strict=True), reverse=True)
+
+    matches = search(client, png(image), k=5).json()["matches"]
+
+    assert [match["row"]["id"] for match in matches] == [id_ for _, id_ in expected[:5]]
+    assert [match["similarity"] for match in matches] == pytest.approx([float(s) for s, _ in expected[:5]], abs=1e-5)
+    assert matches[0]["row"]["pid"] == "3"
+
+
+def test_a_row_finds_others_but_not_itself(client):
+    found = ids(search(client, id="3_c1_0", k=500))
+    assert len(found) == 23
+    assert "3_c1_0" not in found
+    assert found[0] == "3_c1_1"
+
+
+@pytest.mark.parametrize(
+    ("fields", "keeps"),
+    [
+        ({"camid": 2}, lambda e: e.camid == 2),
+        ({"camid": [1, 2]}, lambda e: True),
+        ({"exclude_camid": 1}, lambda e: e.camid != 1),
+        ({"pid": ["2", "4"]}, lambda e: e.pid in "24"),
+        ({"tag": "night"}, lambda e: "night" in e.tags),
+        ({"tags": "night, gate"}, lambda e: False),
+        (
+            {"since": str(NOON), "until": "2023-11-15T01:13:20+01:00"},
+            lambda e: e.timestamp < NOON + 7200,
+        ),
+        ({"since": "2023-11-15T00:13:20"}, lambda e: e.timestamp >= NOON + 7200),
+        ({"exclude_same_camera": "true", "query_camid": 1}, lambda e: e.camid == 2),
+        ({"pid": "", "tag": "", "tags": " , ", "since": "", "camid": []}, lambda e: True),
+    ],
+)
+def test_filters_leave_what_they_ask_for(client, gallery, fields, keeps):
+    entries = next(gallery.scan())[0]
+    found = ids(search(client, png(draw_figure(1, 1, 0)), k=100, **fields))
+    assert sorted(found) == sorted(entry.id for entry in entries if keeps(entry))
+
+
+def test_a_row_knows_its_camera_and_reranking_keeps_the_set(client):
+    plain = ids(search(client, id="3_c1_0", k=12, exclude_same_camera="true"))
+    assert all(id_[3] == "2" for id_ in plain)
+    assert sorted(ids(search(client, id="3_c1_0", k=12, exclude_same_camera="true", rerank="true"))) == sorted(plain)
+
+
+def test_probabilities_need_a_calibration_and_say_so(client):
+    answer = search(client, id="3_c1_0").json()
+    assert {match["probability"] for match in answer["matches"]} == {None}
+    assert answer["prior"] is None
+    assert "semreid calibrate" in answer["no_probability"]
+
+
+def test_probabilities_stand_on_the_number_of_people_and_on_two_cameras(serving):
+    client, known = serving(calibration=calibration()), calibration()
+    client.get("/api/gallery")  # counts it
+    answer = search(client, id="3_c1_0", k=23).json()
+    assert answer["prior"] == pytest.approx(1 / 6)
+    for match in answer["matches"]:
+        expected = known.probability(match["similarity"], prior=1 / 6)
+        assert match["probability"] == (None if match["row"]["camid"] == 1 else pytest.approx(float(expected)))
+    assert search(client, id="3_c1_0", prior="0.5").json()["prior"] == 0.5
+
+
+def test_a_calibration_for_mirrored_embeddings_says_nothing_of_the_gallery(serving):
+    client = serving(calibration=calibration(flip=True))
+    answer = search(client, id="3_c1_0").json()
+    assert "mirror" in answer["no_probability"]
+    compared = client.post("/api/compare", data={"id": ["3_c1_0", "3_c2_0"]}).json()
+    assert compared["probability"] is not None
+    assert client.service.embedding.embedder.batches == [(2, True)]  # but pairs are embedded anew, with mirroring
+
+
+@pytest.mark.parametrize("other", ["6" * 32, ""])
+def test_the_calibration_of_another_model_is_not_used(serving, other):
+    client = serving(calibration=calibration(fingerprint=other))
+    assert "another model" in client.post("/api/compare", data={"id": ["3_c1_0", "3_c2_0"]}).json()["no_probability"]
+
+
+def test_comparing_gives_the_verdict_of_the_calibration(serving):
+    client = serving(calibration=calibration())
+    a, b = draw_figure(3, 1, 0), draw_figure(3, 2, 0)
+    vectors = Stripes().embed([a, b])
+    files = [("image", ("a.png", png(a))), ("image", ("b.png", png(b)))]
+    answer = client.post("/api/compare", data={"far": "0.1", "prior": "0.2"}, files=files).json()
+    verdict = calibration().verdict(float(vectors[0] @ vectors[1]), far=0.1, prior=0.2)
+    assert answer["similarity"] == pytest.approx(verdict.score, abs=1e-5)
+    assert answer["probability"] == pytest.approx(verdict.probability, rel=1e-3)
+    assert answer["decision"]["same"] == verdict.same
+    assert answer["decision"]["threshold"] == verdict.threshold
+    mixed = client.post("/api/compare", data={"id": "3_c2_0", "far": "0.1"}, files=files[:1]).json()
+    assert mixed["similarity"] == pytest.approx(answer["similarity"], abs=1e-5)
+
+
+def test_two_crops_of_one_camera_get_no_probability(serving):
+    answer = serving(calibration=calibration()).post("/api/compare", data={"id": ["3_c1_0", "3_c1_1"]}).json()
+    assert answer["probability"] is None
+    assert "camera 1" in answer["no_probability"]
+
+
+@pytest.mark.parametrize("fields", [{}, {"id": "3_c1_0"}, {"id": ["3_c1_0"] * 3}])
+def test_comparing_wants_two(client, fields):
+    response = client.post("/api/compare", data=fields)
+    assert response.status_code == 422
+    assert "send two" in response.json()["fix"]
+
+
+def test_the_gallery_in_numbers(client):
+    answer = client.get("/api/gallery").json()
+    assert (answer["rows"], answer["people"], answer["unknown"]) == (24, 6, 0)
+    assert answer["cameras"] == {"1": 12, "2": 12}
+    assert (answer["first"], answer["last"]) == (NOON, NOON + 23 * 3600)
+    assert answer["fingerprint"] == Stripes.fingerprint
+    assert (answer["writable"], answer["calibrated"]) == (False, False)
+
+
+def test_a_row_and_its_picture(client):
+    row = client.get("/api/gallery/row", params={"id": "3_c1_0"}).json()
+    assert row["camid"] == 1
+    picture = client.get(row["picture"])
+    assert picture.headers["content-type"] == "image/jpeg"
+    assert picture.content[:3] == b"\xff\xd8\xff"
+
+
+def test_rows_are_added_once_found_and_removed_with_their_picture(serving, tmp_path):
+    client = serving(uploads=tmp_path / "up")
+    image = png(draw_figure(9, 4, 0))
+    facts = {"pid": "nine", "camid": "4", "timestamp": "2024-05-03T14:22:07", "tag": ["gate", "hall"]}
+    answers = [client.post("/api/gallery", data=facts, files={"image": ("../x", image)}).json() for _ in range(2)]
+    assert [answer["new"] for answer in answers] == [True, False]
+    row = answers[0]["row"]
+    assert (row["pid"], row["camid"], row["timestamp"], row["tags"]) == ("nine", 4, 1714746127.0, ["gate", "hall"])
+    assert client.get("/api/gallery").json()["rows"] == 25
+    assert ids(search(client, image, k=1)) == [row["id"]]
+    assert client.get(row["picture"]).status_code == 200
+    assert [path.suffix for path in (tmp_path / "up").rglob("*.*")] == [".png"]
+
+    assert client.delete("/api/gallery", params={"id": row["id"]}).json() == {"removed": 1}
+    assert client.delete("/api/gallery", params={"id": row["id"]}).json() == {"removed": 0}
+    assert not list((tmp_path / "up").rglob("*.png"))
+    assert client.get("/api/gallery").json()["rows"] == 24
+
+
+def test_removing_a_row_leaves_a_picture_that_was_there_before(serving, tmp_path, crops):
+    client = serving(uploads=tmp_path / "up")
+    assert client.delete("/api/gallery", params={"id": "3_c1_0"}).json() == {"removed": 1}
+    assert (crops / "3_c1_0.png").exists()
+
+
+def test_a_server_that_only_reads_says_so(client):
+    for response in (
+        client.post("/api/gallery", files={"image": ("a.png", png(draw_figure(9, 1, 0)))}),
+        client.delete("/api/gallery", params={"id": "3_c1_0"}),
+    ):
+        assert response.status_code == 403
+        assert "--uploads" in response.json()["fix"]
+    assert client.get("/api/gallery").json()["rows"] == 24
+
+
+def test_an_empty_gallery_answers_with_nothing(serving):
+    client = serving(gallery=Gallery.open("memory:", dim=Stripes.dim, fingerprint=Stripes.fingerprint))
+    assert ids(search(client, png(draw_figure(1, 1, 0)))) == []
+    assert client.get("/").status_code == client.get("/gallery").status_code == 200
+
+
+def test_the_description_for_programs_names_every_field(client):
+    description = client.get("/openapi.json").json()
+    assert set(description["paths"]) == {
+        "/api/search",
+        "/api/compare",
+        "/api/gallery",
+        "/api/gallery/row",
+        "/picture",
+        "/healthz",
+        "/metrics",
+    }
+    body = description["paths"]["/api/search"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    name = body.get("$ref", body.get("allOf", [{}])[0].get("$ref", "")).rpartition("/")[2]
+    fields = description["components"]["schemas"][name]["properties"]
+    assert {"image", "id", "camid", "exclude_camid", "since", "until", "pid", "tag", "k", "prior"} <= set(fields)
+    assert all("description" in field for field in fields.values())
+    json.dumps(description)
+
+
+def test_box_and_container_item_name_a_part_of_a_file(serving, crops):
+    frame = np.zeros((80, 100, 3), np.uint8)
+    frame[10:70, 20:50] = (200, 30, 30)
+    (crops / "frame.png").write_bytes(png(frame))
+    gallery = Gallery.open("memory:", dim=24, fingerprint=Stripes.fingerprint)
+    gallery.add(np.eye(24)[:1], [Entry(id="f", path=str(crops / "frame.png"), box=(20, 10, 50, 70))])
+    client = serving(gallery=gallery)
+    import cv2
+
+    shown = cv2.imdecode(np.frombuffer(client.get(picture_url("f")).content, np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape == (60, 30, 3)
+    assert np.abs(shown.astype(int)[..., ::-1] - (200, 30, 30)).max() < 12
