@@ -239,7 +239,9 @@ def operating_points(
     impostor, genuine = _accepted(crops, thresholds)
     genuine_pairs, impostor_pairs = _pairs_of_people(crops)
     return tuple(
-        OperatingPoint(far, threshold, _rate(impostor[i], impostor_pairs, 2), _rate(genuine[i], genuine_pairs, 1))
+        OperatingPoint(
+            far, threshold, jackknife_rate(impostor[i], impostor_pairs, 2), jackknife_rate(genuine[i], genuine_pairs)
+        )
         for i, (far, threshold) in enumerate(zip(fars, thresholds, strict=True))
     )
 
@@ -288,7 +290,20 @@ def jackknife_rate(hits: ArrayLike, trials: ArrayLike, people_per_trial: int = 1
         >>> jackknife_rate(hits=[4, 0, 0, 0], trials=[5, 5, 5, 5])  # one person has all the hits
         Rate(value=0.2, low=0.0307672452795123, high=0.6631727669628871, effective=4.0)
     """
-    return _rate(np.asarray(hits, float), np.asarray(trials, float), people_per_trial)
+    hits, trials = np.asarray(hits, float), np.asarray(trials, float)
+    all_hits, all_trials = hits.sum() / people_per_trial, trials.sum() / people_per_trial
+    if all_trials == 0:
+        raise SemreidError("a rate needs at least one trial")
+    hits, trials = hits[trials > 0], trials[trials > 0]
+    people, value = len(trials), all_hits / all_trials
+    left = all_trials - trials
+    without = np.divide(all_hits - hits, left, out=np.full(people, np.nan), where=left > 0)
+    variance = (people - 1) / people * np.square(without - without.mean()).sum()
+    spread = value * (1 - value)
+    # Without any spread (no hit, or nothing but hits) the people themselves are the trials; likewise when
+    # one person has every trial, so that nothing is left without them.
+    effective = min(spread / variance, all_trials) if variance > 0 and spread > 0 else people / people_per_trial
+    return Rate(float(value), *_wilson(float(value), float(effective)), float(effective))
 
 
 class _Crops(NamedTuple):
@@ -362,22 +377,6 @@ def _accepted(crops: _Crops, thresholds: Sequence[float]) -> tuple[NDArray[np.fl
             impostor[i] += np.bincount(block.rows, false.sum(axis=1), people)
             impostor[i] += np.bincount(block.columns, false.sum(axis=0), people)
     return impostor, genuine
-
-
-def _rate(hits: NDArray[np.float64], trials: NDArray[np.float64], people_per_trial: int) -> Rate:
-    all_hits, all_trials = hits.sum() / people_per_trial, trials.sum() / people_per_trial
-    if all_trials == 0:
-        raise SemreidError("a rate needs at least one trial")
-    hits, trials = hits[trials > 0], trials[trials > 0]
-    people, value = len(trials), all_hits / all_trials
-    left = all_trials - trials
-    without = np.divide(all_hits - hits, left, out=np.full(people, np.nan), where=left > 0)
-    variance = (people - 1) / people * np.square(without - without.mean()).sum()
-    spread = value * (1 - value)
-    # Without any spread (no hit, or nothing but hits) the people themselves are the trials; likewise when
-    # one person has every trial, so that nothing is left without them.
-    effective = min(spread / variance, all_trials) if variance > 0 and spread > 0 else people / people_per_trial
-    return Rate(float(value), *_wilson(float(value), float(effective)), float(effective))
 
 
 def _wilson(rate: float, trials: float, z: float = 1.96) -> tuple[float, float]:
