@@ -25,7 +25,12 @@ from semreid.models.embedder import Embedder, load_embedder
 app = typer.Typer(no_args_is_help=True)
 
 URI = Annotated[
-    str, typer.Option("--gallery", help="FOLDER.db, FILE.parquet, or http://HOST:PORT[/DATABASE][#NAME] of Milvus.")
+    str,
+    typer.Option(
+        "--gallery",
+        help="FOLDER.db, FILE.parquet, http://HOST:PORT[/DATABASE][#NAME] of Milvus, or serve:http://HOST:PORT of "
+        "`semreid serve`.",
+    ),
 ]
 Model = Annotated[str, typer.Option("--model", help="Run folder, card file, exported file, or zoo name (untrained).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -89,7 +89,8 @@ class Gallery:
         Args:
             uri: ``memory:`` (gone with the process), a ``.parquet`` file (searched in memory), a ``.db`` folder
                 (Milvus Lite; one process at a time), or ``http://HOST:PORT[/DATABASE][#NAME]`` of a Milvus
-                server or cluster, whose token is taken from the environment variable ``SEMREID_MILVUS_TOKEN``.
+                server or cluster, whose token is taken from the environment variable ``SEMREID_MILVUS_TOKEN``;
+                or ``serve:http://HOST:PORT`` of a running ``semreid serve``, which owns the gallery.
             dim: Width of the vectors; an existing gallery must have it.
             fingerprint: Of the model that makes the vectors; an existing gallery must have it.
 
@@ -427,10 +428,15 @@ def _open_store(uri: str, meta: Meta | None) -> Store:
         from semreid.gallery.milvus import MilvusStore
 
         return MilvusStore.open(uri, meta)
+    if uri.startswith("serve:"):
+        from semreid.serving.client import RemoteStore
+
+        return RemoteStore.open(uri)
     if not uri.endswith(".parquet"):
         raise SemreidError(
             f"{uri!r} names no gallery",
-            fix="the forms are memory:, FILE.parquet, FOLDER.db and http://HOST:PORT[/DATABASE][#NAME]",
+            fix="the forms are memory:, FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][#NAME] of Milvus, and "
+            "serve:http://HOST:PORT",
         )
     file = Path(uri).expanduser()
     if file.exists():
