@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,30 @@ from semreid.models.embedder import Embedder
 
 Features = NDArray[np.float32]
 _Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-_Judgement = tuple[dict[str, float], dict[str, tuple[float, float]], int]
-"""Figures as fractions, intervals in percent, number of valid queries."""
 RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A report with what it was made from, for whoever shows more than figures.
+
+    Attributes:
+        report: The report.
+        cmc: Share of the valid queries with a true match among the first k, (50,).
+        ap: Average precision of every query, (Q,), NaN where it has no true match; None in single-shot protocols.
+        query: The queries.
+        gallery: The gallery, without leaked images.
+        query_features: Unit vectors (Q, D).
+        gallery_features: Unit vectors (G, D).
+    """
+
+    report: Report
+    cmc: NDArray[np.float64]
+    ap: NDArray[np.float64] | None
+    query: tuple[Sample, ...]
+    gallery: tuple[Sample, ...]
+    query_features: Features
+    gallery_features: Features
 
 
 def embed_store(model: Embedder, store: Store, *, flip: bool = False, batch_size: int = 128) -> Features:
@@ -65,6 +87,34 @@ def evaluate(
     Raises:
         SemreidError: If images cannot be read, or the data set cannot be judged by its protocol.
     """
+    return evaluate_in_full(model, dataset, flip=flip, rerank=rerank, checkpoint=checkpoint, progress=progress).report
+
+
+def evaluate_in_full(
+    model: Embedder,
+    dataset: ReIDDataset,
+    *,
+    flip: bool = False,
+    rerank: bool = False,
+    checkpoint: str = "last epoch",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Do what `evaluate` does, and keep what the report was made from.
+
+    Args:
+        model: As in `evaluate`.
+        dataset: As in `evaluate`.
+        flip: As in `evaluate`.
+        rerank: As in `evaluate`.
+        checkpoint: As in `evaluate`.
+        progress: As in `evaluate`.
+
+    Returns:
+        The report with embeddings and curves.
+
+    Raises:
+        SemreidError: As `evaluate`.
+    """
     if not dataset.query or not dataset.gallery:
         raise SemreidError(
             f"{dataset.name} has {len(dataset.query)} query and {len(dataset.gallery)} gallery images",
@@ -75,7 +125,9 @@ def evaluate(
     gallery_store = build_store(gallery, model.size, progress=progress)
     query_features = embed_store(model, query_store, flip=flip)
     gallery_features = embed_store(model, gallery_store, flip=flip)
-    report = judge(query_features, gallery_features, dataset.query, gallery, dataset.protocol, rerank=rerank)
+    features = query_features, gallery_features
+    judgement = _judge(*features, dataset.query, gallery, dataset.protocol, rerank=rerank)
+    report = judgement.report
     recorded = {
         "dataset": dataset.name,
         **report.protocol,
@@ -87,7 +139,8 @@ def evaluate(
     }
     removed = {"junk_removed": dataset.junk_removed, "leaked_removed": len(dataset.gallery) - len(gallery)}
     removed |= {"corrupt_skipped": dataset.corrupt_skipped}
-    return Report(report.metrics, report.ci95, {**report.counts, **removed}, recorded)
+    complete = replace(report, counts={**report.counts, **removed}, protocol=recorded)
+    return Evaluation(complete, judgement.cmc, judgement.ap, dataset.query, gallery, *features)
 
 
 def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -131,19 +184,49 @@ def judge(
     Raises:
         SemreidError: If features are not finite or no query has a valid match.
     """
+    return _judge(query_features, gallery_features, query, gallery, protocol, rerank=rerank).report
+
+
+class _Judgement(NamedTuple):
+    report: Report
+    cmc: NDArray[np.float64]
+    ap: NDArray[np.float64] | None
+
+
+class _Figures(NamedTuple):
+    """Figures as fractions, intervals in percent, number of valid queries, CMC curve, AP of every query."""
+
+    figures: dict[str, float]
+    ci95: dict[str, tuple[float, float]]
+    valid: int
+    cmc: NDArray[np.float64]
+    ap: NDArray[np.float64] | None
+
+
+def _judge(
+    query_features: Features,
+    gallery_features: Features,
+    query: Sequence[Sample],
+    gallery: Sequence[Sample],
+    protocol: Protocol,
+    *,
+    rerank: bool,
+) -> _Judgement:
     blocks = (k_reciprocal_blocks if rerank else distance_blocks)(query_features, gallery_features)
     ids = _pids(query), _pids(gallery), _camids(query), _camids(gallery)
-    figures, ci95, valid = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(blocks, ids, protocol)
+    found = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(blocks, ids, protocol)
     counts = {
         "queries": len(query),
-        "valid_queries": valid,
+        "valid_queries": found.valid,
         "gallery": len(gallery),
         "identities": num_identities(query),
     }
-    return Report({k: 100 * v for k, v in figures.items()}, ci95, counts, _rules(protocol, rerank=rerank))
+    metrics = {k: 100 * v for k, v in found.figures.items()}
+    report = Report(metrics, found.ci95, counts, _rules(protocol, rerank=rerank))
+    return _Judgement(report, found.cmc, found.ap)
 
 
-def _judge_all(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Judgement:
+def _judge_all(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Figures:
     ranking = rank_distances(blocks, *ids, junk=protocol.junk)
     people = ids[0][ranking.valid]
     first = ranking.first_rank[ranking.valid] == 1
@@ -153,15 +236,16 @@ def _judge_all(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Ju
         means = {"mAP": ranking.mAP, "mAP_trapezoid": ranking.mAP_trapezoid, "mINP": ranking.mINP}
         figures = {**means, **figures}
         ci95 = {"mAP": _percent_interval(ranking.ap[ranking.valid], people), **ci95}
-    return figures, ci95, ranking.n_valid
+    return _Figures(figures, ci95, ranking.n_valid, ranking.cmc, ranking.ap)
 
 
-def _judge_draws(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Judgement:
+def _judge_draws(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Figures:
     """Judge against one image per gallery identity; these benchmarks are small enough for one matrix."""
     distances = np.concatenate(list(blocks))
     shots = single_shot_cmc(distances, *ids, junk=protocol.junk, repeats=protocol.repeats, seed=protocol.seed)
     figures = {f"rank{k}": float(shots.cmc[k - 1]) for k in (1, 5, 10)}
-    return {**figures, "rank1_sd_over_draws": float(shots.cmc_sd[0])}, {}, shots.n_valid
+    figures["rank1_sd_over_draws"] = float(shots.cmc_sd[0])
+    return _Figures(figures, {}, shots.n_valid, shots.cmc, None)
 
 
 def _percent_interval(values: NDArray[Any], people: NDArray[np.int64]) -> tuple[float, float]:
