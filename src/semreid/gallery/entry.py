@@ -162,7 +162,7 @@ def _texts(kind: str, texts: Iterable[str]) -> Iterable[str]:
 
 def _require_text(kind: str, text: str) -> str:
     """Return a short text that every store keeps and compares alike: not empty, no control characters."""
-    if not text or len(_encoded(kind, text)) > MAX_BYTES[kind]:
+    if not 0 < len(_encoded(kind, text)) <= MAX_BYTES[kind]:
         raise SemreidError(f"{kind} {text[:60]!r} is empty or longer than {MAX_BYTES[kind]} bytes")
     if any(unicodedata.category(c) == "Cc" for c in text):
         raise SemreidError(f"{kind} {text!r} holds a control character", fix="remove it")

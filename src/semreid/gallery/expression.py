@@ -55,6 +55,23 @@ def by_id(ids: Iterable[str]) -> str:
     return f"id in {literals(ids)}"
 
 
+def behind(last: str, where: Filter) -> str:
+    """Ask for the rows behind an id in the order of ids.
+
+    Args:
+        last: The id; empty to begin.
+        where: What else to ask for.
+
+    Returns:
+        The expression.
+
+    Example:
+        >>> print(behind("a", Filter(camids=[1])))
+        id > "a" and camid in [1]
+    """
+    return " and ".join(filter(None, [f"id > {literal(last)}" if last else "", expression(where)]))
+
+
 def literals(texts: Iterable[str]) -> str:
     """Quote a list of texts.
 

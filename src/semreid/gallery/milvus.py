@@ -17,7 +17,7 @@ import numpy as np
 
 from semreid.errors import SemreidError
 from semreid.gallery.entry import MAX_BYTES, MAX_TAGS, Entry, Filter, Match, Meta, Vectors
-from semreid.gallery.expression import by_id, expression
+from semreid.gallery.expression import behind, by_id, expression
 from semreid.gallery.store import missing
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ TIMEOUT = 60.0  # seconds until a server that does not answer is given up
 LOADING = 3600.0  # seconds for a server to bring a large gallery into memory
 REQUEST_BYTES = 8 * 2**20  # a server takes at most 64 MiB
 REQUEST_ROWS = 1000
+PAGE_ROWS = 8192  # rows read at once; a server gives at most 16,384
+PAGE_BYTES = 16 * 2**20
 LITE_UNFLUSHED = 2048  # Lite searches rows in files far faster than those that came since the last flush
 _lite_users: Counter[str] = Counter()
 _lite_lock = threading.Lock()
@@ -122,16 +124,14 @@ class MilvusStore:
         return found
 
     def scan(self, where: Filter, *, vectors: bool) -> Iterator[tuple[list[Entry], Vectors]]:
-        """Yield rows in the order of their ids."""
+        """Yield rows in the order of their ids; the iterator of pymilvus breaks at ids with quotes."""
         fields = [*FACTS, "vector"] if vectors else FACTS
-        with self._asking("read"):
-            iterator = self._client.query_iterator(
-                self._name, batch_size=REQUEST_ROWS, filter=expression(where), output_fields=fields, timeout=TIMEOUT
-            )
-        with contextlib.closing(iterator):
-            while rows := self._next(iterator):
-                content = [row["vector"] for row in rows] if vectors else np.zeros((len(rows), 0))
-                yield [_entry(row) for row in rows], np.asarray(content, np.float32)
+        page = max(1, min(PAGE_ROWS, PAGE_BYTES // (4 * self.meta.dim))) if vectors else PAGE_ROWS
+        last = ""
+        while rows := self._page(last, where, fields, page):
+            last = rows[-1]["id"]
+            content = [row["vector"] for row in rows] if vectors else np.zeros((len(rows), 0))
+            yield [_entry(row) for row in rows], np.asarray(content, np.float32)
 
     def count(self, where: Filter) -> int:
         """Count rows."""
@@ -180,9 +180,18 @@ class MilvusStore:
             with self._asking("read"):
                 yield from self._client.query(self._name, filter=by_id(some), output_fields=fields, timeout=TIMEOUT)
 
-    def _next(self, iterator: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - pymilvus does not name its type
+    def _page(self, last: str, where: Filter, fields: list[str], rows: int) -> Sequence[Mapping[str, Any]]:
+        """The first rows behind an id; as an iterator, the server sorts by id before it cuts."""
         with self._asking("read"):
-            return iterator.next()  # type: ignore[no-any-return]
+            return self._client.query(  # type: ignore[no-any-return]
+                self._name,
+                filter=behind(last, where),
+                output_fields=fields,
+                limit=rows,
+                iterator="True",
+                reduce_stop_for_best="True",
+                timeout=TIMEOUT,
+            )
 
     def _note(self, rows: int) -> None:
         """Count written rows, and flush Lite when they are many: it holds them in a slow form until then."""
