@@ -7,10 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semreid.errors import SemreidError
-from semreid.functional import batch_hard_triplet, center_loss, label_smoothed_cross_entropy
+from semreid.functional import (
+    batch_hard_triplet,
+    center_loss,
+    class_balanced_cross_entropy,
+    label_smoothed_cross_entropy,
+    region_share,
+    semantic_diversity,
+)
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "losses.npz")
 FEATURES, LOGITS, PIDS = (torch.from_numpy(GOLDEN[name]) for name in ("features", "logits", "pids"))
+REGIONS, PARSING, LABELS = (torch.from_numpy(GOLDEN[name]) for name in ("regions", "parsing_logits", "parsing_labels"))
 
 
 def naive_triplet(embeddings, pids, margin):
@@ -29,12 +37,22 @@ def test_golden_values():
     hard, soft = batch_hard_triplet(FEATURES, PIDS), batch_hard_triplet(FEATURES, PIDS, margin=None)
     assert hard.item() == pytest.approx(GOLDEN["triplet_hard_margin_03"], abs=1e-6)
     assert soft.item() == pytest.approx(GOLDEN["triplet_soft_margin"], abs=1e-6)
+    assert semantic_diversity(REGIONS).item() == pytest.approx(GOLDEN["semantic_diversity"], abs=1e-6)
+    parsing = class_balanced_cross_entropy(PARSING, LABELS)
+    assert parsing.item() == pytest.approx(GOLDEN["parsing_class_balanced"], abs=1e-6)
 
 
 def test_label_smoothing_is_cross_entropy_against_the_smoothed_distribution():
     target = torch.nn.functional.one_hot(PIDS, LOGITS.shape[1]) * 0.8 + 0.2 / LOGITS.shape[1]
     expected = -(target * LOGITS.double().log_softmax(1)).sum(1).mean()
     assert label_smoothed_cross_entropy(LOGITS, PIDS, 0.2).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_label_smoothing_row_by_row():
+    rows = label_smoothed_cross_entropy(LOGITS, PIDS, reduction="none")
+    assert rows.shape == PIDS.shape
+    assert rows.mean().item() == pytest.approx(label_smoothed_cross_entropy(LOGITS, PIDS).item(), abs=1e-6)
+    assert rows[3].item() == pytest.approx(label_smoothed_cross_entropy(LOGITS[3:4], PIDS[3:4]).item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("margin", [0.3, 5.0, None])
@@ -89,6 +107,8 @@ def test_losses_are_float32_under_autocast():
         "label smoothing": lambda: label_smoothed_cross_entropy(LOGITS, PIDS),
         "triplet": lambda: batch_hard_triplet(FEATURES, PIDS),
         "center": lambda: center_loss(FEATURES, PIDS, centers),
+        "diversity": lambda: semantic_diversity(REGIONS),
+        "parsing": lambda: class_balanced_cross_entropy(PARSING, LABELS),
     }
     for name, loss in losses.items():
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -109,6 +129,69 @@ def test_center_loss_equals_the_naive_loop_and_teaches_the_centers():
     torch.testing.assert_close(pulled[3], FEATURES[PIDS == 3].mean(0), atol=1e-5, rtol=1e-4)
 
 
+def naive_parsing(logits, labels):
+    terms = []
+    for label in labels.unique():
+        pixels = [
+            -logits[b, :, y, x].double().log_softmax(0)[label] for b, y, x in (labels == label).nonzero().tolist()
+        ]
+        terms.append(torch.stack(pixels).mean())
+    return torch.stack(terms).mean()
+
+
+def test_parsing_value_and_gradient_equal_the_naive_loop_and_class_5_is_absent():
+    assert 5 not in LABELS
+    ours, naive = PARSING.clone().requires_grad_(), PARSING.clone().requires_grad_()
+    loss, expected = class_balanced_cross_entropy(ours, LABELS.to(torch.uint8)), naive_parsing(naive, LABELS)
+    loss.backward()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    torch.testing.assert_close(ours.grad, naive.grad, atol=1e-7, rtol=1e-4)
+
+
+def test_parsing_of_halves_with_the_shares_of_the_whole_averages_to_the_whole():
+    shares = region_share(LABELS, 8).mean(0)
+    halves = [class_balanced_cross_entropy(PARSING[i : i + 2], LABELS[i : i + 2], shares).item() for i in (0, 2)]
+    assert sum(halves) / 2 == pytest.approx(class_balanced_cross_entropy(PARSING, LABELS).item(), abs=1e-6)
+
+
+def naive_diversity(regions):
+    pairs = [(i, j) for i in range(regions.shape[1]) for j in range(i)]
+    cosine = torch.nn.functional.cosine_similarity
+    return torch.stack([cosine(regions[:, i], regions[:, j], dim=1).mean() for i, j in pairs]).mean()
+
+
+def test_diversity_value_and_gradient_equal_the_loop_over_28_pairs():
+    ours, naive = REGIONS.clone().requires_grad_(), REGIONS.clone().requires_grad_()
+    loss, expected = semantic_diversity(ours), naive_diversity(naive)
+    loss.backward()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    torch.testing.assert_close(ours.grad, naive.grad, atol=1e-8, rtol=1e-4)
+
+
+def test_an_empty_region_lowers_the_diversity_and_the_gradient_stays_finite():
+    regions = REGIONS.clone()
+    regions[:, 2] = 0
+    regions.requires_grad_()
+    loss = semantic_diversity(regions)
+    assert loss < semantic_diversity(REGIONS)
+    assert loss.item() == pytest.approx(naive_diversity(regions).item(), abs=1e-6)
+    loss.backward()
+    assert torch.isfinite(regions.grad).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9))
+@settings(max_examples=20, deadline=None)
+def test_diversity_lies_between_0_and_1_for_features_above_zero_and_is_1_for_equal_directions(seed, count):
+    generator = torch.Generator().manual_seed(seed)
+    regions = torch.rand(3, count, 5, generator=generator)
+    assert 0 <= semantic_diversity(regions).item() <= 1 + 1e-6
+    scales = torch.rand(3, count, 1, generator=generator) + 0.1
+    assert semantic_diversity(regions[:, :1] * scales).item() == pytest.approx(1, abs=1e-5)
+    assert semantic_diversity(torch.eye(count)[None]).item() == 0
+
+
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(SemreidError, match=r"logits \(B, C\)"):
         label_smoothed_cross_entropy(LOGITS, PIDS[:3])
@@ -116,3 +199,7 @@ def test_shapes_that_do_not_fit_are_refused():
         batch_hard_triplet(FEATURES[0], PIDS)
     with pytest.raises(SemreidError, match=r"centers \(N, D\)"):
         center_loss(FEATURES, PIDS, FEATURES[:, :5])
+    with pytest.raises(SemreidError, match=r"labels \(B, h, w\)"):
+        class_balanced_cross_entropy(PARSING, LABELS[:, :5])
+    with pytest.raises(SemreidError, match=r"regions \(B, R, D\)"):
+        semantic_diversity(REGIONS[:, :1])

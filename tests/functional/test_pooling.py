@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semreid.errors import SemreidError
-from semreid.functional import avg_pool, gem_pool, max_pool, region_pool, region_share
+from semreid.functional import avg_pool, gem_pool, max_pool, region_pool, region_share, resize_labels
 
 
 def random_maps(seed, batch=3, channels=4, size=(6, 2), regions=5):
@@ -78,6 +78,25 @@ def test_region_max_of_features_above_zero_equals_masking_and_global_max():
     torch.testing.assert_close(region_pool(maps, labels, 8), masked)
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_region_max_has_the_gradient_of_masked_copies(last):
+    maps, labels = random_maps(8, channels=6)
+    maps = maps.relu().to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    ours, masked = maps.clone().requires_grad_(), maps.clone().requires_grad_()
+    weights = torch.randn(3, 8, 6, generator=torch.Generator().manual_seed(9))
+    copies = torch.stack([max_pool(masked * (labels == r)[:, None]) for r in range(8)], dim=1)
+    (region_pool(ours, labels, 8) * weights).sum().backward()
+    (copies * weights).sum().backward()
+    positive = maps > 0  # below a ReLU, the gradient at 0 goes nowhere
+    torch.testing.assert_close(ours.grad * positive, masked.grad * positive)
+
+
+def test_equal_maxima_share_the_gradient():
+    maps = torch.tensor([[[[2.0, 2.0, 1.0, 3.0]]]], requires_grad=True)
+    region_pool(maps, torch.tensor([[[0, 0, 0, 1]]]), 2).sum().backward()
+    assert maps.grad.flatten().tolist() == [0.5, 0.5, 0, 1]
+
+
 @pytest.mark.parametrize("mode", ["max", "avg"])
 def test_region_pool_is_differentiable(mode):
     maps, labels = random_maps(4, batch=2, channels=2)
@@ -110,6 +129,29 @@ def test_average_over_the_image_is_the_share_weighted_mean_of_the_regions():
     torch.testing.assert_close((regions * region_share(labels, 5)[..., None]).sum(1), avg_pool(maps))
 
 
+def test_labels_are_taken_at_the_first_pixel_of_each_cell_in_any_integer_type():
+    labels = torch.randint(0, 8, (2, 12, 8), generator=torch.Generator().manual_seed(0))
+    expected = labels[:, ::4, ::2]
+    for kind in (torch.uint8, torch.int64):
+        found = resize_labels(labels.to(kind), (3, 4))
+        assert found.dtype == kind
+        assert torch.equal(found.long(), expected)
+    torch_nearest = torch.nn.functional.interpolate(labels[:, None].float(), (5, 3))[:, 0].long()
+    assert torch.equal(resize_labels(labels, (5, 3)), torch_nearest)
+    assert torch.equal(resize_labels(resize_labels(labels, (6, 4)), (3, 2)), resize_labels(labels, (3, 2)))
+
+
+def test_bilinear_labels_are_opencvs_and_make_up_classes():
+    import cv2
+
+    labels = torch.zeros(1, 12, 8, dtype=torch.uint8)
+    labels[:, 5:] = 7
+    found = resize_labels(labels, (6, 4), "bilinear")
+    assert found.dtype == torch.uint8
+    np.testing.assert_array_equal(found[0], cv2.resize(labels[0].numpy(), (4, 6), interpolation=cv2.INTER_LINEAR))
+    assert set(found.unique().tolist()) == {0, 4, 7}
+
+
 def test_misfits_are_refused():
     maps, labels = random_maps(6)
     with pytest.raises(SemreidError, match=r"\(B, C, h, w\)"):
@@ -118,3 +160,5 @@ def test_misfits_are_refused():
         region_pool(maps, labels[:, :3], 5)
     with pytest.raises(SemreidError, match="integer labels"):
         region_share(labels.float(), 5)
+    with pytest.raises(SemreidError, match="integer labels"):
+        resize_labels(labels.float(), (2, 2))

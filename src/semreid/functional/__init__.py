@@ -2,9 +2,15 @@
 
 from semreid.functional.calibration import Calibration, Verdict, calibrate
 from semreid.functional.distance import distance_blocks, pairwise_distance
-from semreid.functional.gradcam import grad_cam
+from semreid.functional.gradcam import grad_cam, hires_cam
 from semreid.functional.identification import identify_open_set
-from semreid.functional.losses import batch_hard_triplet, center_loss, label_smoothed_cross_entropy
+from semreid.functional.losses import (
+    batch_hard_triplet,
+    center_loss,
+    class_balanced_cross_entropy,
+    label_smoothed_cross_entropy,
+    semantic_diversity,
+)
 from semreid.functional.pairs import (
     equal_error_rate,
     jackknife_rate,
@@ -14,7 +20,7 @@ from semreid.functional.pairs import (
     tar_at_far,
     threshold_at_far,
 )
-from semreid.functional.pooling import avg_pool, gem_pool, max_pool, region_pool, region_share
+from semreid.functional.pooling import avg_pool, gem_pool, max_pool, region_pool, region_share, resize_labels
 from semreid.functional.ranking import Ranking, SingleShot, rank_distances, rank_features, single_shot_cmc
 from semreid.functional.reranking import k_reciprocal_blocks, k_reciprocal_rerank
 
@@ -27,10 +33,12 @@ __all__ = [
     "batch_hard_triplet",
     "calibrate",
     "center_loss",
+    "class_balanced_cross_entropy",
     "distance_blocks",
     "equal_error_rate",
     "gem_pool",
     "grad_cam",
+    "hires_cam",
     "identify_open_set",
     "jackknife_rate",
     "k_reciprocal_blocks",
@@ -44,7 +52,9 @@ __all__ = [
     "rank_features",
     "region_pool",
     "region_share",
+    "resize_labels",
     "roc_curve",
+    "semantic_diversity",
     "single_shot_cmc",
     "tar_at_far",
     "threshold_at_far",

@@ -6,14 +6,19 @@ differences between distances that it is about, so every function here goes back
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from semreid.errors import SemreidError
+from semreid.functional.pooling import region_share
 
 
-def label_smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.1) -> Tensor:
+def label_smoothed_cross_entropy(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.1, reduction: Literal["mean", "none"] = "mean"
+) -> Tensor:
     """Cross entropy against targets that leave a share of the probability to all classes.
 
     The target distribution is ``(1 - smoothing) * one_hot + smoothing / C``.
@@ -22,9 +27,10 @@ def label_smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: flo
         logits: Class scores, (B, C).
         targets: Class indices in ``[0, C)``, (B,).
         smoothing: Share of probability that is spread evenly; 0 is the plain cross entropy.
+        reduction: ``mean`` over the rows, or ``none``.
 
     Returns:
-        The mean loss, a float32 scalar.
+        The mean loss, a float32 scalar, or the loss of each row, (B,).
 
     Raises:
         SemreidError: If the shapes do not fit together.
@@ -35,7 +41,7 @@ def label_smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: flo
         0.2181
     """
     _require(logits.ndim == 2 and targets.shape == logits.shape[:1], "logits (B, C), targets (B,)", logits, targets)
-    return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+    return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction=reduction)
 
 
 def batch_hard_triplet(embeddings: Tensor, pids: Tensor, margin: float | None = 0.3) -> Tensor:
@@ -115,6 +121,68 @@ def center_loss(embeddings: Tensor, pids: Tensor, centers: Tensor) -> Tensor:
         centers,
     )
     return (embeddings.float() - centers[pids].float()).square().sum(dim=1).mean()
+
+
+def class_balanced_cross_entropy(logits: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
+    """Cross entropy of pixels in which every class that is present weighs the same, however small it is.
+
+    The mean over the pixels of each class, then the mean over the classes that have any.
+
+    Args:
+        logits: Class scores, (B, R, h, w).
+        labels: Class of every pixel in ``[0, R)``, (B, h, w), integer.
+        shares: Share of the pixels that each class has, (R,); counted in ``labels`` if None. With the shares of a
+            larger batch of which this is a part, the mean over all equal parts is the loss of that batch.
+
+    Returns:
+        The loss, a float32 scalar.
+
+    Raises:
+        SemreidError: If the shapes do not fit together.
+
+    Example:
+        >>> logits = torch.tensor([[[[0.0, 0.0, 0.0, 9.0]], [[0.0, 0.0, 0.0, 9.0]], [[0.0, 0.0, 0.0, 9.0]]]])
+        >>> round(class_balanced_cross_entropy(logits, torch.tensor([[[0, 0, 0, 2]]])).item(), 4)  # log 3
+        1.0986
+    """
+    _require(
+        logits.ndim == 4 and labels.shape == (logits.shape[0], *logits.shape[2:]),
+        "logits (B, R, h, w), labels (B, h, w)",
+        logits,
+        labels,
+    )
+    if shares is None:
+        shares = region_share(labels, logits.shape[1]).mean(dim=0)
+    present = shares > 0
+    weights = torch.where(present, 1 / (shares * present.sum()), 0.0)
+    labels = labels.long()
+    return (F.cross_entropy(logits.float(), labels, reduction="none") * weights[labels]).mean()
+
+
+def semantic_diversity(regions: Tensor) -> Tensor:
+    """Semantic Diversity: mean cosine similarity of all pairs of an image's region vectors.
+
+    Computed without the pairs: with unit vectors u, the sum over pairs is (‖Σ u‖² - Σ ‖u‖²) / 2. A region vector of
+    zeros, an empty region, has cosine 0 with every other and gets no gradient.
+
+    Args:
+        regions: Region vectors, (B, R, D), R at least 2.
+
+    Returns:
+        The mean over images and pairs, a float32 scalar; not negative where the vectors are not.
+
+    Raises:
+        SemreidError: If the shape is another.
+
+    Example:
+        >>> semantic_diversity(torch.tensor([[[2.0, 0.0], [3.0, 3.0], [0.0, 0.0]]]))  # 0.7071 / 3 pairs
+        tensor(0.2357)
+    """
+    _require(regions.ndim == 3 and regions.shape[1] > 1, "regions (B, R, D) with R > 1", regions)
+    count = regions.shape[1]
+    unit = F.normalize(regions.float(), dim=2, eps=1e-6)
+    alone = unit.square().sum(dim=(1, 2))
+    return ((unit.sum(dim=1).square().sum(dim=1) - alone) / (count * (count - 1))).mean()
 
 
 def _require(fits: bool, expected: str, *tensors: Tensor) -> None:

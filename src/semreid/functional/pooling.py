@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from semreid.errors import SemreidError
 
@@ -100,15 +102,75 @@ def region_pool(maps: Tensor, labels: Tensor, num_regions: int, mode: Literal["m
         >>> region_pool(maps, labels, num_regions=3, mode="avg")[0, :, 0]
         tensor([2., 0., 5.])
     """
-    values = _positions(maps).transpose(1, 2)
+    _positions(maps)
     _require_grid(labels, expected=(maps.shape[0], *maps.shape[2:]))
+    rows = maps.permute(0, 2, 3, 1)  # no copy where the channels are last in memory
     if mode == "avg":
-        inside = _one_hot(labels, num_regions).to(values.dtype).flatten(1, 2)
+        values, inside = rows.flatten(1, 2), _one_hot(labels, num_regions).to(maps.dtype).flatten(1, 2)
         # A product rather than a scattered sum: the same bits on every run, also on a GPU.
         return inside.transpose(1, 2) @ values / inside.sum(dim=1).clamp(min=1)[..., None]
-    segments = labels.flatten(1).long()[..., None].expand(values.shape)
-    empty = values.new_zeros(maps.shape[0], num_regions, maps.shape[1])
-    return empty.scatter_reduce(1, segments, values, reduce="amax", include_self=False)
+    batch, channels = maps.shape[:2]
+    first = torch.arange(0, batch * num_regions, num_regions, device=labels.device)
+    segments = (labels.flatten(1) + first[:, None]).flatten()
+    top: Tensor = _SegmentMax.apply(  # type: ignore[no-untyped-call]
+        rows.reshape(-1, channels), segments, batch * num_regions
+    )
+    return top.view(batch, num_regions, channels)
+
+
+class _SegmentMax(torch.autograd.Function):
+    """Maximum over the rows (N, C) of each segment, zeros for an empty one; equal maxima share the gradient.
+
+    PyTorch's own backward walks the scattered index element by element; this one moves whole rows.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, segments: Tensor, num_segments: int) -> Tensor:
+        index = segments[:, None].expand(rows.shape)
+        empty = rows.new_zeros(num_segments, rows.shape[1])
+        top = empty.scatter_reduce(0, index, rows, reduce="amax", include_self=False)
+        ctx.save_for_backward(rows, segments, top)
+        return top
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        rows, segments, top = ctx.saved_tensors  # type: ignore[attr-defined]
+        winners = (rows == top[segments]).to(gradient.dtype)
+        ties = torch.zeros_like(gradient).index_add_(0, segments, winners)
+        return winners.mul_((gradient / ties.clamp_(min=1))[segments]), None, None
+
+
+def resize_labels(labels: Tensor, size: tuple[int, int], mode: Literal["nearest", "bilinear"] = "nearest") -> Tensor:
+    """Bring a label map to another grid.
+
+    ``nearest`` takes position ``k * H // h``: where the receptive field of a strided convolution's output k is
+    centred. ``bilinear`` interpolates the indices and rounds them, which makes labels up along every border (half
+    of foot and background is lower arm); it is what the released MagnifierNet does.
+
+    Args:
+        labels: Region indices, (B, H, W), integer.
+        size: Height and width of the grid.
+        mode: ``nearest`` or ``bilinear``.
+
+    Returns:
+        Region indices, (B, h, w), of the same type.
+
+    Raises:
+        SemreidError: If ``labels`` is not an integer tensor of three dimensions.
+
+    Example:
+        >>> labels = torch.tensor([[[0, 0, 7, 7, 7, 7, 0, 0]]])
+        >>> resize_labels(labels, (1, 2)).tolist(), resize_labels(labels, (1, 2), "bilinear").tolist()
+        ([[[0, 7]]], [[[4, 4]]])
+    """
+    _require_grid(labels)
+    if mode == "bilinear":
+        blurred = F.interpolate(labels[:, None].float(), size, mode="bilinear", align_corners=False)
+        return blurred[:, 0].round().to(labels.dtype)
+    rows, cols = (
+        torch.arange(n, device=labels.device) * full // n for n, full in zip(size, labels.shape[1:], strict=True)
+    )
+    return labels[:, rows[:, None], cols]
 
 
 def region_share(labels: Tensor, num_regions: int) -> Tensor:
