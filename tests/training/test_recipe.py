@@ -33,6 +33,13 @@ def test_overrides(tmp_path: Path) -> None:
     assert load_recipe(write(path, "")) == Recipe()
 
 
+def test_losses_have_dots_in_their_names_and_may_weigh_by_epoch(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.yaml", "losses: {a.id: 2, fusion.diversity: {560: 0.01}}\n")
+    recipe = load_recipe(path, ["losses.a.id=3", "losses.a.triplet={0: 0.5, 7: 1}"])
+    assert recipe.losses == {"a.id": 3, "fusion.diversity": {560: 0.01}, "a.triplet": {0: 0.5, 7: 1}}
+    assert load_recipe(write(path, dump_recipe(recipe))) == recipe
+
+
 @pytest.mark.parametrize(
     ("override", "message", "fix"),
     [
@@ -44,6 +51,9 @@ def test_overrides(tmp_path: Path) -> None:
         ("schedule.decay=linear", "'schedule.decay'", ""),
         ("data.instances=1", "'data.instances'", ""),
         ("losses.identity.id=-1", "'losses.identity", ""),
+        ("losses.identity.id={-1: 1}", "'losses.identity.id", ""),
+        ("losses.identity.id={3: -1}", "'losses.identity.id", ""),
+        ("losses.identity.id={}", "'losses.identity.id", ""),
         ("optim.lr", "cannot read the override", "key.sub=value"),
         ("optim.lr=[", "not YAML", ""),
         ("seed.x=1", "'seed' holds a value", ""),

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from semreid.training.recipe import OptimRecipe, ScheduleRecipe
-from semreid.training.schedule import build_optimiser, lr_factor
+from semreid.training.schedule import build_optimiser, loss_weights, lr_factor
 
 
 def test_bag_of_tricks_schedule() -> None:
@@ -23,6 +23,13 @@ def test_cosine_equals_pytorchs() -> None:
         optimiser.step()
         theirs.step()
     assert lr_factor(ScheduleRecipe(warmup_epochs=0, decay="constant"), 99) == 1
+
+
+def test_diversity_weighs_in_the_last_40_epochs() -> None:
+    weights = {"fusion.diversity": {560: 0.01}, "parsing.pixel": 2.0}
+    steps = [loss_weights(weights, epoch) for epoch in range(600)]
+    assert [step["fusion.diversity"] for step in steps] == [0.0] * 560 + [0.01] * 40
+    assert {step["parsing.pixel"] for step in steps} == {2.0}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from semreid.models.zoo import create_model
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.recipe import Recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
-from semreid.training.schedule import build_optimiser, lr_factor
+from semreid.training.schedule import build_optimiser, loss_weights, lr_factor
 
 
 class _Losses(nn.Module):
@@ -153,7 +153,7 @@ class Trainer:
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             losses: dict[str, Tensor] = self.network(batch)
-        total = sum_losses(losses, self.recipe.losses)
+        total = sum_losses(losses, loss_weights(self.recipe.losses, self.epoch))
         self.optimiser.zero_grad()
         total.backward()
         if self.recipe.optim.clip:

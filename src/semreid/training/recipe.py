@@ -18,6 +18,8 @@ from semreid.errors import SemreidError
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+LossWeight = NonNegative | Annotated[dict[Annotated[int, Field(ge=0)], NonNegative], Field(min_length=1)]
+"""A weight, or weights by the epoch from which they hold (0 before the first)."""
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -130,7 +132,8 @@ class Recipe:
         augment: Augmentation.
         optim: Optimiser.
         schedule: Learning rate.
-        losses: Weight by loss name (``HEAD.LOSS``); a loss that is not named weighs 1.
+        losses: Weight by loss name (``HEAD.LOSS``); a loss that is not named weighs 1. ``{560: 0.01}`` stands for
+            0 before epoch 560 and 0.01 from there on.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -142,7 +145,7 @@ class Recipe:
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     optim: OptimRecipe = field(default_factory=OptimRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
-    losses: dict[str, NonNegative] = field(default_factory=dict)
+    losses: dict[str, LossWeight] = field(default_factory=dict)
 
 
 _ADAPTER = TypeAdapter(Recipe)
@@ -218,7 +221,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    *parents, last = key.split(".")
+    *parents, last = key.split(".", 1 if key.startswith("losses.") else -1)  # names of losses have dots
     if not equals or not last:
         raise SemreidError(f"cannot read the override '{override}'", fix="write key.sub=value, such as optim.lr=3e-4")
     for parent in parents:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from semreid.training.recipe import OptimRecipe, ScheduleRecipe
+from semreid.training.recipe import LossWeight, OptimRecipe, ScheduleRecipe
 
 
 def lr_factor(schedule: ScheduleRecipe, epoch: float) -> float:
@@ -37,6 +38,29 @@ def lr_factor(schedule: ScheduleRecipe, epoch: float) -> float:
     share = (epoch - warmup) / max(schedule.epochs - warmup, 1e-9)
     final = schedule.final_factor
     return final + (1 - final) * (1 + math.cos(math.pi * min(share, 1))) / 2
+
+
+def loss_weights(weights: Mapping[str, LossWeight], epoch: int) -> dict[str, float]:
+    """Return what the losses weigh in an epoch.
+
+    Args:
+        weights: Weights by loss name as in the recipe.
+        epoch: The epoch, from 0.
+
+    Returns:
+        Weight by loss name.
+
+    Example:
+        >>> [loss_weights({"a": 2.0, "b": {5: 0.1, 8: 0.2}}, epoch) for epoch in (4, 5, 9)]
+        [{'a': 2.0, 'b': 0.0}, {'a': 2.0, 'b': 0.1}, {'a': 2.0, 'b': 0.2}]
+    """
+    return {name: _weight_at(weight, epoch) for name, weight in weights.items()}
+
+
+def _weight_at(weight: LossWeight, epoch: int) -> float:
+    if not isinstance(weight, dict):
+        return weight
+    return weight[max(start for start in weight if start <= epoch)] if epoch >= min(weight) else 0.0
 
 
 def build_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim.Optimizer:
