@@ -34,6 +34,16 @@ def draw_figure(pid: int, camid: int, image: int, height: int = 64, width: int =
     return np.clip(crop + noise.normal(0, 8, crop.shape), 0, 255).astype(np.uint8)
 
 
+def draw_mask(pid: int, camid: int, image: int, height: int = 64, width: int = 32) -> np.ndarray:
+    """Part labels of `draw_figure`: head, torso and upper legs."""
+    x = width // 2 + int(np.random.default_rng((pid, camid, image)).integers(-2, 3))
+    mask = np.zeros((height, width), np.uint8)
+    mask[2:12, x - 4 : x + 4] = 1
+    mask[12:36, x - 9 : x + 9] = 2
+    mask[36:62, x - 7 : x + 7] = 5
+    return mask
+
+
 def write_image(path: Path, image: np.ndarray) -> Path:
     """Write an RGB or label image."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +69,16 @@ def write_figures(root: Path, train: int = 6, test: int = 5, cameras: int = 2, i
 def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of figures; read only."""
     return write_figures(tmp_path_factory.mktemp("figures"))
+
+
+@pytest.fixture(scope="session")
+def figure_masks(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Annotations of the figures to train on; read only."""
+    root = tmp_path_factory.mktemp("annotations")
+    for path in (figures / "bounding_box_train").iterdir():
+        pid, camid, image = int(path.name[:4]), int(path.name[6]), int(path.name[10:16])
+        write_image(root / "masks" / path.parent.name / path.name, draw_mask(pid, camid, image))
+    return root
 
 
 @pytest.fixture(scope="session")

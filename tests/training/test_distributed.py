@@ -3,29 +3,36 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from semreid.data.sample import ReIDDataset
 from semreid.models.card import load_model
-from semreid.training.loop import build_model
+from semreid.training.loop import build_model, train
 from semreid.training.recipe import dump_recipe
 from tests.training.test_loop import recipe
 
 
-def run(processes: int, figures: Path, out: Path, plan: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+def train_by_two(plan: Path, figures: Path, masks: Path, out: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     arguments = ["-m", "semreid", "train", str(plan), "--data", f"people:{figures}", "--out", str(out)]
+    arguments += ["--annotations", str(masks)]
     done = subprocess.run(
         [*launcher, *arguments], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_two_processes_learn_the_model_of_one(figures: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["baseline", "magnifiernet"])
+def test_two_processes_learn_the_model_of_one(
+    name: str, figures: Path, figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
+) -> None:
     plan = tmp_path / "recipe.yaml"
-    settings = recipe(optim={"lr": 1e-5, "name": "sgd", "ema": 0.5}, schedule={"epochs": 1})
+    settings = recipe(model={"name": name}, optim={"lr": 1e-5, "name": "sgd", "ema": 0.5}, schedule={"epochs": 1})
     plan.write_text(dump_recipe(settings))
-    for processes in (1, 2):
-        run(processes, figures, tmp_path / str(processes), plan)
-    start = build_model(settings, 6).state_dict()
-    one, two = (load_model(tmp_path / str(n)).state_dict() for n in (1, 2))
+    train_by_two(plan, figures, figure_masks, tmp_path / "two")
+    one = train(settings, figure_data, tmp_path / "one", annotations=figure_masks).state_dict()
+    two, start = load_model(tmp_path / "two").state_dict(), build_model(settings, 6).state_dict()
     for key in (key for key, value in start.items() if value.is_floating_point()):
         step = (one[key] - start[key]).norm()
         # Rounding grows through normalisations of eight images; statistics of half a batch would differ by over 100 %.

@@ -1,7 +1,9 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from semreid.models.card import load_model, read_card
 from semreid.training import loop
 from semreid.training.loop import sum_losses, train
 from semreid.training.recipe import Recipe, parse_recipe
+from tests.conftest import write_image
 
 TINY = {
     "precision": "fp32",
@@ -30,7 +33,7 @@ def recipe(**changes: dict[str, object]) -> Recipe:
             key: {**TINY.get(key, {}), **changes.get(key, {})}
             for key in ("model", "data", "augment", "optim", "schedule")
         }
-        | {"precision": changes.get("precision", "fp32"), "validate_every": 1}
+        | {"precision": changes.get("precision", "fp32"), "validate_every": 1, "losses": changes.get("losses", {})}
     )
 
 
@@ -68,11 +71,19 @@ def test_same_seed_same_model_and_another_seed_another(figure_data: ReIDDataset,
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+MAGNIFIERNET = {"model": {"name": "magnifiernet"}, "losses": {"fusion.diversity": {3: 0.1}}}
+
+
+@pytest.mark.parametrize("changes", [{}, MAGNIFIERNET], ids=["baseline", "magnifiernet"])
 def test_resume_gives_the_uninterrupted_result(
-    figure_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, dict[str, object]],
+    figure_data: ReIDDataset,
+    figure_masks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plan = recipe(schedule={"epochs": 4})
-    train(plan, figure_data, tmp_path / "whole")
+    plan = recipe(schedule={"epochs": 4}, **changes)
+    train(plan, figure_data, tmp_path / "whole", annotations=figure_masks)
     save = loop.save_checkpoint
 
     def save_and_die(path: Path, state: dict[str, object]) -> None:
@@ -83,9 +94,9 @@ def test_resume_gives_the_uninterrupted_result(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "save_checkpoint", save_and_die)
         with pytest.raises(KeyboardInterrupt):
-            train(plan, figure_data, tmp_path / "torn")
+            train(plan, figure_data, tmp_path / "torn", annotations=figure_masks)
     assert not (tmp_path / "torn" / "card.json").exists()
-    train(plan, figure_data, tmp_path / "torn", resume=True)
+    train(plan, figure_data, tmp_path / "torn", annotations=figure_masks, resume=True)
     assert same(weights(tmp_path / "torn"), weights(tmp_path / "whole"))
     rows = [json.loads(line) for line in (tmp_path / "torn" / "metrics.jsonl").read_text().splitlines()]
     expected = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
@@ -93,6 +104,45 @@ def test_resume_gives_the_uninterrupted_result(
     assert [{k: v for k, v in row.items() if k not in clock} for row in rows] == [
         {k: v for k, v in row.items() if k not in clock} for row in expected
     ]
+
+
+def test_learns_regions_and_a_loss_that_joins_late(
+    figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
+) -> None:
+    for name, weights_by_epoch in (("never", {9: 5.0}), ("late", {2: 5.0})):
+        plan = recipe(
+            schedule={"epochs": 3}, model={"name": "magnifiernet"}, losses={"fusion.diversity": weights_by_epoch}
+        )
+        train(plan, figure_data, tmp_path / name, annotations=figure_masks)
+    never, late = (
+        [json.loads(row) for row in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("never", "late")
+    )
+    losses = {"parsing.pixel", "regularization.id", "fusion.id", "fusion.triplet", "fusion.diversity", "fusion.regions"}
+    assert losses <= never[0].keys()
+    assert never[-1]["parsing.pixel"] < 0.8 * never[0]["parsing.pixel"]
+    assert [a["fusion.id"] == b["fusion.id"] for a, b in zip(never, late, strict=True)] == [True, True, False]
+    assert late[0]["total"] == never[0]["total"]
+    assert late[2]["total"] - never[2]["total"] == pytest.approx(5 * late[2]["fusion.diversity"], rel=0.05)
+    parts = load_model(tmp_path / "late").embed([figure_data.query[0].path], parts=True)
+    assert parts.visibility[0, [0, 2]].min() > 0
+
+
+def test_masks_that_are_missing_or_wrong_are_named(
+    figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
+) -> None:
+    plan = recipe(schedule={"epochs": 1}, model={"name": "magnifiernet"})
+    with pytest.raises(SemreidError, match="learns from masks, and there is no folder") as caught:
+        train(plan, figure_data, tmp_path / "run")
+    assert "--annotations" in caught.value.fix
+    copy = Path(shutil.copytree(figure_masks, tmp_path / "copy"))
+    first = next((copy / "masks" / "bounding_box_train").iterdir())
+    write_image(first, np.full((64, 32), 8, np.uint8))
+    with pytest.raises(SemreidError, match=f"1 of 36 images .*{first.name} is no part mask"):
+        train(plan, figure_data, tmp_path / "run", annotations=copy)
+    first.unlink()
+    with pytest.raises(SemreidError, match=f"no part mask at .*{first.name}"):
+        train(plan, figure_data, tmp_path / "run", annotations=copy)
 
 
 def test_folder_with_a_run_is_not_overwritten(figure_data: ReIDDataset, tmp_path: Path) -> None:

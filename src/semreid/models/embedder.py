@@ -110,10 +110,28 @@ def embed_in_batches(
     Raises:
         SemreidError: If an image cannot be read or is no RGB image.
     """
+    blocks = [step(batch) for batch in prepared_batches(images, embedder.size, batch_size)]
+    return np.concatenate(blocks) if blocks else np.zeros((0, embedder.dim), np.float32)
+
+
+def prepared_batches(images: Iterable[Image], size: tuple[int, int], batch_size: int) -> Iterator[NDArray[np.uint8]]:
+    """Read, check and resize crops, a batch at a time.
+
+    Args:
+        images: RGB uint8 arrays (H, W, 3) of any size, or paths.
+        size: Height and width to resize to.
+        batch_size: Images in a batch.
+
+    Yields:
+        Images (B, height, width, 3).
+
+    Raises:
+        SemreidError: If an image cannot be read or is no RGB image.
+    """
     if isinstance(images, (str, Path)):
         raise SemreidError(f"embed() takes a list of images, not one ({images})", fix=f"embed(['{images}'])")
-    blocks = [step(np.stack([_prepare(i, embedder.size) for i in chunk])) for chunk in _chunks(images, batch_size)]
-    return np.concatenate(blocks) if blocks else np.zeros((0, embedder.dim), np.float32)
+    for chunk in _chunks(images, batch_size):
+        yield np.stack([_prepare(image, size) for image in chunk])
 
 
 def _prepare(image: Image, size: tuple[int, int]) -> NDArray[np.uint8]:

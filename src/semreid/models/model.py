@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
-from typing import cast
+from typing import Literal, cast, overload
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from semreid.data.augment import IMAGENET_MEAN
 from semreid.data.batch import Batch
 from semreid.functional.calibration import Calibration, Verdict
-from semreid.models.embedder import Image, embed_in_batches
+from semreid.models.embedder import Image, embed_in_batches, prepared_batches
 from semreid.models.heads import Annotation, Head
+from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
 from semreid.models.verifier import Verifier
 
@@ -133,8 +135,22 @@ class ReIDModel(nn.Module):
         Returns:
             The heads' blocks side by side, (B, dim), not normalised.
         """
-        blocks = [block for head in self._heads() if (block := head.embed(maps)) is not None]
-        return torch.cat(blocks, 1)
+        return torch.cat(list(self._blocks(maps).values()), 1)
+
+    def raw_parts(self, images: Tensor) -> RawParts:
+        """Compute what the embedding is made of.
+
+        Args:
+            images: RGB (B, 3, H, W), float in [0, 1] or uint8.
+
+        Returns:
+            Blocks and region vectors, not normalised, with the visibility of the regions.
+
+        Raises:
+            SemreidError: If no head of the model knows body regions.
+        """
+        maps = self.maps(images)
+        return read_parts(self._blocks(maps), maps)
 
     @torch.inference_mode()
     def embed_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
@@ -147,28 +163,39 @@ class ReIDModel(nn.Module):
         Returns:
             Unit vectors (B, dim) in float32.
         """
-        training = self.training
-        self.eval()
         images = images.to(self.device)
-        raw = self(images).float()
-        if flip:
-            raw = raw + self(images.flip(-1)).float()
-        self.train(training)
+        with self._evaluating():
+            raw = self(images).float()
+            if flip:
+                raw = raw + self(images.flip(-1)).float()
         return F.normalize(raw)
 
-    def embed(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
+    @overload
+    def embed(
+        self, images: Iterable[Image], *, batch_size: int = ..., flip: bool = ..., parts: Literal[False] = ...
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def embed(
+        self, images: Iterable[Image], *, batch_size: int = ..., flip: bool = ..., parts: Literal[True]
+    ) -> Parts: ...
+
+    def embed(
+        self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False, parts: bool = False
+    ) -> NDArray[np.float32] | Parts:
         """Compute L2-normalised embeddings of crops.
 
         Args:
             images: RGB uint8 arrays (H, W, 3) of any size, or paths.
             batch_size: Images a step; bounds the memory.
             flip: Average with the mirrored image (test-time augmentation).
+            parts: Return what the embeddings are made of, too; for models with body regions.
 
         Returns:
-            Unit vectors (N, dim) in float32.
+            Unit vectors (N, dim) in float32, or the `Parts` that hold them.
 
         Raises:
-            SemreidError: If an image cannot be read or is no RGB image, or there is none.
+            SemreidError: If an image cannot be read or is no RGB image, there is none, or the model has no regions.
 
         Example:
             >>> from semreid.models.zoo import create_model
@@ -176,6 +203,9 @@ class ReIDModel(nn.Module):
             >>> model.embed([np.zeros((80, 40, 3), np.uint8)]).shape
             (1, 128)
         """
+        if parts:
+            found = [self._embed_parts(batch, flip) for batch in prepared_batches(images, self.size, batch_size)]
+            return Parts.concatenate(found or [self._embed_parts(np.zeros((0, *self.size, 3), np.uint8), flip)])
         return embed_in_batches(images, self, lambda batch: self._embed_rows(batch, flip), batch_size)
 
     def verify(self, a: Image, b: Image, *, far: float | None = None, prior: float = 0.5) -> Verdict:
@@ -203,25 +233,46 @@ class ReIDModel(nn.Module):
             size: Input height and width to count the operations at; the model's own if None.
 
         Returns:
-            ``parameters_without_classifiers``, ``embedding_dim``, ``macs`` per image, ``heads``, ``input``.
+            ``parameters_without_classifiers``, ``embedding_dim``, ``macs`` per image, ``heads``, ``input``, and
+            ``maps``: shape by name of all maps of one image, those of the trunk and those that heads wrote.
         """
         size = size or self.size
         used = self.inference_state()
         counter = FlopCounterMode(display=False)
-        training = self.training
-        with torch.no_grad(), counter:
-            self.eval()(torch.zeros(1, 3, *size, device=self.device))
-        self.train(training)
+        with torch.no_grad(), self._evaluating(), counter:
+            maps = self.maps(torch.zeros(1, 3, *size, device=self.device))
+            self.embed_maps(maps)
         return {
             "parameters_without_classifiers": sum(p.numel() for name, p in self.named_parameters() if name in used),
             "embedding_dim": self.dim,
             "macs": counter.get_total_flops() // 2,
             "heads": list(self.heads),
             "input": list(size),
+            "maps": {name: list(m.shape[1:]) for name, m in maps.items()},
         }
 
     def _embed_rows(self, batch: NDArray[np.uint8], flip: bool) -> NDArray[np.float32]:
         return self.embed_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip).cpu().numpy()
+
+    @torch.inference_mode()
+    def _embed_parts(self, batch: NDArray[np.uint8], flip: bool) -> Parts:
+        images = torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device)
+        views = [images, images.flip(-1)] if flip else [images]
+        with self._evaluating():
+            return normalise_parts([self.raw_parts(view) for view in views])
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
+
+    def _blocks(self, maps: Maps) -> dict[str, Tensor]:
+        found = {name: head.embed(maps) for name, head in self._named_heads()}
+        return {name: block for name, block in found.items() if block is not None}
 
     def _heads(self) -> Iterator[Head]:
         return (head for _, head in self._named_heads())

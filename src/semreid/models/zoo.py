@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Literal, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
-from semreid.models.heads import Head, Identity
+from semreid.models.heads import Fusion, Head, Identity, Parsing, Regularization
+from semreid.models.heads.fusion import Cell
 from semreid.models.heads.identity import Pooling
+from semreid.models.heads.parsing import LabelResize, MaskSource
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import Trunk, build_trunk
 
@@ -27,7 +32,74 @@ def baseline(trunk: Trunk, num_ids: int, *, pool: Pooling = "avg", center: bool 
     return {"identity": Identity("layer4", trunk.channels["layer4"], num_ids, pool=pool, center=center)}
 
 
-MODELS: dict[str, Callable[..., dict[str, Head]]] = {"baseline": baseline}
+MagnifierNetVariant = Literal["released", "published"]
+Branch = Literal["srb", "sfb"]
+
+
+def magnifiernet(
+    trunk: Trunk,
+    num_ids: int,
+    *,
+    variant: MagnifierNetVariant = "released",
+    branches: tuple[Branch, ...] = ("srb", "sfb"),
+    pool: Pooling = "avg",
+    cell: Cell | None = None,
+    srb_triplet: bool | None = None,
+    region_heads: bool | None = None,
+    background: bool = True,
+    masks: MaskSource = "offline",
+    label_resize: LabelResize = "nearest",
+) -> dict[str, Head]:
+    """MagnifierNet: a global branch, and two that look at body regions.
+
+    Where paper and released code disagree, ``variant`` decides, unless the option itself is given:
+
+    ================  ========  =========
+    option            released  published
+    ================  ========  =========
+    ``cell``          lstm      gru
+    ``srb_triplet``   False     True
+    ``region_heads``  True      False
+    ================  ========  =========
+
+    Args:
+        trunk: The trunk.
+        num_ids: Number of training identities.
+        variant: What the authors' code does, or what the figure of the paper (BMVC 2020) shows.
+        branches: Which of the two branches to have.
+        pool: Pooling of the global branch.
+        cell: What fuses the regions.
+        srb_triplet: Triplet loss on the Semantic Regularization Branch.
+        region_heads: Identity heads for each region in the Semantic Fusion Branch.
+        background: Fuse the background, too, first of all regions.
+        masks: Regions in training: from the part masks or the model's own.
+        label_resize: How part masks are brought to the grid of the parsing head.
+
+    Returns:
+        The heads by name.
+    """
+    published = variant == "published"
+    channels = trunk.channels["layer3"]
+    heads: dict[str, Head] = {
+        "identity": Identity("layer4", trunk.channels["layer4"], num_ids, pool=pool),
+        "parsing": Parsing("layer4", trunk.channels["layer4"], grid="layer3", masks=masks, label_resize=label_resize),
+    }
+    if "srb" in branches:
+        triplet = published if srb_triplet is None else srb_triplet
+        heads["regularization"] = Regularization("layer3", channels, num_ids, triplet=triplet)
+    if "sfb" in branches:
+        heads["fusion"] = Fusion(
+            "layer3",
+            channels,
+            num_ids,
+            cell=cell or ("gru" if published else "lstm"),
+            background=background,
+            region_heads=not published if region_heads is None else region_heads,
+        )
+    return heads
+
+
+MODELS: dict[str, Callable[..., dict[str, Head]]] = {"baseline": baseline, "magnifiernet": magnifiernet}
 """Heads by model name; each takes the trunk, the number of identities and its own options."""
 
 
@@ -68,6 +140,16 @@ def create_model(
     unknown = sorted(options.keys() - set(known))
     if unknown:
         raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {', '.join(known)}")
+    options = {option: _checked(name, option, value) for option, value in options.items()}
     built = build_trunk(trunk, width=width, last_stride=last_stride)
     architecture = {"name": name, "trunk": trunk, "width": width, "last_stride": last_stride, **options}
     return ReIDModel(built, MODELS[name](built, num_ids, **options), size, architecture)
+
+
+def _checked(model: str, option: str, value: object) -> object:
+    """Validate an option against its annotation; lists, as cards and recipes hold them, become tuples."""
+    try:
+        return TypeAdapter(get_type_hints(MODELS[model])[option]).validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise SemreidError(f"model {model}: option '{option}' is {value!r}", fix=problem) from error

@@ -1,6 +1,9 @@
 """Heads: one file each, one contract (see :class:`semreid.models.heads.base.Head`)."""
 
-from semreid.models.heads.base import Annotation, Head
+from semreid.models.heads.base import REGIONS, Annotation, Head
+from semreid.models.heads.fusion import Fusion
 from semreid.models.heads.identity import Identity
+from semreid.models.heads.parsing import Parsing
+from semreid.models.heads.regularization import Regularization
 
-__all__ = ["Annotation", "Head", "Identity"]
+__all__ = ["REGIONS", "Annotation", "Fusion", "Head", "Identity", "Parsing", "Regularization"]

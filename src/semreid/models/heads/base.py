@@ -10,15 +10,18 @@ from semreid.data.batch import Batch
 from semreid.models.trunk import Maps
 
 Annotation = Literal["regions", "textures"]
+REGIONS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg", "foot")
+"""Names of the part labels 0 to 7 of masks."""
 
 
 class Head(nn.Module):
     """Reads named maps; in training it returns named losses, at inference at most one embedding block.
 
-    A head may also write maps for later heads to read (a parsing head writes its part labels), in both
-    methods. ``dim`` is the width of its embedding block, 0 if it has none. Submodules and buffers that serve
-    training only are named in ``training_only``: they do not count and are not exported.
-    ``needs`` names the fields of the batch beyond images and labels that the losses read.
+    A head may also write maps, in both methods, for later heads or for the user: body regions are ``regions``
+    (B, h, w), indices into `REGIONS`, and vectors of the last R of them ``region_vectors`` (B, R, C).
+    ``dim`` is the width of its embedding block, 0 if it has none. Submodules and buffers that serve training only
+    are named in ``training_only``: they do not count and are not exported. ``needs`` names the fields of the batch
+    beyond images and labels that the losses read.
     """
 
     dim: int = 0

@@ -64,6 +64,27 @@ def id_classifier(dim: int, num_ids: int) -> nn.Linear:
     return classifier
 
 
+def recognition_losses(
+    feature: Tensor, logits: Tensor, pids: Tensor, *, margin: float | None = 0.3, smoothing: float = 0.1
+) -> dict[str, Tensor]:
+    """Compute the two losses that teach a feature to tell people apart.
+
+    Args:
+        feature: Feature before the BNNeck, (B, D).
+        logits: Scores of the training identities after it, (B, num_ids).
+        pids: Training labels, (B,).
+        margin: Triplet margin; None for the soft margin.
+        smoothing: Label smoothing of the identity loss.
+
+    Returns:
+        ``id``, and ``triplet`` mined in the global batch.
+    """
+    return {
+        "id": label_smoothed_cross_entropy(logits, pids, smoothing),
+        "triplet": batch_hard_triplet(gather(feature), gather_labels(pids), margin),
+    }
+
+
 class Identity(Head):
     """Pool a map; triplet loss before, label-smoothed identity loss after a BNNeck.
 
@@ -104,10 +125,7 @@ class Identity(Head):
         """Compute ``id``, ``triplet`` and, where asked for, ``center``."""
         feature = self.pool(maps[self.source])
         logits = self.classifier(self.neck(feature))
-        found = {
-            "id": label_smoothed_cross_entropy(logits, batch.pids, self.smoothing),
-            "triplet": batch_hard_triplet(gather(feature), gather_labels(batch.pids), self.margin),
-        }
+        found = recognition_losses(feature, logits, batch.pids, margin=self.margin, smoothing=self.smoothing)
         if self.centers is not None:
             found["center"] = center_loss(feature, batch.pids, self.centers)
             self._move_centers(gather(feature).detach(), gather_labels(batch.pids))
