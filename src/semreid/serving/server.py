@@ -9,7 +9,7 @@ from pathlib import Path
 from semreid.errors import SemreidError
 from semreid.gallery import Gallery
 from semreid.models.card import read_calibration
-from semreid.models.embedder import Embedder
+from semreid.models.embedder import Embedder, is_exported
 from semreid.serving.app import create_app
 from semreid.serving.guard import Access, is_local
 from semreid.serving.service import Service
@@ -31,7 +31,7 @@ def open_service(
     Args:
         uri: The gallery; made if it is missing and rows may be added.
         embedder: The model that made it, or will make it.
-        calibration: Run folder, card or ``calibration.json``; anything else, such as a zoo name, keeps none.
+        calibration: Run folder, card, exported file or ``calibration.json``; a zoo name keeps none.
         images: Folders whose pictures may be shown.
         uploads: Folder for the pictures of rows that are added; None: nobody may add or remove.
 
@@ -44,7 +44,8 @@ def open_service(
     gallery = Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) if uploads else Gallery.open(uri)
     try:
         source = Path(calibration)
-        kept = read_calibration(source) if calibration and (source.is_dir() or source.suffix == ".json") else None
+        keeps = source.is_dir() or source.suffix == ".json" or is_exported(source)
+        kept = read_calibration(source) if calibration and keeps else None
         return Service(gallery, embedder, calibration=kept, images=list(images), uploads=uploads)
     except SemreidError:
         gallery.close()

@@ -1,0 +1,112 @@
+"""The command, as a process: it serves, other commands work with what it owns, and it ends when told to."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from semreid.cli import app
+from semreid.errors import SemreidError
+from semreid.gallery import Entry, Gallery
+from semreid.models.card import Card, save_model
+from semreid.models.zoo import create_model
+from semreid.serving import require_web
+from semreid.serving.server import access_at, serve
+from semreid.serving.service import Service
+from tests.serving.conftest import Stripes
+
+MODEL = {"name": "baseline", "num_ids": 1, "trunk": "resnet18", "width": 0.25, "size": (64, 32)}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    save_model(tmp_path / "run", create_model(**MODEL), Card(model=MODEL, trained_on={}, terms="", seed=0))
+    return tmp_path / "run"
+
+
+def semreid(*words: object, **settings) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "semreid", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **settings)
+
+
+@pytest.mark.timeout(400)
+def test_one_process_owns_a_lite_file_and_commands_work_with_it(run, crops, tmp_path):
+    pytest.importorskip("milvus_lite")
+    uri = tmp_path / "g.db"
+    words = ["serve", "--gallery", uri, "--model", run, "--port", "0", "--images", crops, "--uploads", tmp_path / "up"]
+    command = [sys.executable, "-m", "semreid", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            said = ""
+            while "serving" not in said:
+                line = server.stderr.readline()
+                assert line, said
+                said += line
+            assert "no probabilities" in said
+            served = f"serve:{re.search(r'http://[0-9.:]+', said)[0]}"
+            added = semreid("gallery", "add", crops, "--gallery", served, "--model", run)
+            assert added.returncode == 0, added.stderr
+            assert "24 rows added" in added.stdout
+            found = semreid("gallery", "search", crops / "3_c1_0.png", "--gallery", served, "--model", run, "-k", 1)
+            assert "3_c1_0.png" in found.stdout.replace("\n", "")
+            owned = semreid("gallery", "info", "--gallery", uri)
+            assert owned.returncode == 1
+            assert "another process" in owned.stderr
+            assert "Traceback" not in owned.stderr
+        finally:
+            server.send_signal(signal.SIGINT)
+            rest = server.stderr.read()
+        assert server.wait() in (0, -signal.SIGINT, 130)
+        assert "Traceback" not in rest
+    with Gallery.open(uri) as gallery:
+        assert gallery.count() == 24
+
+
+def test_what_cannot_be_served_is_said_before_a_model_is_loaded(tmp_path):
+    for words, message in (
+        (["--host", "0.0.0.0"], "everybody who reaches this machine"),
+        (["--token", "short"], "can be guessed"),
+    ):
+        with pytest.raises(SemreidError, match=message):
+            CliRunner().invoke(app, ["serve", "--gallery", "x.db", "--model", "none", *words], catch_exceptions=False)
+
+
+def test_the_token_can_come_from_the_environment(tmp_path):
+    with pytest.raises(SemreidError, match="can be guessed"):
+        environment = {"SEMREID_SERVE_TOKEN": "short"}
+        words = ["serve", "--gallery", "x.db", "--model", "none"]
+        CliRunner(env=environment).invoke(app, words, catch_exceptions=False)
+
+
+def test_a_port_that_is_taken_is_told(gallery, crops):
+    service = Service(gallery, Stripes(), images=[crops])
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        with pytest.raises(SemreidError, match="cannot listen") as caught:
+            serve(service, access_at("127.0.0.1"), port=other.getsockname()[1])
+        assert "--port" in caught.value.fix
+    with pytest.raises(SemreidError, match="cannot listen"):
+        serve(service, access_at("127.0.0.1"), port=70_000)
+    service.close()
+
+
+def test_another_models_gallery_cannot_be_served(run, tmp_path):
+    Gallery.open(tmp_path / "g.parquet", dim=128, fingerprint="other").add([[1.0] * 128], [Entry(id="a")])
+    done = semreid("serve", "--gallery", tmp_path / "g.parquet", "--model", run)
+    assert done.returncode == 1
+    assert "cannot be compared" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SemreidError, match="uvicorn") as caught:
+        require_web()
+    assert "semreid[serve]" in caught.value.fix
