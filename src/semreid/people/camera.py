@@ -149,20 +149,20 @@ def install_camera(seed: int, camid: int) -> Camera:
         sun_colour=sun_colour,
         sky_colour=sky_colour,
         matrix=_matrix(light, rng),
-        exposure=float(1.0 / (light @ LUMA) * np.exp(rng.normal(-0.22, 0.27))),
+        exposure=float(1.0 / (light @ LUMA) * np.exp(rng.normal(-0.45, 0.27))),
         gamma=_normal(rng, 2.2, 0.2, 1.7, 2.8),
         contrast=float(np.exp(_normal(rng, 0.32, 0.18, -0.25, 0.62))),
         black=rng.uniform(0.02, 0.14) if rng.random() < 0.25 else rng.uniform(-0.025, 0.02),
-        saturation=float(np.exp(_normal(rng, -0.3, 0.35, -1.2, 0.4))),
+        saturation=float(np.exp(_normal(rng, -0.5, 0.35, -1.4, 0.3))),
         auto_exposure=rng.uniform(0, 0.5),
-        drift=rng.uniform(0.03, 0.15),
+        drift=rng.uniform(0.02, 0.08),
         shade={"sun": 0.3, "overcast": 0.03, "dusk": 0.1, "indoor": 0.1}[weather] * rng.uniform(0.3, 1.5),
-        motion=rng.uniform(0, 0.25),
+        motion=rng.uniform(0, 0.06),
         jpeg_quality=int(rng.integers(35, 96)),
         margin=rng.uniform(0.0, 0.06),
         margin_spread=rng.uniform(0.005, 0.05),
-        occlusion=rng.uniform(0.02, 0.3),
-        crowding=rng.uniform(0.05, 0.5),
+        occlusion=rng.uniform(0.0, 0.12),
+        crowding=rng.uniform(0.0, 0.3),
         **_sharpness(rng),
     )
 
@@ -211,8 +211,7 @@ def _colour(values: NDArray[np.floating]) -> Colour:
 def _matrix(light: NDArray[np.float64], rng: np.random.Generator) -> tuple[Colour, Colour, Colour]:
     """White balance that mostly makes up for the light and leaves or adds a cast; channels leak into each other."""
     balance = (light / (light @ LUMA)) ** -rng.uniform(0.7, 1.05)
-    strength = 2.0 if rng.random() < 0.25 else 1.0
-    cast = _warm(strength * rng.normal(-0.02, 0.1), strength * rng.normal(0.01, 0.06))
+    cast = _warm(rng.normal(-0.01, 0.06), rng.normal(0.005, 0.035))
     leak = np.eye(3) + rng.normal(0, 0.06, (3, 3))
     leak /= leak.sum(1, keepdims=True)
     rows = np.diag(balance * cast) @ leak
@@ -221,11 +220,11 @@ def _matrix(light: NDArray[np.float64], rng: np.random.Generator) -> tuple[Colou
 
 def _sharpness(rng: np.random.Generator) -> dict[str, Any]:
     """Resolution, blur, sharpening and noise of a lens, sensor and its electronics."""
-    height = np.exp(rng.uniform(np.log(80), np.log(350)))
+    height = np.exp(rng.uniform(np.log(120), np.log(350)))
     fine = np.clip(height / 200, 0.4, 1.0)  # what is coarse is not noisy or blurred on top of it
     soft = rng.random() < 0.15
-    sharpen = rng.uniform(0.4, 3.0) if not soft and rng.random() < 0.65 else 0.0
-    noise = np.exp(rng.uniform(np.log(0.006), np.log(0.06)))
+    sharpen = rng.uniform(0.4, 2.5) if not soft and rng.random() < 0.65 else 0.0
+    noise = np.exp(rng.uniform(np.log(0.004), np.log(0.03)))
     return {
         "height": round(height),
         "blur": fine * (rng.uniform(0.7, 1.6) if soft else rng.uniform(0.0, 0.6)),

@@ -42,7 +42,7 @@ Array = NDArray[Any]
 RELATIVES = 0.35
 """Share of the even-numbered identities that wear what the one before wears, but for a detail or two."""
 _BYSTANDERS = 24
-_BAD_BOX = 0.12
+_BAD_BOX = 0.06
 _STREAMS = {"outfit": 1, "person": 2, "shot": 3, "bystander": 4, "network": 5}
 
 
