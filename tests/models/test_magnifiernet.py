@@ -1,14 +1,21 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.models.heads import REGIONS
 from semreid.models.model import ReIDModel
 from semreid.models.parts import Parts
 from semreid.models.zoo import create_model
+from semreid.training.loop import sum_losses
+from semreid.training.recipe import load_recipe
+from semreid.training.schedule import loss_weights
 from tests.conftest import draw_figure
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 CROPS = [draw_figure(pid, 1, 0) for pid in range(5)]
 
 
@@ -76,6 +83,41 @@ def test_options_that_are_none_say_what_there_is(option: str, value: object) -> 
     with pytest.raises(SemreidError, match=f"model magnifiernet: option '{option}' is ") as caught:
         build(**{option: value})
     assert "Input should be" in caught.value.fix
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("magnifiernet*.yaml")), ids=lambda path: path.stem)
+def test_recipes_weigh_the_losses_that_there_are(path: Path) -> None:
+    recipe = load_recipe(path)
+    model = build(**recipe.model.options).train()
+    pids = torch.arange(2).repeat_interleave(2)
+    batch = Batch(
+        images=torch.rand(4, 3, 64, 32),
+        pids=pids,
+        camids=pids,
+        regions=torch.randint(0, 8, (4, 64, 32), dtype=torch.uint8),
+        attributes=torch.zeros(4, 30) if "attributes" in model.needs else None,
+    )
+    losses = model.losses(batch)
+    first, last = (loss_weights(recipe.losses, epoch) for epoch in (0, recipe.schedule.epochs - 1))
+    assert sum_losses(losses, last) > sum_losses(losses, first)
+    assert first["fusion.diversity"] == 0
+    unweighted = {
+        "identity.id",
+        "identity.triplet",
+        "regularization.id",
+        "fusion.id",
+        "fusion.triplet",
+        "attributes.bce",
+    }
+    assert losses.keys() - recipe.losses.keys() <= unweighted
+
+
+def test_attributes_cost_nothing_at_inference() -> None:
+    plain, taught = build(), build(attributes={"general": 5, "head": 2})
+    assert plain.inference_state().keys() == taught.inference_state().keys()
+    assert "attributes" in taught.needs
+    with pytest.raises(SemreidError, match="option 'attributes'"):
+        build(attributes={"general": 0})
 
 
 def test_batch_of_one_equals_its_row_in_a_larger_batch() -> None:

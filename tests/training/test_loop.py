@@ -128,6 +128,19 @@ def test_learns_regions_and_a_loss_that_joins_late(
     assert parts.visibility[0, [0, 2]].min() > 0
 
 
+def test_learns_attributes_from_their_table(figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path) -> None:
+    annotations = Path(shutil.copytree(figure_masks, tmp_path / "annotations"))
+    plan = recipe(
+        schedule={"epochs": 1}, model={"name": "magnifiernet", "options": {"attributes": {"upper": 1, "lower": 1}}}
+    )
+    with pytest.raises(SemreidError, match="learns from attributes"):
+        train(plan, figure_data, tmp_path / "run", annotations=annotations)
+    rows = "".join(f"{pid},{pid % 2},1\n" for pid in range(1, 7))
+    (annotations / "attributes.csv").write_text("pid,red,long\n" + rows)
+    train(plan, figure_data, tmp_path / "run", annotations=annotations)
+    assert 0 < json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["attributes.bce"] < 2
+
+
 def test_masks_that_are_missing_or_wrong_are_named(
     figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
 ) -> None:

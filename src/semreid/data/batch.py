@@ -18,6 +18,7 @@ class Batch:
         regions: Part labels 0 to 7, (B, H, W) uint8, or None where the data has no masks.
         textures: Aligned body textures in [0, 1], (B, 3, 256, 256), or None where the data has none.
         synthetic: True for synthetic images, (B,) bool, or None where all are real.
+        attributes: Attributes 0 or 1, (B, A) uint8, or None where the data has none.
     """
 
     images: Tensor
@@ -26,3 +27,4 @@ class Batch:
     regions: Tensor | None = None
     textures: Tensor | None = None
     synthetic: Tensor | None = None
+    attributes: Tensor | None = None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -41,12 +41,14 @@ class Store:
         images: RGB (N, H, W, 3) uint8.
         regions: Part labels (N, H, W) uint8, or None.
         textures: Body textures (N, 256, 256, 3) uint8, or None.
+        attributes: Attributes of the people (N, A) uint8, or None.
     """
 
     samples: tuple[Sample, ...]
     images: Tensor
     regions: Tensor | None = None
     textures: Tensor | None = None
+    attributes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -64,7 +66,7 @@ class Store:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(a.nbytes for a in (self.images, self.regions, self.textures) if a is not None)
+        return sum(a.nbytes for a in self._arrays() if a is not None)
 
     def to(self, device: torch.device) -> Store:
         """Move all arrays to a device, for data that fits there.
@@ -75,9 +77,11 @@ class Store:
         Returns:
             The moved store.
         """
-        regions = None if self.regions is None else self.regions.to(device)
-        textures = None if self.textures is None else self.textures.to(device)
-        return Store(self.samples, self.images.to(device), regions, textures)
+        moved: list[Any] = [None if array is None else array.to(device) for array in self._arrays()]
+        return Store(self.samples, *moved)
+
+    def _arrays(self) -> tuple[Tensor | None, ...]:
+        return self.images, self.regions, self.textures, self.attributes
 
 
 def cache_folder() -> Path:

@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import Literal, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
-from semreid.models.heads import Fusion, Head, Identity, Parsing, Regularization
+from semreid.models.heads import Attributes, Fusion, Head, Identity, Parsing, Regularization
 from semreid.models.heads.fusion import Cell
 from semreid.models.heads.identity import Pooling
 from semreid.models.heads.parsing import LabelResize, MaskSource
@@ -49,6 +49,7 @@ def magnifiernet(
     background: bool = True,
     masks: MaskSource = "offline",
     label_resize: LabelResize = "nearest",
+    attributes: dict[str, PositiveInt] | None = None,
 ) -> dict[str, Head]:
     """MagnifierNet: a global branch, and two that look at body regions.
 
@@ -74,6 +75,7 @@ def magnifiernet(
         background: Fuse the background, too, first of all regions.
         masks: Regions in training: from the part masks or the model's own.
         label_resize: How part masks are brought to the grid of the parsing head.
+        attributes: Learn attributes too: number of columns of ``attributes.csv`` by group, in their order.
 
     Returns:
         The heads by name.
@@ -96,6 +98,8 @@ def magnifiernet(
             background=background,
             region_heads=not published if region_heads is None else region_heads,
         )
+    if attributes:
+        heads["attributes"] = Attributes("layer4", trunk.channels["layer4"], attributes)
     return heads
 
 
@@ -149,7 +153,7 @@ def create_model(
 def _checked(model: str, option: str, value: object) -> object:
     """Validate an option against its annotation; lists, as cards and recipes hold them, become tuples."""
     try:
-        return TypeAdapter(get_type_hints(MODELS[model])[option]).validate_python(value)
+        return TypeAdapter(get_type_hints(MODELS[model], include_extras=True)[option]).validate_python(value)
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
         raise SemreidError(f"model {model}: option '{option}' is {value!r}", fix=problem) from error

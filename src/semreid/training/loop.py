@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from semreid import distributed
 from semreid.data import augment
+from semreid.data.attributes import FILE as ATTRIBUTES
+from semreid.data.attributes import read_attributes
 from semreid.data.batch import Batch
 from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.sampler import pk_batches, rank_share
@@ -132,13 +134,14 @@ class Trainer:
         mine = torch.from_numpy(indices[share])
         draws = draws.share(share, self.device)
         store, rows = self.store, mine.to(self.store.images.device)
-        regions, textures = store.regions, store.textures
+        regions, textures, attributes = store.regions, store.textures, store.attributes
         return Batch(
             images=augment.augment_images(store.images[rows].to(self.device), draws),
             pids=torch.from_numpy(self.labels[mine.numpy()]).to(self.device),
             camids=torch.from_numpy(self.camids[mine.numpy()]).to(self.device),
             regions=None if regions is None else augment.augment_regions(regions[rows].to(self.device), draws),
             textures=None if textures is None else augment.augment_textures(textures[rows].to(self.device), draws),
+            attributes=None if attributes is None else attributes[rows].to(self.device),
         )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -280,8 +283,8 @@ def train(
         recipe: The recipe.
         dataset: The data; only its training samples are looked at.
         out: The run folder.
-        annotations: Folder with ``masks`` and ``textures``; the data set's own folder if None. Looked at only
-            if a head of the model learns from them.
+        annotations: Folder with ``masks``, ``textures`` and ``attributes.csv``; the data set's own folder if None.
+            Looked at only if a head of the model learns from them.
         resume: Go on from the folder's checkpoint.
         device: Where to train; the GPU of this process if there is one, else the CPU.
 
@@ -330,8 +333,11 @@ def _open_store(
     """Decode the training images, with the annotations that the model learns from; one process writes the file."""
     masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in model.needs else None
     textures = annotation_paths(dataset, samples, "textures", annotations) if "textures" in model.needs else None
+    table = (annotations or dataset.root) / ATTRIBUTES
+    attributes = read_attributes(table, samples) if "attributes" in model.needs else None
     with distributed.first_process_first():
-        return build_store(samples, model.size, masks=masks, textures=textures, progress=reporter.decoding)
+        store = build_store(samples, model.size, masks=masks, textures=textures, progress=reporter.decoding)
+    return replace(store, attributes=attributes)
 
 
 def _is_due(epoch: int, recipe: Recipe) -> bool:

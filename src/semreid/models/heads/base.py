@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from semreid.data.batch import Batch
 from semreid.models.trunk import Maps
 
-Annotation = Literal["regions", "textures"]
+Annotation = Literal["regions", "textures", "attributes"]
 REGIONS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg", "foot")
 """Names of the part labels 0 to 7 of masks."""
 
