@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 
 from semreid.errors import SemreidError
 from semreid.functional.reranking import k_reciprocal_rerank
-from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors, derived_id
+from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.memory import MemoryStore
+from semreid.gallery.rows import named, unit_vectors
 from semreid.gallery.store import Store, missing
 from semreid.models.embedder import Embedder
 
 ANY = Filter()
-UNIT = 1e-5  # vectors whose length differs less from 1 are left exactly as they are
 POOL = 100  # candidates that re-ranking looks at, at least
 LARGEST_K = 16_384  # what a Milvus server gives at most
 
@@ -242,7 +242,7 @@ class Gallery:
         Raises:
             SemreidError: If shapes differ, a query is zero or not finite, or ``k`` is out of range.
         """
-        queries = self._unit(vectors, "query")
+        queries = unit_vectors(vectors, self.dim, "query")
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= LARGEST_K:
             raise SemreidError(f"k is {k!r}", fix=f"ask for 1 to {LARGEST_K:,} matches")
         if query_camids is not None and len(query_camids) != len(queries):
@@ -359,16 +359,13 @@ class Gallery:
         )
 
     def _write(self, vectors: ArrayLike, entries: Sequence[Entry], *, replace_known: bool) -> Written:
-        unit = self._unit(vectors, "row")
-        if len(unit) != len(entries):
-            raise SemreidError(f"{len(unit)} vectors came with {len(entries)} entries", fix="give one for each")
-        named = [e if e.id else replace(e, id=derived_id(e, v)) for e, v in zip(entries, unit, strict=True)]
-        ids = [entry.id for entry in named]
-        _require_distinct(ids)
+        unit = unit_vectors(vectors, self.dim, "row")
+        rows = named(entries, unit)
+        ids = [row.id for row in rows]
         known = self._store.entries(ids)
-        rows = [row for row, id_ in enumerate(ids) if replace_known or id_ not in known]
-        if rows:
-            self._store.write([named[row] for row in rows], unit[rows])
+        wanted = [row for row, id_ in enumerate(ids) if replace_known or id_ not in known]
+        if wanted:
+            self._store.write([rows[row] for row in wanted], unit[wanted])
         new = len(ids) - len(known)
         return Written(new, len(known), 0) if replace_known else Written(new, 0, len(known))
 
@@ -393,29 +390,6 @@ class Gallery:
         candidates = self._store.vectors([match.entry.id for match in matches])
         distances = k_reciprocal_rerank(query[None], candidates)[0]
         return [matches[i] for i in np.argsort(distances, kind="stable")]
-
-    def _unit(self, vectors: ArrayLike, what: str) -> Vectors:
-        """Check vectors and give them unit length; those that have it stay bit for bit."""
-        try:
-            rows = np.atleast_2d(np.asarray(vectors, np.float32))
-        except (TypeError, ValueError) as error:
-            raise SemreidError(f"{what} vectors are not an array of numbers: {error}") from error
-        if rows.size == 0 and rows.ndim == 2:
-            return np.zeros((0, self.dim), np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.dim:
-            raise SemreidError(
-                f"{what} vectors have shape {rows.shape}; those of {self.uri} have {self.dim} values",
-                fix="use the model that made the gallery",
-            )
-        lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-        bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
-        if len(bad):
-            raise SemreidError(
-                f"{len(bad)} {what} vectors are zero or hold NaN or infinity, the first in row {bad[0]}",
-                fix="check the images of these rows and the weights of the model",
-            )
-        scale = np.where(np.abs(lengths - 1) < UNIT, 1, lengths)
-        return (rows / scale[:, None]).astype(np.float32)
 
 
 def _open_store(uri: str, meta: Meta | None) -> Store:
@@ -467,13 +441,3 @@ def _checked(ids: Sequence[str]) -> Sequence[str]:
     if isinstance(ids, str):
         raise SemreidError(f"ids must be a list, not the text {ids!r}", fix=f"[{ids!r}]")
     return [Entry(id_).id for id_ in ids]
-
-
-def _require_distinct(ids: Sequence[str]) -> None:
-    first: dict[str, int] = {}
-    for row, id_ in enumerate(ids):
-        if (earlier := first.setdefault(id_, row)) != row:
-            raise SemreidError(
-                f"rows {earlier} and {row} have the same id {id_!r}",
-                fix="give distinct ids; ids that are left empty come from path and box",
-            )

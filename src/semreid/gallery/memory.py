@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.errors import SemreidError
 from semreid.functional.distance import row_blocks
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.parquet import read_gallery, write_gallery
+from semreid.gallery.rows import named, unit_vectors
 
 Rows = NDArray[np.int64]
 FACTS = np.dtype([("camid", np.int64), ("timestamp", np.float64), ("person", np.int64)])
@@ -44,6 +46,8 @@ class _Table:
         people = dict(self.people)
         facts = np.array([_facts(entry, people) for entry in entries], FACTS)
         places = {**self.places, **{entry.id: start + i for i, entry in enumerate(entries)}}
+        if len(places) < stop:
+            raise SemreidError("an id comes twice", fix="give distinct ids")
         table = _Table(
             _grown(self.vectors, start, stop),
             _grown(self.facts, start, stop),
@@ -106,12 +110,12 @@ class MemoryStore:
             The store.
 
         Raises:
-            SemreidError: If the file is damaged or no gallery.
+            SemreidError: If the file is damaged or no gallery, or holds rows that no gallery can.
         """
         meta, batches = read_gallery(file)
         store = cls(meta, file)
         for entries, vectors in batches:
-            store._table = store._table.appended(entries, vectors)
+            store._load(entries, vectors)
         return store
 
     def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
@@ -163,6 +167,13 @@ class MemoryStore:
 
     def close(self) -> None:
         """Do nothing: every write was complete."""
+
+    def _load(self, entries: Sequence[Entry], vectors: Vectors) -> None:
+        try:
+            unit = unit_vectors(vectors, self.meta.dim, "row")
+            self._table = self._table.appended(named(entries, unit), unit)
+        except SemreidError as error:
+            raise SemreidError(f"{self._file}: {error.what}", fix=error.fix) from error
 
     def _commit(self, table: _Table) -> None:
         """Show a new table to readers, once it is on disk."""

@@ -28,6 +28,7 @@ FORMAT = "1"
 UNKNOWN = -1  # camera of rows where it is unknown; Milvus 2.3 has no null
 FACTS = ["id", "path", "pid", "camid", "timestamp", "box", "tags"]
 TIMEOUT = 60.0  # seconds until a server that does not answer is given up
+BACKOFF = {"grpc.max_reconnect_backoff_ms": 2000}  # gRPC would ask a server that was away every 2 minutes only
 LOADING = 3600.0  # seconds for a server to bring a large gallery into memory
 REQUEST_BYTES = 8 * 2**20  # a server takes at most 64 MiB
 REQUEST_ROWS = 1000
@@ -219,7 +220,7 @@ def _connect(address: str) -> MilvusClient:
     try:
         with _translated(f"{_without_password(address)}: cannot connect"):
             token = "" if lite else os.environ.get("SEMREID_MILVUS_TOKEN", "")
-            return pymilvus.MilvusClient(address, token=token, timeout=TIMEOUT)
+            return pymilvus.MilvusClient(address, token=token, timeout=TIMEOUT, grpc_options=BACKOFF)
     except SemreidError:
         if lite:
             _release_lite(address)

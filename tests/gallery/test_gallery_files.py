@@ -1,0 +1,162 @@
+"""Galleries in Parquet files: damage, foreign files, and writes that fail."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from semreid.errors import SemreidError
+from semreid.gallery import Entry, Gallery, memory, parquet
+from semreid.gallery.parquet import KEY
+from tests.gallery.helpers import DIM, MODEL, make_rows
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    with Gallery.open(tmp_path / "g.parquet", dim=DIM, fingerprint=MODEL) as gallery:
+        gallery.add(*make_rows(20))
+    return tmp_path / "g.parquet"
+
+
+def rewrite(file: Path, **columns: object) -> None:
+    """Put other columns into a gallery file."""
+    table = pq.read_table(file)
+    for name, column in columns.items():
+        table = table.drop_columns(name) if column is None else table.set_column(
+            table.column_names.index(name), name, column
+        )  # fmt: skip
+    pq.write_table(table, file)
+
+
+def test_a_file_is_a_gallery_again_and_nothing_lies_beside_it(file: Path) -> None:
+    with Gallery.open(file) as gallery:
+        assert (gallery.count(), gallery.dim, gallery.fingerprint) == (20, DIM, MODEL)
+    assert [path.name for path in file.parent.iterdir()] == ["g.parquet"]
+
+
+def test_an_empty_gallery_leaves_no_file(tmp_path: Path) -> None:
+    with Gallery.open(tmp_path / "new" / "g.parquet", dim=3) as gallery:
+        assert gallery.count() == 0
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 0.5, -1])
+def test_a_file_cut_short_is_called_damaged(file: Path, keep: float) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
+    with pytest.raises(SemreidError, match="g.parquet is damaged or no Parquet file"):
+        Gallery.open(file)
+
+
+def test_damage_in_the_middle_is_found(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[4:600] = b"\xff" * 596
+    file.write_bytes(content)
+    with pytest.raises(SemreidError, match="g.parquet"):
+        Gallery.open(file)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (None, "is a Parquet file, but no gallery"),
+        (b"{", "header cannot be read"),
+        (b"[]", "header cannot be read"),
+        (b'{"format": 1, "dim": 8}', "header cannot be read"),
+        (b'{"format": 9, "dim": 8, "fingerprint": ""}', "has gallery format 9; this version reads 1"),
+    ],
+)
+def test_files_with_another_header(file: Path, header: bytes | None, message: str) -> None:
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata(None if header is None else {KEY: header}), file)
+    with pytest.raises(SemreidError, match=message):
+        Gallery.open(file)
+
+
+def lists(*rows: list | None) -> pa.Array:
+    return pa.array([*rows, *[[1.0] * DIM] * (20 - len(rows))], pa.list_(pa.float32()))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"vector": None}, "has no column 'vector'"),
+        ({"vector": pa.array(range(20))}, "'vector' is not a list of numbers in every row"),
+        ({"vector": lists(None)}, "'vector' is not a list of numbers in every row"),
+        ({"vector": lists([1.0] * (DIM - 1), [1.0] * (DIM + 1))}, "vectors of 7 and 9 and 8 values"),
+        ({"vector": lists([None] * DIM)}, "without nulls"),
+        ({"pid": pa.array(range(20))}, "row 0: pid 0 is not a text"),
+        ({"camid": pa.array([1] * 19 + [-1])}, "row 19: camid -1 is not a whole number"),
+        ({"timestamp": pa.array([1.0] * 19 + [float("nan")])}, "row 19: timestamp nan is not a number"),
+        ({"tags": pa.array([["a\nb"]] * 20)}, "row 0: tag 'a\\\\nb' holds a control character"),
+    ],
+)
+def test_rows_that_no_gallery_can_hold_are_named(file: Path, columns: dict, message: str) -> None:
+    rewrite(file, **columns)
+    with pytest.raises(SemreidError, match=message):
+        Gallery.open(file)
+
+
+@pytest.mark.parametrize("how", ["open", "import"])
+def test_nan_and_doubled_rows_are_found(file: Path, how: str) -> None:
+    gallery = Gallery.open("memory:", dim=DIM, fingerprint=MODEL)
+    read = Gallery.open if how == "open" else gallery.import_parquet
+    rewrite(file, vector=lists([np.nan] * DIM))
+    with pytest.raises(SemreidError, match="zero or hold NaN or infinity, the first in row 0"):
+        read(file)
+    rewrite(file, vector=lists(), id=pa.array(["same"] * 20))
+    with pytest.raises(SemreidError, match="rows 0 and 1 have the same id 'same'"):
+        read(file)
+    assert gallery.count() == 0
+
+
+def test_an_id_that_comes_again_in_a_later_batch_is_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewrite(file, id=pa.array([f"id{i % 15}" for i in range(20)]))
+    monkeypatch.setattr(parquet, "BATCH", 12)
+    with pytest.raises(SemreidError, match="g.parquet: an id comes twice"):
+        Gallery.open(file)
+
+
+def test_a_write_that_fails_changes_neither_file_nor_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise SemreidError("cannot write: No space left on device")
+
+    before = file.read_bytes()
+    gallery = Gallery.open(file)
+    vectors, entries = make_rows(25)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "write_gallery", full)
+        for change in (lambda: gallery.upsert(vectors, entries), lambda: gallery.remove(["id0000"])):
+            with pytest.raises(SemreidError, match="No space left"):
+                change()
+    assert file.read_bytes() == before
+    assert gallery.count() == 20
+    assert gallery.upsert(vectors[::-1], entries) == (5, 20, 0)
+    np.testing.assert_array_equal(Gallery.open(file).vectors(["id0000", "id0024"]), vectors[[24, 0]])
+
+
+def test_files_of_other_tools_keep_what_they_know(tmp_path: Path) -> None:
+    """Half-precision vectors, and only some of the columns."""
+    table = pa.table({"id": ["a", "b"], "vector": pa.array([[1.0] * 4, [0, 0, 0, 2.0]], pa.list_(pa.float16()))})
+    header = json.dumps({"format": 1, "dim": 4, "fingerprint": ""}).encode()
+    pq.write_table(table.replace_schema_metadata({KEY: header}), tmp_path / "g.parquet")
+    with Gallery.open("memory:", dim=4) as gallery:
+        gallery.import_parquet(tmp_path / "g.parquet")
+        assert gallery.get(["a", "b"]) == [Entry(id="a"), Entry(id="b")]
+        np.testing.assert_array_equal(gallery.vectors(["a", "b"]), [[0.5] * 4, [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("uri", ["", "memory", "g.sqlite", "ftp://host", "gallery", "/tmp"])
+def test_what_names_no_gallery(uri: str) -> None:
+    with pytest.raises(SemreidError, match="names no gallery"):
+        Gallery.open(uri, dim=3)
+
+
+def test_memory_must_know_how_wide_its_vectors_are() -> None:
+    with pytest.raises(SemreidError, match="say how wide"):
+        Gallery.open("memory:")
+    with pytest.raises(SemreidError, match="cannot have 0 values"):
+        Gallery.open("memory:", dim=0)

@@ -1,0 +1,132 @@
+"""What can go wrong around Milvus: other processes, servers that vanish, foreign data."""
+
+import builtins
+import contextlib
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semreid.errors import SemreidError
+from semreid.gallery import Gallery, milvus
+from tests.gallery.helpers import DIM, MODEL, LiteServer, make_rows
+
+
+def test_one_process_owns_a_lite_gallery(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "g.db"
+    with Gallery.open(place, dim=DIM) as gallery:
+        gallery.add(*make_rows(3))
+    other = LiteServer(place)  # so we have let go of it
+    with pytest.raises(SemreidError, match="another process has it open, or it is damaged") as caught:
+        Gallery.open(place)
+    assert "semreid serve" in caught.value.fix
+    other.kill()
+    with Gallery.open(place) as gallery:
+        assert gallery.count() == 3
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_server_that_goes_away_in_the_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = LiteServer(tmp_path / "data")
+    uri = server.uri()
+    vectors, entries = make_rows(40)
+    gallery = Gallery.open(uri, dim=DIM, fingerprint=MODEL)
+    gallery.add(vectors[:10], entries[:10])
+    server.kill()
+    monkeypatch.setattr(milvus, "TIMEOUT", 1.0)
+    for ask in (
+        lambda: gallery.add(vectors, entries),
+        lambda: gallery.search(vectors[:1]),
+        gallery.count,
+        lambda: list(gallery.scan()),
+        lambda: gallery.remove(["id0001"]),
+        lambda: Gallery.open(uri),
+    ):
+        with pytest.raises(SemreidError, match="cannot (read|search|count|open|connect)") as caught:
+            ask()
+        assert "rows that were acknowledged are safe" in caught.value.fix
+    monkeypatch.undo()
+    server.start()
+    try:
+        assert rows_when_back(gallery) == 10
+        with Gallery.open(uri, dim=DIM, fingerprint=MODEL) as again:
+            assert again.add(vectors, entries) == (30, 0, 10)
+    finally:
+        server.kill()
+    gallery.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def rows_when_back(gallery: Gallery) -> int:
+    """Ask an open gallery again and again: it finds the server by itself, in seconds."""
+    for _ in range(60):
+        with contextlib.suppress(SemreidError):
+            return gallery.count()
+        time.sleep(0.5)
+    raise AssertionError("the server is back, but the gallery did not notice")
+
+
+def test_a_server_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(milvus, "TIMEOUT", 1.0)
+    with pytest.raises(SemreidError, match="http://127.0.0.1:9: cannot connect") as caught:
+        Gallery.open("http://user:secret@127.0.0.1:9", dim=DIM)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_collection_of_somebody_else_is_left_alone(lite_server: LiteServer) -> None:
+    from pymilvus import MilvusClient
+
+    uri = lite_server.uri()
+    address, _, name = uri.partition("#")
+    client = MilvusClient(address)
+    client.create_collection(name, dimension=DIM)
+    with pytest.raises(SemreidError, match="a collection '.*' that is no gallery"):
+        Gallery.open(uri, dim=DIM)
+    assert client.has_collection(name)
+    client.close()
+
+
+@pytest.mark.parametrize("name", ["a-b", "1a", "a b", "a;drop", "x" * 256])
+def test_names_that_milvus_would_not_take(name: str) -> None:
+    with pytest.raises(SemreidError, match="cannot name a gallery"):
+        Gallery.open(f"http://127.0.0.1:9#{name}", dim=DIM)
+
+
+def test_what_is_no_lite_gallery_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file.db").write_text("SQLite format 3")
+    (tmp_path / "folder.db").mkdir()
+    (tmp_path / "folder.db" / "mine.txt").write_text("precious")
+    for name in ("file.db", "folder.db"):
+        with pytest.raises(SemreidError, match=f"{name} is no gallery of Milvus Lite"):
+            Gallery.open(tmp_path / name, dim=DIM)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file.db", "folder.db", "mine.txt"]
+
+
+def test_without_the_packages_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def absent(name: str, *rest: object) -> object:
+        if name == "pymilvus":
+            raise ImportError(name=name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(SemreidError, match="needs pymilvus") as caught:
+        Gallery.open(tmp_path / "g.db", dim=DIM)
+    assert caught.value.fix == "pip install 'semreid[milvus]'"
+
+
+def test_rows_are_flushed_before_lite_gets_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(milvus, "LITE_UNFLUSHED", 25)
+    vectors, entries = make_rows(40)
+    with Gallery.open(tmp_path / "g.db", dim=DIM) as gallery:
+        for start in range(0, 40, 10):
+            gallery.add(vectors[start : start + 10], entries[start : start + 10])
+        files = list((tmp_path / "g.db").rglob("data_*.parquet"))
+        assert len(files) == 1
+        gallery.remove([entry.id for entry in entries[:30]])
+        np.testing.assert_array_equal(gallery.vectors(["id0035"]), vectors[35:36])
+        assert gallery.count() == 10
