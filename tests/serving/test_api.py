@@ -1,10 +1,15 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from semreid.gallery import Entry, Gallery
+from semreid.models.zoo import create_model
 from semreid.serving.answers import picture_url
+from semreid.serving.app import create_app
+from semreid.serving.service import Service
 from tests.conftest import draw_figure
 from tests.serving.conftest import NOON, Stripes, calibration, png
 
@@ -207,6 +212,25 @@ def test_the_description_for_programs_names_every_field(client):
     json.dumps(description)
 
 
+def test_a_model_with_body_regions_shows_them_over_the_picture(crops):
+    model = create_model("magnifiernet", num_ids=1, trunk="resnet18", width=0.25, size=(64, 32))
+    gallery = Gallery.open("memory:", dim=model.dim, fingerprint=model.fingerprint)
+    gallery.add(model.embed([crops / "3_c1_0.png"]), [Entry(id="a", path="3_c1_0.png")])
+    app = create_app(Service(gallery, model, images=[crops]))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        plain, parts = (client.get(picture_url("a") + more) for more in ("", "&parts=true"))
+        assert plain.status_code == parts.status_code == 200
+        assert plain.content != parts.content
+        assert "parts=true" in client.get("/").text
+
+
+def test_a_model_without_body_regions_says_so(client):
+    response = client.get(picture_url("3_c1_0") + "&parts=true")
+    assert response.status_code == 404
+    assert "body regions" in response.json()["error"]
+    assert "parts=true" not in client.get("/").text
+
+
 def test_box_and_container_item_name_a_part_of_a_file(serving, crops):
     frame = np.zeros((80, 100, 3), np.uint8)
     frame[10:70, 20:50] = (200, 30, 30)
@@ -214,8 +238,6 @@ def test_box_and_container_item_name_a_part_of_a_file(serving, crops):
     gallery = Gallery.open("memory:", dim=24, fingerprint=Stripes.fingerprint)
     gallery.add(np.eye(24)[:1], [Entry(id="f", path=str(crops / "frame.png"), box=(20, 10, 50, 70))])
     client = serving(gallery=gallery)
-    import cv2
-
     shown = cv2.imdecode(np.frombuffer(client.get(picture_url("f")).content, np.uint8), cv2.IMREAD_COLOR)
     assert shown.shape == (60, 30, 3)
     assert np.abs(shown.astype(int)[..., ::-1] - (200, 30, 30)).max() < 12

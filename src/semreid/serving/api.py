@@ -130,12 +130,16 @@ async def remove(service: Asked, id: RowId) -> Removed:  # noqa: A002
 
 
 @router.get("/picture", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}, **refusals(404, 503)})
-async def picture(service: Asked, id: RowId) -> Response:  # noqa: A002
+async def picture(
+    service: Asked,
+    id: RowId,  # noqa: A002
+    parts: Annotated[bool, Query(description="Lay the body regions over it that the model sees, if it does.")] = False,
+) -> Response:
     """Return the picture of a row, at most 384 pixels high."""
     crop = await service.row(row_id(id))
     assert crop.entry is not None
     headers = {"Cache-Control": "private, max-age=300"}
-    return Response(await service.picture(crop.entry), media_type="image/jpeg", headers=headers)
+    return Response(await service.picture(crop.entry, parts=parts), media_type="image/jpeg", headers=headers)
 
 
 @router.get("/healthz", responses=refusals(503))

@@ -36,6 +36,8 @@ class EmbeddingThread:
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
         self.embedded = 0
+        self.turn = threading.Lock()
+        """Held while the model works; for whoever else must use it."""
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="embedding", daemon=True)
         self._thread.start()
@@ -88,7 +90,8 @@ class EmbeddingThread:
     def _embed(self, jobs: list[_Job], *, flip: bool) -> None:
         jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]
         try:
-            vectors = self.embedder.embed([job.image for job in jobs], batch_size=BATCH, flip=flip)
+            with self.turn:
+                vectors = self.embedder.embed([job.image for job in jobs], batch_size=BATCH, flip=flip)
         except Exception as error:  # the thread must outlive whatever a model raises; each caller gets it
             for job in jobs:
                 job.done.set_exception(error)

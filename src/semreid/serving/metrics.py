@@ -95,14 +95,20 @@ class Measured:
         try:
             await self.app(scope, receive, noting)
         finally:
-            route = getattr(scope.get("route"), "path", "unknown")
-            self.metrics.observe(_method(scope), route, status, time.perf_counter() - start)
+            self.metrics.observe(_method(scope), _route(scope), status, time.perf_counter() - start)
 
 
 def _method(scope: Scope) -> str:
     """The method, if it is one; a client can send any word."""
     method = str(scope["method"])
     return method if method in {"GET", "HEAD", "POST", "DELETE"} else "other"
+
+
+def _route(scope: Scope) -> str:
+    """The route that answered, never the path: a client can think up any number of those."""
+    if scope["path"].startswith("/static/"):
+        return "/static"
+    return str(getattr(scope.get("route"), "path", "unknown"))
 
 
 def _gauges(values: Mapping[str, float]) -> Iterator[str]:

@@ -122,7 +122,7 @@ async def login(request: Request, token: Annotated[str, Form()] = "") -> Respons
 
 async def _results(service: Service, metrics: Metrics, fields: SearchFields, offset: int) -> dict[str, Any]:
     """What the results, and the form beside them, show."""
-    values = {"stats": service.known, "fields": fields, "offset": offset, "calibrated": not service.judge.search_reason}
+    values = {"stats": service.known, "fields": fields, "offset": offset, "parts": service.regions is not None}
     if fields.named is None:
         entries = await service.rows(fields.where, offset, PAGE + 1)
         cards = [Card(entry, picture_url(entry.id)) for entry in entries[:PAGE]]
@@ -139,6 +139,7 @@ def _comparison(request: Request, service: Service, crops: list[Crop], compared:
         "crops": [(crop, picture_of(crop)) for crop in crops],
         "compared": compared,
         "judge": service.judge,
+        "parts": service.regions is not None,
         "address": f"/compare?{urlencode([('id', crop.entry.id) for crop in crops if crop.entry])}",
     }
     return render(request, "comparison.html" if is_partial(request) else "compare.html", values)

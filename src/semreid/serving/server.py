@@ -109,8 +109,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise SemreidError(
-            f"cannot listen at {host}, port {port}: {getattr(error, 'strerror', None) or error}",
+            f"cannot listen at {host}, port {port}: {error.strerror or error}",
             fix="choose another port with --port, or stop what uses it",
         ) from error

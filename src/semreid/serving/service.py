@@ -21,6 +21,7 @@ from semreid.gallery import Entry, Filter, Gallery, Match, Stats, Written
 from semreid.gallery.entry import Vectors, derived_id
 from semreid.gallery.gallery import ANY
 from semreid.models.embedder import Embedder
+from semreid.models.model import ReIDModel
 from semreid.serving.embedding import EmbeddingThread, Vector
 from semreid.serving.errors import RequestError
 from semreid.serving.judgement import Judge, usual_prior
@@ -108,6 +109,8 @@ class Service:
         self.pictures = Pictures([*images, *([uploads] if uploads else [])])
         self.embedding = EmbeddingThread(embedder)
         self.size = embedder.size
+        self.regions = embedder if isinstance(embedder, ReIDModel) and _knows_regions(embedder) else None
+        """The model, if it looks at body regions."""
         self.known: Stats | None = None
         """The gallery when it was last counted."""
         self._fresh_until = 0.0
@@ -151,19 +154,27 @@ class Service:
             raise RequestError(404, f"the gallery has no row {id_[:128]!r}", "it may have been removed")
         return Crop(entry=entry)
 
-    async def picture(self, entry: Entry) -> bytes:
+    async def picture(self, entry: Entry, *, parts: bool = False) -> bytes:
         """Read the picture of a row, as JPEG.
 
         Args:
             entry: The row.
+            parts: Lay the body regions that the model sees over it.
 
         Returns:
             The JPEG.
 
         Raises:
-            RequestError: If there is none that may be shown.
+            RequestError: If there is none that may be shown, or the model sees no regions.
         """
-        return await to_thread.run_sync(lambda: shown(self.pictures.read(entry)), limiter=self._decoders)
+        if parts and self.regions is None:
+            raise RequestError(404, "this model does not look at body regions")
+
+        def read() -> bytes:
+            image = self.pictures.read(entry)
+            return shown(self._over(image) if parts else image)
+
+        return await to_thread.run_sync(read, limiter=self._decoders)
 
     async def search(
         self,
@@ -370,6 +381,15 @@ class Service:
         self.embedding.stop()
         self.gallery.close()
 
+    def _over(self, image: Image) -> Image:
+        """The body regions over a picture."""
+        from semreid.explain.parts import regions_over
+
+        assert self.regions is not None
+        with self.embedding.turn:
+            seen = self.regions.embed([image], parts=True)
+        return regions_over(image, seen.labels[0])
+
     async def _vector(self, crop: Crop, *, flip: bool = False) -> Vector:
         """The vector of a crop: a row's own, unless it is wanted averaged with the mirror image."""
         if crop.image is not None:
@@ -407,3 +427,9 @@ class Service:
             written = await self.ask(write, *arguments, patience=None)
         self._fresh_until = 0.0
         return written
+
+
+def _knows_regions(model: ReIDModel) -> bool:
+    from semreid.explain.parts import knows_regions
+
+    return knows_regions(model)
