@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +18,7 @@ from semreid.files import require_writable
 from semreid.gallery.enroll import Crop, Enrolled, annotated, crops_below, crops_of_data, enroll, enroll_features
 from semreid.gallery.entry import Filter, Match
 from semreid.gallery.gallery import Gallery, Stats
+from semreid.gallery.times import seconds
 from semreid.models.embedder import Embedder, load_embedder
 
 app = typer.Typer(no_args_is_help=True)
@@ -174,22 +173,7 @@ def _tell(done: Enrolled, uri: str) -> None:
 
 
 def _filter(camids: list[int] | None, pids: list[str] | None, tags: list[str] | None, since: str, until: str) -> Filter:
-    return Filter(camids or (), (), _time(since), _time(until), pids or (), tags or ())
-
-
-def _time(text: str) -> float | None:
-    """Seconds from a number or a date; a date without a zone is in UTC, the same on every machine."""
-    if not text:
-        return None
-    if re.fullmatch(r"-?\d+(\.\d+)?", text, re.ASCII):
-        return float(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SemreidError(
-            f"cannot read the time {text!r}", fix="write seconds, or ISO 8601, such as 2024-05-01T12:30:00+02:00"
-        ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return Filter(camids or (), (), seconds(since), seconds(until), pids or (), tags or ())
 
 
 def _require_some(gallery: Gallery, where: Filter) -> None:

@@ -67,6 +67,8 @@ def crops_below(path: Path, *, unlabelled: bool = False) -> list[Crop]:
     Raises:
         SemreidError: If there is none, or the data is not as these rules want it.
     """
+    if not path.exists():
+        raise SemreidError(f"there is no {path}", fix="give an image, a folder or a CSV file")
     if unlabelled or path.suffix.lower() in IMAGE_SUFFIXES or _is_loose(path):
         images = [path] if path.is_file() else list_images(path, nested=unlabelled)
         return [_crop(image, camid=camera_of(image)) for image in images]

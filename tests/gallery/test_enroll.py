@@ -1,0 +1,165 @@
+"""Images on their way into a gallery: who, where and when by their files, and runs that are broken off."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from semreid.errors import SemreidError
+from semreid.gallery import Entry, Gallery
+from semreid.gallery.enroll import annotated, crops_below, crops_of_data, enroll, enroll_features
+from tests.conftest import draw_figure, write_figures, write_image
+from tests.gallery.helpers import DIM, MODEL, Stub
+
+
+def place(root: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        write_image(root / name, draw_figure(number, 1, 0))
+    return root
+
+
+def facts(crops) -> dict[str, tuple]:
+    return {Path(c.entry.path).name: (c.entry.pid, c.entry.camid, c.entry.timestamp) for c in crops}
+
+
+@pytest.fixture
+def gallery() -> Gallery:
+    return Gallery.open("memory:", dim=DIM, fingerprint=MODEL)
+
+
+def test_identity_folders_name_people_and_file_names_cameras(tmp_path: Path) -> None:
+    place(tmp_path, "alice/1_c3.png", "alice/2_c4s1.png", "bob/1.png", "-1/junk_c1.png", "0000/x_c2.png")
+    wanted = {"1_c3.png": ("alice", 3, None), "2_c4s1.png": ("alice", 4, None), "1.png": ("bob", None, None)}
+    assert facts(crops_below(tmp_path)) == {**wanted, "x_c2.png": (None, 2, None)}  # 0 is nobody in particular
+
+
+def test_loose_images_single_images_and_unlabelled_folders_show_nobody_known(tmp_path: Path) -> None:
+    place(tmp_path / "loose", "a_c1.png", "b.png")
+    place(tmp_path / "days", "monday/c_c2.png", "tuesday/d.png")
+    assert facts(crops_below(tmp_path / "loose")) == {"a_c1.png": (None, 1, None), "b.png": (None, None, None)}
+    assert facts(crops_below(tmp_path / "loose" / "b.png")) == {"b.png": (None, None, None)}
+    unlabelled = crops_below(tmp_path / "days", unlabelled=True)
+    assert facts(unlabelled) == {"c_c2.png": (None, 2, None), "d.png": (None, None, None)}
+    assert facts(crops_below(tmp_path / "days"))["d.png"] == ("tuesday", None, None)
+
+
+def test_csv_with_times(tmp_path: Path) -> None:
+    place(tmp_path, "a.png", "b.png", "c.png")
+    (tmp_path / "rows.csv").write_text("path,pid,camid,timestamp\na.png,alice,1,10.5\nb.png,0,2,\nc.png,-1,2,3\n")
+    wanted = {"a.png": ("alice", 1, 10.5), "b.png": (None, 2, None)}
+    assert facts(crops_below(tmp_path / "rows.csv")) == wanted
+
+
+def test_parts_of_data_sets(tmp_path: Path) -> None:
+    write_figures(tmp_path / "f", train=2, test=2)
+    spec = f"people:{tmp_path / 'f'}"
+    assert len(crops_of_data(spec)) == 8
+    assert len(crops_of_data(spec, "query")) == 4
+    assert len(crops_of_data(spec, "all")) == 24
+    assert facts(crops_of_data(spec))["0003_c2s1_000001_00.png"] == ("3", 2, None)
+    with pytest.raises(SemreidError, match="no part 'test'"):
+        crops_of_data(spec, "test")
+
+
+def test_folder_data_keeps_names_and_invents_no_camera(tmp_path: Path) -> None:
+    place(tmp_path, *(f"{who}/{i}.png" for who in ("ann", "bob", "cat", "dan") for i in range(3)))
+    found = crops_of_data(f"folder:{tmp_path}")
+    assert {c.entry.pid for c in found} < {"ann", "bob", "cat", "dan"}
+    assert {c.entry.camid for c in found} == {None}
+    assert {c.entry.id for c in found} < {c.entry.id for c in crops_below(tmp_path)}
+
+
+def test_ids_depend_on_the_absolute_path_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(tmp_path, "alice/1_c3.png")
+    monkeypatch.chdir(tmp_path)
+    relative, absolute = crops_below(Path("alice/1_c3.png")), crops_below(tmp_path)
+    assert relative[0].entry.id == absolute[0].entry.id
+    assert relative[0].entry.path == str(tmp_path / "alice/1_c3.png")
+
+
+def test_what_the_user_says_of_all_crops(tmp_path: Path) -> None:
+    crops = crops_below(place(tmp_path, "alice/1_c3.png"))
+    said = annotated(crops, pid="bob", camid=7, tags=["night"])[0].entry
+    assert (said.pid, said.camid, said.tags, said.id) == ("bob", 7, ("night",), crops[0].entry.id)
+    assert annotated(crops) == crops
+
+
+def test_a_second_run_reads_nothing_and_replacing_reads_all(gallery: Gallery, tmp_path: Path) -> None:
+    crops = crops_below(place(tmp_path, *(f"alice/{i}_c3.png" for i in range(10))))
+    told: list[tuple[int, int]] = []
+    first, second, third = Stub(), Stub(), Stub()
+    done = enroll(gallery, first, crops, batch_size=4, progress=lambda *at: told.append(at))
+    assert (done, told, first.seen) == ((10, 0, 0, []), [(4, 10), (8, 10), (10, 10)], 10)
+    assert gallery.get([crop.entry.id for crop in crops]) == [crop.entry for crop in crops]
+    for crop in crops:
+        Path(crop.entry.path).unlink()
+    assert enroll(gallery, second, crops) == (0, 0, 10, [])
+    assert second.seen == 0
+    place(tmp_path, *(f"alice/{i}_c3.png" for i in range(10)))
+    assert enroll(gallery, third, crops, replace_known=True) == (0, 10, 0, [])
+    assert third.seen == 10
+
+
+def test_progress_is_told_only_of_what_is_in_the_gallery(gallery: Gallery, tmp_path: Path) -> None:
+    crops = crops_below(place(tmp_path, *(f"alice/{i}.png" for i in range(10))))
+    enroll(gallery, Stub(), crops, batch_size=3, progress=lambda done, _: counted.append((done, gallery.count())))
+    assert counted == [(3, 3), (6, 6), (9, 9), (10, 10)]
+
+
+counted: list[tuple[int, int]] = []
+
+
+def test_unreadable_images(gallery: Gallery, tmp_path: Path) -> None:
+    crops = crops_below(place(tmp_path, *(f"alice/{i}.png" for i in range(6))))
+    (tmp_path / "alice/4.png").write_bytes(b"no image")
+    with pytest.raises(SemreidError, match=r"4\.png cannot be decoded") as caught:
+        enroll(gallery, Stub(), crops, batch_size=2)
+    assert "--skip-corrupt" in caught.value.fix
+    assert gallery.count() == 4  # the batches before it are safe
+    done = enroll(gallery, Stub(), crops, batch_size=2, skip_corrupt=True)
+    assert (done.new, done.kept, len(done.skipped)) == (1, 4, 1)
+
+
+def test_another_model_is_refused_before_anything_is_read(gallery: Gallery, tmp_path: Path) -> None:
+    class Other(Stub):
+        fingerprint = "other"
+
+    crops = crops_below(place(tmp_path, "alice/1.png"))
+    (tmp_path / "alice/1.png").unlink()
+    with pytest.raises(SemreidError, match="made by model abc123; these are of model other"):
+        enroll(gallery, Other(), crops)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["alice/a.png", "loose.png"], "lies in no identity's folder"),
+        (["-1/a.png"], "holds no crop to add"),
+        (["gallery/1_c1.png"], "no folder"),
+        ([], "holds no image|has no sub-folder|no folder"),
+    ],
+)
+def test_folders_that_cannot_be_understood(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(SemreidError, match=message):
+        crops_below(place(tmp_path, *names))
+
+
+def test_features_of_embed(gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    vectors = np.eye(DIM, dtype=np.float32)[:3]
+    fixed = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIM)
+    table = pa.table({"path": ["a.png", "b_c2.png", "/x/c.png"], "camid": pa.array([None, 2, 3]), "vector": fixed})
+    pq.write_table(table, "features.parquet")
+    assert enroll_features(gallery, Path("features.parquet")) == (3, 0, 0, [])
+    assert enroll_features(gallery, Path("features.parquet")) == (0, 0, 3, [])
+    assert enroll_features(gallery, Path("features.parquet"), replace_known=True) == (0, 3, 0, [])
+    found = gallery.search(vectors[1], 1)[0][0].entry
+    assert found == Entry(found.id, path=str(tmp_path / "b_c2.png"), camid=2)
+    place(tmp_path, "b_c2.png")
+    assert crops_below(tmp_path / "b_c2.png")[0].entry.id == found.id  # as if the image had been added
+    with pytest.raises(SemreidError, match="vectors of 8 values of type float; the gallery wants 9"):
+        enroll_features(Gallery.open("memory:", dim=DIM + 1), Path("features.parquet"))
+    with pytest.raises(SemreidError, match="there is no file"):
+        enroll_features(gallery, Path("none.parquet"))
