@@ -171,6 +171,23 @@ def test_rows_are_added_once_found_and_removed_with_their_picture(serving, tmp_p
     assert client.get("/api/gallery").json()["rows"] == 24
 
 
+def test_a_name_that_is_taken_keeps_its_row_and_no_file_is_shared(serving, tmp_path):
+    client = serving(uploads=tmp_path / "up")
+    first, second = png(draw_figure(8, 1, 0)), png(draw_figure(9, 1, 0))
+
+    def add(id_, image, pid):
+        return client.post("/api/gallery", data={"id": id_, "pid": pid}, files={"image": ("x.png", image)}).json()
+
+    assert add("a", first, "eight")["new"]
+    again = add("a", second, "nine")
+    assert not again["new"]
+    assert again["row"]["pid"] == "eight"
+    assert add("b", first, "eight")["new"]
+    assert len(list((tmp_path / "up").rglob("*.png"))) == 2
+    client.delete("/api/gallery", params={"id": "a"})
+    assert client.get(picture_url("b")).status_code == 200
+
+
 def test_removing_a_row_leaves_a_picture_that_was_there_before(serving, tmp_path, crops):
     client = serving(uploads=tmp_path / "up")
     assert client.delete("/api/gallery", params={"id": "3_c1_0"}).json() == {"removed": 1}

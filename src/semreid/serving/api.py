@@ -119,8 +119,8 @@ async def add(
     named = given(image, "")
     if named is None or named.file is None:
         raise RequestError(422, "there is no image", "send one in the field 'image'")
-    entry, written = await service.add(named.file, named.name, entry)
-    return Added(row=Row.of(entry), new=written.new == 1)
+    kept, new = await service.add(named.file, named.name, entry)
+    return Added(row=Row.of(kept), new=new)
 
 
 @router.delete("/api/gallery", responses=refusals(403, 422, 503))

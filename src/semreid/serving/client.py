@@ -23,7 +23,7 @@ PREFIX = "serve:"
 TOKEN = "SEMREID_SERVE_TOKEN"
 TIMEOUT = 120.0
 REQUEST_BYTES = 4 * 2**20
-REQUEST_HITS = 100_000
+REQUEST_HITS = 16_384
 REQUEST_IDS = 10_000
 Found = RootModel[list[list[Hit]]]
 Shape = TypeVar("Shape", bound=BaseModel)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, BinaryIO, NamedTuple
 
 from fastapi import Depends, File, Form, UploadFile
 
 from semreid.gallery import Entry, Filter
+from semreid.gallery.times import seconds
 from semreid.serving.errors import RequestError
 
 MOST, FURTHEST = 500, 10_000
@@ -34,37 +34,6 @@ def row_id(text: str) -> str:
         SemreidError: If no row can have it.
     """
     return Entry(id=text).id
-
-
-def seconds(text: str) -> float | None:
-    """Read a time.
-
-    Args:
-        text: Seconds, or a date and time of ISO 8601, in UTC unless it says another zone; may be empty.
-
-    Returns:
-        Seconds; None if empty.
-
-    Raises:
-        RequestError: If it is neither.
-
-    Example:
-        >>> seconds("90.5"), seconds("2024-05-03T14:22:07"), seconds("")
-        (90.5, 1714746127.0, None)
-    """
-    if not text.strip():
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise RequestError(
-            422, f"cannot read the time {text[:40]!r}", "write seconds, or a time such as 2024-05-03T14:22:07"
-        ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def given(image: UploadFile | None, id_: str) -> Named | None:

@@ -25,6 +25,8 @@ OPEN = ("/healthz", "/login", "/static/")
 """Paths that need no token: they tell nothing about people."""
 ACTIVE, WAITING = 16, 1000
 """Requests with a body that are worked on at once (so at most 16 bodies of 16 MiB are in memory), and that wait."""
+SLOWEST = 60.0
+"""Seconds in which a body must have come."""
 SAFE = {"GET", "HEAD", "OPTIONS"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -131,6 +133,8 @@ class Guard:
         async def sealed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if scope["path"].startswith("/static/"):
+                    headers["Cache-Control"] = "private, max-age=600"
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -180,16 +184,21 @@ class Bounded:
 
 
 def _measured(receive: Receive) -> Receive:
-    """Count the bytes of a body that come, whatever was announced."""
-    total = 0
+    """Count the bytes of a body and the time it takes to come, whatever was announced."""
+    total, coming = 0, True
+    deadline = asyncio.get_running_loop().time() + SLOWEST
 
     async def counting() -> Message:
-        nonlocal total
-        message = await receive()
+        nonlocal total, coming
+        try:
+            async with asyncio.timeout_at(deadline if coming else None):
+                message = await receive()
+        except TimeoutError as error:
+            raise HTTPException(408, f"the upload did not come within {SLOWEST:.0f} s") from error
         total += len(message.get("body", b""))
+        coming = message.get("more_body", False)
         if total > MAX_UPLOAD:
-            error = _too_large()
-            raise HTTPException(error.status, error.what)
+            raise HTTPException(413, _too_large().what)
         return message
 
     return counting

@@ -159,14 +159,15 @@ def shown(image: Image) -> bytes:
     return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
-def keep(image: Image, folder: Path) -> Path:
-    """Store an uploaded crop under a name made from its pixels, so that the same one is stored once.
+def keep(image: Image, folder: Path, id_: str) -> Path:
+    """Store an uploaded crop under a name made from its row and pixels, so that the same one is stored once.
 
     It is written anew, as PNG: place, device and other things that photographs tell are left out.
 
     Args:
         image: RGB (H, W, 3).
         folder: Where to.
+        id_: Id of its row, if one was chosen: no two rows share a file.
 
     Returns:
         The file.
@@ -175,7 +176,7 @@ def keep(image: Image, folder: Path) -> Path:
         SemreidError: If it cannot be written.
     """
     content = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
-    name = hashlib.sha256(content).hexdigest()[:32]
+    name = hashlib.sha256(id_.encode() + content).hexdigest()[:32]
     file = folder.resolve() / name[:2] / f"{name}.png"
     if not file.exists():
         with atomic_path(file) as temporary:

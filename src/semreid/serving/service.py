@@ -17,7 +17,7 @@ from anyio import CapacityLimiter, fail_after, to_thread
 from semreid.data.images import resize
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
-from semreid.gallery import Entry, Filter, Gallery, Match, Stats, Written
+from semreid.gallery import Entry, Filter, Gallery, Match, Stats
 from semreid.gallery.entry import Vectors, derived_id
 from semreid.gallery.gallery import ANY
 from semreid.models.embedder import Embedder
@@ -239,7 +239,7 @@ class Service:
         verdict, reason = self.judge.verdict(similarity, [a.entry, b.entry], far=far, prior=prior)
         return Compared(similarity, verdict, reason)
 
-    async def add(self, file: BinaryIO, name: str, entry: Entry) -> tuple[Entry, Written]:
+    async def add(self, file: BinaryIO, name: str, entry: Entry) -> tuple[Entry, bool]:
         """Add an uploaded crop to the gallery; the same picture again is left as it is.
 
         Args:
@@ -248,7 +248,7 @@ class Service:
             entry: What is known of it; its path is set here, and its id derived from that unless given.
 
         Returns:
-            The row, and what became of it.
+            The row as it is now in the gallery, and whether it is new.
 
         Raises:
             RequestError: If the server was not started for it, the upload cannot be read, or the gallery does not
@@ -259,13 +259,18 @@ class Service:
 
         def read() -> tuple[Image, Path]:
             image = read_upload(file, name)
-            return resize(image, self.size), keep(image, folder)
+            return resize(image, self.size), keep(image, folder, entry.id)
 
         image, path = await to_thread.run_sync(read, limiter=self._decoders)
         vector = await self.embedding.embed(image)
-        entry = replace(entry, path=str(path))
-        entry = replace(entry, id=entry.id or derived_id(entry, vector))
-        return entry, await self._written(self.gallery.add, vector[None], [entry])
+        placed = replace(entry, path=str(path))
+        placed = replace(placed, id=entry.id or derived_id(placed, vector))
+        if (await self._written(self.gallery.add, vector[None], [placed])).new:
+            return placed, True
+        known = (await self.row(placed.id)).entry or placed
+        if known.path != placed.path:
+            path.unlink(missing_ok=True)
+        return known, False
 
     async def write(self, vectors: Vectors, entries: list[Entry]) -> int:
         """Insert or replace rows that were embedded elsewhere.

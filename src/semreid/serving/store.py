@@ -22,7 +22,7 @@ from semreid.serving.service import Service
 from semreid.serving.wire import About, Hit, Ids, Rows, Scan, Search, pack, unpack
 
 router = APIRouter(prefix="/api/store", include_in_schema=False)
-MOST_HITS = 200_000
+MOST_HITS = 20_000
 """Matches of one request, over all of its queries."""
 Found = RootModel[list[list[Hit]]]
 
