@@ -1,12 +1,16 @@
 """A small model in a run folder, and the files exported from it."""
 
+import copy
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from semreid.export import Exported, export_model
+from semreid.export import Exported, export_model, graph
 from semreid.models.card import Card, save_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -49,3 +53,25 @@ def onnx_file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exp
 @pytest.fixture(scope="session")
 def openvino_file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export_model(run_folder, tmp_path_factory.mktemp("openvino") / "person.xml", kind="openvino")
+
+
+@pytest.fixture(scope="session")
+def to_onnx() -> Callable[[nn.Module, torch.Tensor], Any]:
+    """The exporter itself."""
+    return graph.to_onnx
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_graph_once(to_onnx: Callable[[nn.Module, torch.Tensor], Any]) -> Iterator[None]:
+    """Tracing takes seconds, so networks of the same modules and weights are traced once."""
+    graphs: dict[tuple[str, bytes], Any] = {}
+
+    def remembered(network: nn.Module, images: torch.Tensor) -> Any:
+        key = repr(network), next(network.parameters()).detach().numpy().tobytes()
+        if key not in graphs:
+            graphs[key] = to_onnx(network, images)
+        return copy.deepcopy(graphs[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "to_onnx", remembered)
+        yield

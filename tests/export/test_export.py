@@ -1,4 +1,5 @@
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,14 @@ from semreid import export
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.export import Exported, Int8, export_model
+from semreid.functional import calibrate
+from semreid.models.card import read_calibration, save_calibration
 from semreid.models.embedder import Embedder, load_embedder
 from semreid.models.exported import ExportedModel
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from tests.conftest import write_image
+from tests.functional.test_pairs import crowd
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,7 +118,7 @@ def test_the_onnx_graph_is_for_any_batch_and_has_its_normalisations_folded(onnx_
     )
     assert [o.name for o in graph.output] == ["embedding", "norm"]
     operators = [node.op_type for node in graph.node]
-    winograd = operators.count("MatMul") // 3
+    winograd = operators.count("MatMul") // 4
     assert winograd > 0
     assert operators.count("Conv") == 20 - winograd
     assert operators.count("BatchNormalization") == 1 + winograd  # that of the neck, and those after a product
@@ -138,10 +142,9 @@ def test_float_input_is_what_trackers_feed(
     assert "--float-input" in caught.value.fix
 
 
-@pytest.mark.parametrize("options", [{"pool": "gem"}, {"pool": "max", "trunk": "resnet18_ibn_a"}])
-def test_other_models_export_too(options: dict[str, str], crops: list[np.ndarray], tmp_path: Path, monkeypatch) -> None:
+def test_other_trunks_and_poolings_export_too(crops: list[np.ndarray], tmp_path: Path, monkeypatch) -> None:
     torch.manual_seed(1)
-    other = create_model("baseline", 3, **{"trunk": "resnet18", "width": 0.125, "size": (64, 32), **options}).eval()
+    other = create_model("baseline", 3, trunk="resnet18_ibn_a", width=0.125, size=(64, 32), pool="gem").eval()
     monkeypatch.setattr(export, "load_model", lambda path: other)
     export_model("baseline", tmp_path / "other.onnx")
     assert least_cosine(load_embedder(tmp_path / "other.onnx").embed(crops), other.embed(crops)) >= 0.99999
@@ -193,3 +196,13 @@ def test_what_makes_no_sense_is_refused_before_the_work(run_folder, figure_data,
         with pytest.raises(SemreidError, match=message):
             export_model(**{"path": run_folder, **arguments})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_calibration_goes_with_the_file_but_not_into_int8(run_folder: Path, tmp_path: Path) -> None:
+    calibrated = shutil.copytree(run_folder, tmp_path / "run")
+    made, _ = calibrate(*crowd(people=120, noise=0.8, seed=3))
+    save_calibration(calibrated, made)
+    export_model(calibrated, tmp_path / "person.onnx")
+    assert read_calibration(tmp_path / "person.onnx") == made
+    loaded = load_embedder(tmp_path / "person.onnx")
+    assert ExportedModel(replace(loaded.metadata, precision="int8"), loaded.step).calibration is None

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from semreid.errors import SemreidError
-from semreid.export import Exported, export_model
+from semreid.export import Exported, export_model, graph
 from semreid.models.embedder import load_embedder
 
 
@@ -103,7 +103,9 @@ def test_a_missing_runtime(request, tmp_path: Path, monkeypatch, package: str, k
 @pytest.mark.parametrize(
     ("package", "kind", "extra"), [("onnxscript", "onnx", "export"), ("openvino", "openvino", "openvino")]
 )
-def test_a_missing_exporter(run_folder, tmp_path: Path, monkeypatch, package: str, kind: str, extra: str) -> None:
+def test_a_missing_exporter(run_folder, to_onnx, tmp_path, monkeypatch, package: str, kind: str, extra: str) -> None:
+    if package == "onnxscript":
+        monkeypatch.setattr(graph, "to_onnx", to_onnx)
     monkeypatch.setitem(sys.modules, package, None)
     out = tmp_path / {"onnx": "a.onnx", "openvino": "a.xml"}[kind]
     with pytest.raises(SemreidError, match="is not installed") as caught:

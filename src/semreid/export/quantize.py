@@ -41,8 +41,9 @@ def quantize(graph: Any, samples: Sequence[Sample], size: tuple[int, int]) -> An
 
     images = calibration_images(samples, size)
     with TemporaryDirectory(prefix="semreid-") as folder:
-        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
-        quant_pre_process(graph, prepared, skip_symbolic_shape=True)
+        plain, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
+        plain.write_bytes(graph.SerializeToString())
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
             prepared,
             quantised,

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json
 from semreid.functional.calibration import Calibration
+from semreid.models.embedder import is_exported
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS, create_model
 from semreid.version import __version__
@@ -137,14 +138,18 @@ def read_calibration(path: Path | str) -> Calibration | None:
     """Read a calibration from wherever one is kept.
 
     Args:
-        path: A run folder, a card file, or the ``calibration.json`` of a calibration report.
+        path: A run folder, a card file, an exported file, or the ``calibration.json`` of a calibration report.
 
     Returns:
-        The calibration, or None if the card has none.
+        The calibration, or None if the card has none or the exported file computes in int8.
 
     Raises:
         SemreidError: If there is no such file, or it is damaged.
     """
+    from semreid.models.exported import load_exported
+
+    if is_exported(path):
+        return load_exported(Path(path)).calibration
     file = card_file(path)
     if not file.is_file():
         raise SemreidError(

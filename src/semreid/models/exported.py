@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
+from semreid.functional.calibration import Calibration
 from semreid.models.embedder import Image, embed_in_batches
 from semreid.version import __version__
 
@@ -61,6 +62,7 @@ class Metadata:
 
 
 _ADAPTER = TypeAdapter(Metadata)
+_CALIBRATION = TypeAdapter(Calibration)
 
 
 class ExportedModel:
@@ -89,6 +91,12 @@ class ExportedModel:
     def fingerprint(self) -> str:
         """Fingerprint of the model it was made from."""
         return self.metadata.fingerprint
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Calibration of the model; None for int8, whose scores differ from those that were calibrated."""
+        found = self.metadata.card.get("calibration")
+        return None if found is None or self.metadata.precision == "int8" else _CALIBRATION.validate_python(found)
 
     def embed(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
         """Compute L2-normalised embeddings of crops, as :meth:`semreid.models.model.ReIDModel.embed` does.

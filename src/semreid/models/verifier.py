@@ -9,7 +9,7 @@ import torch
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.distance import pairwise_distance
-from semreid.models.embedder import Embedder, Image, load_embedder
+from semreid.models.embedder import Embedder, Image, is_exported, load_embedder
 
 
 class Verifier:
@@ -87,5 +87,5 @@ def load_verifier(
 
     embedder = load_embedder(path, device=device)
     source = Path(path if calibration is None else calibration)
-    kept = source.is_dir() or source.suffix == ".json"  # neither zoo names nor exported files keep one
+    kept = source.is_dir() or source.suffix == ".json" or is_exported(source)  # zoo names keep none
     return Verifier(embedder, read_calibration(source) if kept else None)
