@@ -135,6 +135,24 @@ def test_reranking_puts_the_candidates_into_k_reciprocal_order(gallery: Gallery)
     assert gallery.search(query, 6, where=Filter(camids=[77]), rerank=True) == [[]]
 
 
+def test_exact_search_has_full_recall(gallery: Gallery) -> None:
+    with pytest.raises(SemreidError, match="nothing to find: 2 queries, 0 rows"):
+        gallery.recall(GOOD)
+    vectors, entries = make_rows(ROWS)
+    gallery.add(vectors, entries)
+    assert gallery.recall(vectors[:10], k=7) == 1
+
+
+def test_recall_is_the_share_of_the_nearest_that_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = Gallery.open("memory:", dim=DIM)
+    vectors, entries = make_rows(ROWS)
+    gallery.add(vectors, entries)
+    nearest = gallery.search(vectors[:2], 4)
+    half = [nearest[0][:1] + nearest[0][2:], nearest[1][:1]]  # four of eight
+    monkeypatch.setattr(gallery, "search", lambda *_: half)
+    assert gallery.recall(vectors[:2], k=4) == 0.5
+
+
 def test_removing_by_id_and_by_filter(gallery: Gallery) -> None:
     vectors, entries = make_rows(ROWS)
     gallery.add(vectors, entries)

@@ -95,6 +95,32 @@ def test_names_that_milvus_would_not_take(name: str) -> None:
         Gallery.open(f"http://127.0.0.1:9#{name}", dim=DIM)
 
 
+@pytest.mark.parametrize("options", ["ef=many", "ef", "consistency=weak", "ef=-1"])
+def test_options_that_make_no_sense(options: str) -> None:
+    with pytest.raises(SemreidError, match=f"cannot read the options '{options}'"):
+        Gallery.open(f"http://127.0.0.1:9?{options}#g", dim=DIM)
+
+
+def test_an_index_of_another_kind_is_searched_with_the_parameters_of_the_uri(lite_server: LiteServer) -> None:
+    from pymilvus import MilvusClient
+
+    address, _, name = lite_server.uri().partition("#")
+    vectors, entries = make_rows(40)
+    with Gallery.open(f"{address}?ef=40&consistency=Bounded#{name}", dim=DIM) as gallery:
+        gallery.add(vectors, entries)
+        client = MilvusClient(address)
+        client.flush(name)
+        client.release_collection(name)
+        client.drop_index(name, "vector")
+        index = client.prepare_index_params()
+        index.add_index("vector", index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 200})
+        client.create_index(name, index)
+        client.load_collection(name)
+        client.close()
+        assert gallery.recall(vectors[:5], k=5) == 1
+        assert gallery.search(vectors[:1], 1)[0][0].entry == entries[0]
+
+
 def test_what_is_no_lite_gallery_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file.db").write_text("SQLite format 3")
     (tmp_path / "folder.db").mkdir()

@@ -88,8 +88,9 @@ class Gallery:
 
         Args:
             uri: ``memory:`` (gone with the process), a ``.parquet`` file (searched in memory), a ``.db`` folder
-                (Milvus Lite; one process at a time), or ``http://HOST:PORT[/DATABASE][#NAME]`` of a Milvus
-                server or cluster, whose token is taken from the environment variable ``SEMREID_MILVUS_TOKEN``;
+                (Milvus Lite; one process at a time), or ``http://HOST:PORT[/DATABASE][?OPTIONS][#NAME]`` of a
+                Milvus server or cluster, whose token is taken from the environment variable
+                ``SEMREID_MILVUS_TOKEN``; options are parameters that its index searches with, such as ``ef=128``;
                 or ``serve:http://HOST:PORT`` of a running ``semreid serve``, which owns the gallery.
             dim: Width of the vectors; an existing gallery must have it.
             fingerprint: Of the model that makes the vectors; an existing gallery must have it.
@@ -303,6 +304,33 @@ class Gallery:
             *self._store.meta,
         )
 
+    def recall(self, vectors: ArrayLike, k: int = 10) -> float:
+        """Measure what share of the truly nearest crops a search finds: 1 unless somebody chose a faster index.
+
+        Reads all rows with their vectors, in bounded memory.
+
+        Args:
+            vectors: Queries (Q, D), a few hundred.
+            k: How many crops are looked for.
+
+        Returns:
+            The share, over all queries, of their ``k`` nearest by exact comparison that `search` gives.
+
+        Raises:
+            SemreidError: As `search`, or if there are no queries or no rows.
+        """
+        found = [{match.entry.id for match in matches} for matches in self.search(vectors, k)]
+        queries = unit_vectors(vectors, self.dim, "query")
+        nearest: list[list[tuple[float, str]]] = [[] for _ in queries]
+        for entries, batch in self.scan(vectors=True):
+            for row, line in enumerate(queries @ batch.T):
+                best = [(float(line[i]), entries[i].id) for i in np.argsort(-line)[:k]]
+                nearest[row] = sorted([*nearest[row], *best], reverse=True)[:k]
+        wanted = sum(map(len, nearest))
+        if not wanted:
+            raise SemreidError(f"there is nothing to find: {len(queries)} queries, {self.count()} rows in {self.uri}")
+        return sum(name in names for names, best in zip(found, nearest, strict=True) for _, name in best) / wanted
+
     def export_parquet(self, file: Path | str) -> int:
         """Write all rows into a Parquet file, which is itself a gallery that can be opened.
 
@@ -409,7 +437,8 @@ def _open_store(uri: str, meta: Meta | None) -> Store:
     if not uri.endswith(".parquet"):
         raise SemreidError(
             f"{uri!r} names no gallery",
-            fix="the forms are memory:, FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][#NAME] of Milvus, and "
+            fix="the forms are memory:, FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][?OPTIONS][#NAME] of "
+            "Milvus, and "
             "serve:http://HOST:PORT",
         )
     file = Path(uri).expanduser()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "semreid"
 FORMAT = "1"
+LEVELS = ("Strong", "Session", "Bounded", "Eventually")
 UNKNOWN = -1  # camera of rows where it is unknown; Milvus 2.3 has no null
 FACTS = ["id", "path", "pid", "camid", "timestamp", "box", "tags"]
 TIMEOUT = 60.0  # seconds until a server that does not answer is given up
@@ -42,11 +43,12 @@ _lite_lock = threading.Lock()
 class MilvusStore:
     """Rows in a Milvus collection; use `MilvusStore.open`.
 
-    Search is exact: the index is FLAT. Reads see every write that was acknowledged, by whichever process.
+    Search is exact, as the index is FLAT, until somebody replaces it. Reads see every write that was
+    acknowledged, by whichever process.
     """
 
-    def __init__(self, uri: str, name: str, client: MilvusClient) -> None:
-        self._uri, self._name, self._client = uri, name, client
+    def __init__(self, uri: str, name: str, client: MilvusClient, options: dict[str, Any]) -> None:
+        self._uri, self._name, self._client, self._options = uri, name, client, options
         self._lite = uri.endswith(".db")
         self._unflushed = 0
         self._writing = threading.Lock()
@@ -57,7 +59,8 @@ class MilvusStore:
         """Open a gallery in Milvus, or make it.
 
         Args:
-            uri: ``FOLDER.db``, or ``http://HOST:PORT[/DATABASE][#NAME]``.
+            uri: ``FOLDER.db``, or ``http://HOST:PORT[/DATABASE][?OPTIONS][#NAME]``; options are parameters that
+                the index searches with (``ef=128``) and ``consistency=Bounded``.
             meta: What to make it with if there is none; None: it must be there.
 
         Returns:
@@ -67,13 +70,11 @@ class MilvusStore:
             SemreidError: If there is none, Milvus is not installed, in use or out of reach, or what is there is no
                 gallery.
         """
-        address, _, name = uri.partition("#")
-        name = name or NAME
-        if not re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.ASCII):
-            raise SemreidError(f"{name!r} cannot name a gallery", fix="use letters, digits and _")
         if uri.endswith(".db"):
-            address = _lite_path(uri, make=meta is not None)
-        store = cls(address, name, _connect(address))
+            address, name, options = _lite_path(uri, make=meta is not None), NAME, _options("")
+        else:
+            address, name, options = _server(uri)
+        store = cls(address, name, _connect(address), options)
         try:
             store.meta = store._described(meta)
         except SemreidError:
@@ -120,6 +121,7 @@ class MilvusStore:
                     output_fields=FACTS,
                     anns_field="vector",
                     timeout=TIMEOUT,
+                    **self._options,
                 )
                 found += [[Match(_entry(hit["entity"]), float(hit["distance"])) for hit in line] for line in hits]
         return found
@@ -281,6 +283,28 @@ def _release_lite(path: str) -> None:
         _lite_users[path] -= 1
         if _lite_users[path] < 1:
             server_manager_instance.release_server(path)
+
+
+def _server(uri: str) -> tuple[str, str, dict[str, Any]]:
+    """Address, collection and arguments of a search from the URI of a gallery on a server."""
+    address, _, name = uri.partition("#")
+    address, _, query = address.partition("?")
+    if not re.fullmatch(r"[A-Za-z_]\w{0,254}", name or NAME, re.ASCII):
+        raise SemreidError(f"{name!r} cannot name a gallery", fix="use letters, digits and _")
+    return address, name or NAME, _options(query)
+
+
+def _options(query: str) -> dict[str, Any]:
+    """Arguments of a search from the query of a URI."""
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    level = given.pop("consistency", "Strong")
+    if level not in LEVELS or not all(value.isdecimal() for value in given.values()):
+        raise SemreidError(
+            f"cannot read the options {query!r} of a gallery",
+            fix=f"write numbers for the index, such as ?ef=128, and for consistency one of {', '.join(LEVELS)}",
+        )
+    parameters = {name: int(value) for name, value in given.items()}
+    return {"consistency_level": level, "search_params": {"params": parameters}}
 
 
 def _without_password(uri: str) -> str:
