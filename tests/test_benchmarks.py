@@ -15,6 +15,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("magnifiernet", "the first losses are equal"),
         ("people", "faster than plain NumPy"),
         ("serving", "20 at once, among 2,000 rows: 0 failed"),
+        ("explanation", "of their maximum; equal"),
         ("calibration", "in 3 crowds the interval holds the truth"),
     ],
 )

@@ -24,6 +24,7 @@ from semreid.data.benchmarks import describe_benchmarks, load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
+from semreid.explain.cli import explain, write_report
 from semreid.files import require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
+app.command()(explain)
 Data = Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SkipCorrupt = Annotated[
@@ -123,20 +125,26 @@ def evaluate(
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (transductive).")] = False,
     flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write report.json here.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with curves and examples here.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw CMC and scores into this PNG file.")] = None,
     json_: Json = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Judge a model by the protocol of a data set, with intervals."""
-    from semreid.evaluation.protocol import evaluate as judge
+    from semreid.evaluation.calibration_plot import require_matplotlib
+    from semreid.evaluation.protocol import evaluate_in_full
 
-    if out is not None:
-        require_writable(out)
+    for file in filter(None, (out, html, plot)):
+        require_writable(file)
+    if plot is not None:
+        require_matplotlib()
     loaded, dataset = _load_embedder(model), _load(data, skip_corrupt)
     with _progress("decoding") as progress:
-        report = judge(loaded, dataset, flip=flip, rerank=rerank, progress=progress)
-    content = {"model": model, **report.to_json()}
+        evaluation = evaluate_in_full(loaded, dataset, flip=flip, rerank=rerank, progress=progress)
+    content = {"model": model, **evaluation.report.to_json()}
     if out is not None:
         write_json(out, content)
+    write_report(evaluation, model, html=html, plot=plot)
     _show(content) if json_ else _show_report(content)
 
 

@@ -1,0 +1,107 @@
+"""``semreid explain``, and the files that ``semreid evaluate`` writes for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from semreid import distributed
+from semreid.console import say, show, stdout
+from semreid.errors import SemreidError
+from semreid.evaluation.calibration_plot import require_matplotlib
+from semreid.evaluation.protocol import Evaluation
+from semreid.explain import explanation as explanations
+from semreid.explain.explanation import TOP, Explanation
+from semreid.explain.texts import GLYPHS, percent_text
+from semreid.files import require_writable, write_json, write_text
+from semreid.gallery import Gallery
+from semreid.models.embedder import is_exported
+
+
+def explain(
+    model: Annotated[str, typer.Argument(help="Run folder or card file of the model that made the gallery.")],
+    query: Annotated[Path, typer.Argument(help="An image.")],
+    uri: Annotated[str, typer.Option("--gallery", help="URI of the gallery, as in `semreid gallery`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for explanation.html, .png and .json.")],
+    top: Annotated[int, typer.Option("--top", help="How many matches.")] = TOP,
+    pid: Annotated[str | None, typer.Option("--query-pid", help="Person that the query shows, if known.")] = None,
+    camid: Annotated[int | None, typer.Option("--query-camid", help="Camera that saw it, if known.")] = None,
+    other_cameras: Annotated[
+        bool, typer.Option("--other-cameras", help="Leave out crops of the query's own camera.")
+    ] = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbours.")] = False,
+    prior: Annotated[
+        float | None, typer.Option("--prior", help="Probability of a match before looking; else one in all people.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show why a gallery answers a query as it does: ranked matches with marks, and what makes each pair similar."""
+    from semreid.models.card import load_model
+
+    require_matplotlib()
+    require_writable(out / "explanation.html")
+    if is_exported(model):
+        raise SemreidError(f"{model} has no gradients to explain it by", fix="give the run folder it was exported from")
+    loaded = load_model(model).to(distributed.local_device())
+    options = {"pid": pid, "camid": camid, "other_cameras": other_cameras, "rerank": rerank, "prior": prior}
+    with Gallery.open(uri) as gallery:
+        found = explanations.explain(loaded, query, gallery, top=top, **options)  # type: ignore[arg-type]
+    write_explanation(found, out)
+    show(found.to_json()) if json_ else stdout.print(_table(found))
+    say(f"explained: {out / 'explanation.html'}")
+
+
+def write_explanation(explanation: Explanation, folder: Path) -> None:
+    """Write an explanation as ``explanation.html``, ``.png`` and ``.json``.
+
+    Args:
+        explanation: The explanation.
+        folder: Where to; made if missing.
+
+    Raises:
+        SemreidError: If matplotlib is missing, or a file cannot be written.
+    """
+    from semreid.explain.page import explanation_page
+    from semreid.explain.sheet import save_explanation
+
+    write_text(folder / "explanation.html", explanation_page(explanation))
+    save_explanation(explanation, folder / "explanation.png")
+    write_json(folder / "explanation.json", explanation.to_json())
+
+
+def write_report(evaluation: Evaluation, model: str, *, html: Path | None = None, plot: Path | None = None) -> None:
+    """Write what an evaluation has to show.
+
+    Args:
+        evaluation: The evaluation.
+        model: How the user named the model.
+        html: Page with figures, curves and examples.
+        plot: PNG of the curves.
+
+    Raises:
+        SemreidError: If an image cannot be read, matplotlib is missing (for ``plot``), or a file cannot be written.
+    """
+    from semreid.explain.page import evaluation_page
+    from semreid.explain.sheet import save_evaluation
+
+    if html is not None:
+        write_text(html, evaluation_page(evaluation, model))
+    if plot is not None:
+        save_evaluation(evaluation, plot)
+
+
+def _table(explanation: Explanation) -> Table:
+    columns = ("#", "", "similarity", "probability", "person", "camera", Column("path or id", overflow="fold"))
+    table = Table(*columns, title=escape(explanation.query.path or "query"))
+    for c in explanation.candidates:
+        entry = c.match.entry
+        mark = "" if c.is_same is None else GLYPHS[c.is_same]
+        probability = "-" if c.probability is None else percent_text(c.probability)
+        facts = (entry.pid, entry.camid, entry.path or entry.id)
+        texts = ("-" if fact is None else escape(str(fact)) for fact in facts)
+        table.add_row(str(c.rank), mark, f"{c.match.similarity:.3f}", probability, *texts)
+    return table

@@ -1,0 +1,211 @@
+"""Why a gallery answered a query as it did: the ranked matches with all that is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semreid.data.images import read_image
+from semreid.data.sample import Sample
+from semreid.errors import SemreidError
+from semreid.evaluation.embeddings import camera_of
+from semreid.explain.evidence import Evidence
+from semreid.explain.pictures import Picture
+from semreid.explain.sources import gather_evidence
+from semreid.gallery import Entry, Filter, Gallery, Match
+from semreid.gallery.entry import derived_id
+from semreid.models.embedder import Image
+from semreid.models.model import ReIDModel
+from semreid.serving.judgement import Judge, usual_prior
+from semreid.serving.pictures import cut
+
+ANY = Filter()
+TOP = 10
+MOST = 100  # every match is looked at with gradients and shown as pictures
+CHANGED = 0.05
+"""An exported or quantised model may have filled the gallery, so similarities of an unchanged file differ a little."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A match and what there is to show of it.
+
+    Attributes:
+        rank: From 1.
+        match: Entry and similarity, as the gallery gave them.
+        is_same: Whether it shows the person of the query; None where nobody knows.
+        probability: That it does; None without a calibration that holds for this pair.
+        crop: The image; None if it cannot be read.
+        problem: What is wrong with the image; empty if nothing is.
+        evidence: What the model can show of the pair.
+    """
+
+    rank: int
+    match: Match
+    is_same: bool | None
+    probability: float | None
+    crop: Picture | None = None
+    problem: str = ""
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A query and its best matches.
+
+    Attributes:
+        query: What is known of the query.
+        crop: Its image.
+        candidates: The matches, best first.
+        gallery: URI of the gallery.
+        rows: Crops in it.
+        fingerprint: Of the model.
+        prior: Probability of a match before looking, that the probabilities rest on.
+        no_probability: Why there are no probabilities; empty if there are.
+    """
+
+    query: Entry
+    crop: Picture
+    candidates: tuple[Candidate, ...]
+    gallery: str
+    rows: int
+    fingerprint: str
+    prior: float
+    no_probability: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the pictures as JSON can hold it."""
+        return {
+            "query": asdict(self.query),
+            "gallery": {"uri": self.gallery, "rows": self.rows, "fingerprint": self.fingerprint},
+            "prior": self.prior,
+            "no_probability": self.no_probability,
+            "matches": [_json(candidate) for candidate in self.candidates],
+        }
+
+
+def explain(
+    model: ReIDModel,
+    query: Image,
+    gallery: Gallery,
+    *,
+    top: int = TOP,
+    where: Filter = ANY,
+    pid: str | None = None,
+    camid: int | None = None,
+    other_cameras: bool = False,
+    rerank: bool = False,
+    prior: float | None = None,
+) -> Explanation:
+    """Search a gallery for a crop and gather why the best matches were found.
+
+    A query that is in the gallery itself, under the same path, is left out of its matches; what the gallery knows
+    of it need not be said again.
+
+    Args:
+        model: The model that made the gallery.
+        query: A crop.
+        gallery: The gallery.
+        top: How many matches, from 1 to 100.
+        where: Which rows to consider.
+        pid: Person that the query shows, where known.
+        camid: Camera that saw it, where known; else the file name is asked.
+        other_cameras: Leave out crops of the query's own camera.
+        rerank: As in `Gallery.search`.
+        prior: Probability that a match shows the person of the query, before looking. If None, one over the
+            number of people in the gallery, as if each was as likely; a crop of nobody known counts as a person.
+
+    Returns:
+        The explanation. A match whose image cannot be read says so, and has no evidence.
+
+    Raises:
+        SemreidError: If the query cannot be read, the gallery is of another model, the camera of the query is
+            needed and not known, or a number is out of range.
+    """
+    if not 1 <= top <= MOST:
+        raise SemreidError(f"top is {top}", fix=f"ask for 1 to {MOST} matches")
+    gallery.require(model)
+    crop = read_image(query) if isinstance(query, (str, Path)) else query
+    entry = _known_of(query, gallery, pid, camid)
+    if other_cameras and entry.camid is None:
+        raise SemreidError(
+            "the camera of the query is not known, so its crops cannot be left out",
+            fix="say which it was: --query-camid",
+        )
+    vector = model.embed([crop])
+    cameras = [entry.camid] if other_cameras else None
+    found = gallery.search(vector, top + 1, where=where, query_camids=cameras, rerank=rerank)[0]
+    matches = [match for match in found if match.entry.id != entry.id][:top]
+    judge = Judge(model, model.calibration)
+    if prior is None:
+        prior = 0.5 if judge.search_reason else usual_prior(gallery.stats())
+    probabilities = judge.probabilities(matches, entry.camid, prior)
+    candidates = [
+        Candidate(rank, match, _same(entry.pid, match.entry.pid), probability)
+        for rank, (match, probability) in enumerate(zip(matches, probabilities, strict=True), 1)
+    ]
+    shown = _with_pictures(model, crop, vector[0], candidates)
+    return Explanation(
+        entry, crop, shown, gallery.uri, gallery.count(), gallery.fingerprint, prior, judge.search_reason
+    )
+
+
+def _known_of(query: Image, gallery: Gallery, pid: str | None, camid: int | None) -> Entry:
+    """What the gallery, the file name and the user know of the query; the user has the last word."""
+    if not isinstance(query, (str, Path)):
+        return Entry(pid=pid, camid=camid)
+    path = Path(query)
+    entry = Entry(path=str(path.absolute()))
+    entry = replace(entry, id=derived_id(entry, np.zeros(0, np.float32)))
+    known = gallery.get([entry.id])[0] or replace(entry, camid=camera_of(path))
+    return replace(known, pid=known.pid if pid is None else pid, camid=known.camid if camid is None else camid)
+
+
+def _same(a: str | None, b: str | None) -> bool | None:
+    return None if a is None or b is None else a == b
+
+
+def _with_pictures(
+    model: ReIDModel, crop: Picture, vector: np.ndarray, candidates: Sequence[Candidate]
+) -> tuple[Candidate, ...]:
+    read = [_read(candidate) for candidate in candidates]
+    crops = [c.crop for c in read if c.crop is not None]
+    evidence = iter(gather_evidence(model, crop, crops))
+    similarities = iter(model.embed(crops) @ vector)
+    return tuple(c if c.crop is None else _shown(c, next(evidence), float(next(similarities))) for c in read)
+
+
+def _shown(candidate: Candidate, evidence: Evidence, similarity: float) -> Candidate:
+    problem = ""
+    if abs(similarity - candidate.match.similarity) > CHANGED:
+        problem = f"the image now has similarity {similarity:.3f}: it has changed since it was added"
+    return replace(candidate, evidence=evidence, problem=problem)
+
+
+def _read(candidate: Candidate) -> Candidate:
+    path = candidate.match.entry.path
+    if not path:
+        return replace(candidate, problem="the gallery knows no image of it")
+    file, _, item = path.rpartition("#")
+    inside = bool(file) and not Path(path).exists()
+    try:
+        image = read_image(Sample(Path(file), 0, 0, item) if inside else path)
+    except SemreidError as error:
+        return replace(candidate, problem=error.what)
+    return replace(candidate, crop=cut(image, candidate.match.entry.box))
+
+
+def _json(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "rank": candidate.rank,
+        **asdict(candidate.match.entry),
+        "similarity": candidate.match.similarity,
+        "probability": candidate.probability,
+        "is_same": candidate.is_same,
+        "problem": candidate.problem,
+        "parts": [asdict(part) for part in candidate.evidence.parts],
+    }

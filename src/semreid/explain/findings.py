@@ -1,0 +1,128 @@
+"""What a report shows beside its figures: the scores of pairs, and queries from the hardest to the easiest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.data.images import read_image
+from semreid.data.sample import Sample
+from semreid.evaluation.calibration import HISTOGRAM_CELLS, histogram
+from semreid.evaluation.protocol import Evaluation
+from semreid.explain.pictures import Picture, fitted
+from semreid.functional.distance import pairwise_distance
+from semreid.functional.pairs import HALF, PairScores, equal_error_rate, pair_scores
+
+EXAMPLES, SHOWN, BARS = 8, 10, 36
+MOST_CROPS = 5_000  # 12 million pairs: enough for any histogram
+THUMBNAIL = 160
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Histograms of the scores of pairs from different cameras.
+
+    Attributes:
+        genuine: Pairs of one person in each bar.
+        impostor: Pairs of two people.
+        edges: Scores between the bars.
+        people: People with a genuine pair.
+        eer: Equal error rate.
+    """
+
+    genuine: NDArray[np.int64]
+    impostor: NDArray[np.int64]
+    edges: NDArray[np.float64]
+    people: int
+    eer: float
+
+
+class Hit(NamedTuple):
+    """A gallery image found for a query."""
+
+    sample: Sample
+    crop: Picture
+    is_same: bool
+    similarity: float
+
+
+class Example(NamedTuple):
+    """A query with its first matches and its average precision."""
+
+    sample: Sample
+    crop: Picture
+    ap: float
+    hits: list[Hit]
+
+
+def score_histograms(evaluation: Evaluation, *, seed: int = 0) -> Scores | None:
+    """Score pairs of query and gallery images; of large sets, those of people drawn at random.
+
+    Args:
+        evaluation: The evaluation.
+        seed: Seed of the draw.
+
+    Returns:
+        The histograms; None if there are no two people to make impostor pairs of.
+    """
+    samples = (*evaluation.gallery, *evaluation.query)
+    features = np.concatenate([evaluation.gallery_features, evaluation.query_features])
+    row = {(s.path, s.item): i for i, s in enumerate(samples) if s.pid != 0}  # 0 may be anybody
+    rows = np.array(list(row.values()))
+    pids, camids = (np.array([getattr(s, name) for s in samples])[rows] for name in ("pid", "camid"))
+    people = np.random.default_rng(seed).permutation(np.unique(pids))
+    if len(people) < 2:
+        return None
+    crops = np.cumsum([np.count_nonzero(pids == person) for person in people])
+    kept = np.isin(pids, people[: max(2, np.searchsorted(crops, MOST_CROPS, "right"))])
+    return _binned(pair_scores(features[rows[kept]], pids[kept], camids[kept]))
+
+
+def choose_examples(evaluation: Evaluation) -> list[Example]:
+    """Choose queries at equal steps from the hardest to the easiest, and find their first matches.
+
+    Args:
+        evaluation: The evaluation.
+
+    Returns:
+        The queries by rising average precision; none if the protocol has no such precision, or ranks were made
+        from more than the similarities that are shown here.
+    """
+    if evaluation.ap is None or evaluation.report.protocol["rerank"]:
+        return []
+    order = np.argsort(evaluation.ap, kind="stable")[: np.count_nonzero(np.isfinite(evaluation.ap))]
+    steps = np.unique(np.linspace(0, len(order) - 1, EXAMPLES).round().astype(int))
+    return [_example(evaluation, int(row)) for row in order[steps]]
+
+
+def _binned(scores: PairScores) -> Scores:
+    """Histograms of at most BARS bars, from the lowest score to the highest one."""
+    counts = np.stack([histogram(scores.genuine), histogram(scores.impostor)])
+    edges = np.arange(counts.shape[1] + 1) * HISTOGRAM_CELLS / HALF - 1
+    used = np.flatnonzero(counts.sum(axis=0))
+    counts, edges = counts[:, used[0] : used[-1] + 1], edges[used[0] : used[-1] + 2]
+    starts = np.arange(0, counts.shape[1], -(-counts.shape[1] // BARS))
+    genuine, impostor = np.add.reduceat(counts, starts, axis=1)
+    return Scores(genuine, impostor, np.append(edges[starts], edges[-1]), scores.people, equal_error_rate(scores))
+
+
+def _example(evaluation: Evaluation, row: int) -> Example:
+    query = evaluation.query[row]
+    similarity = 1 - pairwise_distance(evaluation.query_features[row : row + 1], evaluation.gallery_features)[0]
+    own_camera_only = evaluation.report.protocol["junk"] == "same-pid-and-camera"
+    counts = [s.camid != query.camid or (own_camera_only and s.pid != query.pid) for s in evaluation.gallery]
+    best = [i for i in np.argsort(-similarity, kind="stable") if counts[i]][:SHOWN]
+    hits = [_hit(evaluation.gallery[i], query, float(similarity[i])) for i in best]
+    assert evaluation.ap is not None
+    return Example(query, _thumbnail(query), float(evaluation.ap[row]), hits)
+
+
+def _hit(sample: Sample, query: Sample, similarity: float) -> Hit:
+    return Hit(sample, _thumbnail(sample), sample.pid == query.pid, similarity)
+
+
+def _thumbnail(sample: Sample) -> Picture:
+    return fitted(read_image(sample), THUMBNAIL)

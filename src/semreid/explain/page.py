@@ -1,0 +1,140 @@
+"""Pages that need nothing but themselves: no script, no font, no picture from elsewhere; light and dark, and printable.
+
+Everything that came from a user, such as names of files and people, is escaped; a policy in the page forbids
+scripts and connections, whatever it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from semreid.evaluation.protocol import Evaluation
+from semreid.explain.charts import cmc_chart, score_chart
+from semreid.explain.explanation import Explanation
+from semreid.explain.findings import choose_examples, score_histograms
+from semreid.explain.pictures import data_uri
+from semreid.explain.texts import GLYPHS, MARKS, MEANINGS, percent_text, time_text
+from semreid.gallery import Entry
+from semreid.version import __version__
+
+HEADLINE = (("mAP", "mAP"), ("rank1", "Rank 1"), ("rank5", "Rank 5"), ("rank10", "Rank 10"), ("mINP", "mINP"))
+
+
+def explanation_page(explanation: Explanation) -> str:
+    """Write an explanation as a page.
+
+    Args:
+        explanation: The explanation.
+
+    Returns:
+        HTML that holds all its pictures.
+    """
+    known = [c.is_same for c in explanation.candidates if c.is_same is not None]
+    values = {
+        "e": explanation,
+        "name": Path(explanation.query.path).name or "query",
+        "verdict": verdict(explanation),
+        "known": known,
+        "caption": caption,
+    }
+    return _environment().get_template("explanation.html").render(values)
+
+
+def evaluation_page(evaluation: Evaluation, model: str) -> str:
+    """Write an evaluation as a page: figures, curves, examples, and how it was measured.
+
+    Args:
+        evaluation: The evaluation.
+        model: How the user named the model.
+
+    Returns:
+        HTML that holds all its pictures.
+
+    Raises:
+        SemreidError: If an image cannot be read.
+    """
+    report, scores = evaluation.report, score_histograms(evaluation)
+    values = {
+        "model": model,
+        "metrics": report.metrics,
+        "ci95": report.ci95,
+        "protocol": report.protocol,
+        "headline": HEADLINE,
+        "cmc": cmc_chart(evaluation.cmc),
+        "scores": scores,
+        "histogram": scores and score_chart(scores.genuine, scores.impostor, scores.edges),
+        "examples": choose_examples(evaluation),
+        "rules": list(_rules(report.counts, report.protocol)),
+    }
+    return _environment().get_template("evaluation.html").render(values)
+
+
+def verdict(explanation: Explanation) -> str:
+    """Sum up the matches in a sentence.
+
+    Args:
+        explanation: The explanation.
+
+    Returns:
+        The sentence.
+    """
+    marks = [c.is_same for c in explanation.candidates]
+    right, known = marks.count(True), len(marks) - marks.count(None)
+    if not marks:
+        return "Nothing in the gallery passes the filter."
+    if not known:
+        return f"The {len(marks)} best matches; who they show, nobody has said."
+    first = marks.index(True) + 1 if right else 0
+    tail = f" The first one is at rank {first}." if first > 1 else ""
+    return f"{right} of the {known} best matches show the person of the query.{tail}"
+
+
+def caption(entry: Entry) -> list[str]:
+    """Say who and where a crop was, as far as it is known.
+
+    Args:
+        entry: The crop.
+
+    Returns:
+        Short texts.
+
+    Example:
+        >>> caption(Entry(pid="7", camid=3, timestamp=83.5))
+        ['person 7', 'camera 3', '0:01:23.5']
+    """
+    texts = [] if entry.pid is None else [f"person {entry.pid}"]
+    texts += [] if entry.camid is None else [f"camera {entry.camid}"]
+    return texts + ([] if entry.timestamp is None else [time_text(entry.timestamp)])
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("semreid.explain")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(uri=data_uri, time=time_text, percent=percent_text)
+    style = Markup(loader.get_source(environment, "style.css")[0])
+    environment.globals.update(version=__version__, style=style, marks=MARKS, glyphs=GLYPHS, meanings=MEANINGS)
+    return environment
+
+
+def _rules(counts: Mapping[str, int], protocol: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from ((name.replace("_", " "), f"{value:,}") for name, value in counts.items())
+    for name, value in protocol.items():
+        if name != "warnings" and value not in ("", None):
+            yield name.replace("_", " "), _plain(value)
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401 - anything a protocol records
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    return " × ".join(map(str, value)) if isinstance(value, list) else str(value)

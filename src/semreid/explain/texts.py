@@ -1,0 +1,52 @@
+"""How numbers, times and marks read on a page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = 1e8
+"""Timestamps from here on are seconds since 1970 (this is 1973); smaller ones are seconds of a recording."""
+MARKS = {True: "right", False: "wrong", None: "unknown"}
+GLYPHS = {True: "✓", False: "✗", None: "?"}
+MEANINGS = {True: "same person", False: "another person", None: "person not known"}
+
+
+def time_text(seconds: float) -> str:
+    """Write a timestamp.
+
+    Args:
+        seconds: Since 1970, shown in UTC, or since the start of a recording.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> time_text(1714746127.0), time_text(83.5)
+        ('2024-05-03 14:22:07 UTC', '0:01:23.5')
+    """
+    if abs(seconds) < EPOCH:
+        return str(timedelta(seconds=round(seconds, 1))).removesuffix("00000")
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return f"{seconds:,.0f} s"
+
+
+def percent_text(share: float) -> str:
+    """Write a probability, never rounded to certainty.
+
+    Args:
+        share: Between 0 and 1.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> percent_text(0.834), percent_text(0.9996), percent_text(0.0002), percent_text(0.034)
+        ('83 %', '> 99.9 %', '< 0.1 %', '3.4 %')
+    """
+    if share > 0.999:
+        return "> 99.9 %"
+    if share < 0.001:
+        return "< 0.1 %"
+    return f"{100 * share:.{0 if 0.1 <= share <= 0.9 else 1}f} %"
