@@ -136,10 +136,11 @@ def test_a_query_without_matches_has_a_page(explanation: Explanation) -> None:
 @pytest.mark.parametrize(
     ("marks", "sentence"),
     [
-        ([True, False, None], "1 of the 2 best matches show the person of the query."),
-        ([False, False, True], "1 of the 3 best matches show the person of the query. The first one is at rank 3."),
+        ([True, False, None], "1 of the 3 best matches shows the person of the query; of 1 it is not known."),
+        ([True, True], "2 of the 2 best matches show the person of the query."),
+        ([False, False, True], "1 of the 3 best matches shows the person of the query. The first one is at rank 3."),
         ([False], "0 of the 1 best matches show the person of the query."),
-        ([None, None], "The 2 best matches; who they show, nobody has said."),
+        ([None, None], "The 2 best matches; whether they show the person of the query is not known."),
     ],
 )
 def test_the_verdict_counts_what_is_known(explanation: Explanation, marks: list[bool | None], sentence: str) -> None:

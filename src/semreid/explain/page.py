@@ -89,10 +89,12 @@ def verdict(explanation: Explanation) -> str:
     if not marks:
         return "Nothing in the gallery passes the filter."
     if not known:
-        return f"The {len(marks)} best matches; who they show, nobody has said."
+        return f"The {len(marks)} best matches; whether they show the person of the query is not known."
     first = marks.index(True) + 1 if right else 0
+    shows = "shows" if right == 1 else "show"
+    unknown = f"; of {len(marks) - known} it is not known" if known < len(marks) else ""
     tail = f" The first one is at rank {first}." if first > 1 else ""
-    return f"{right} of the {known} best matches show the person of the query.{tail}"
+    return f"{right} of the {len(marks)} best matches {shows} the person of the query{unknown}.{tail}"
 
 
 def caption(entry: Entry) -> list[str]:

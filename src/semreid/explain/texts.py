@@ -8,7 +8,7 @@ EPOCH = 1e8
 """Timestamps from here on are seconds since 1970 (this is 1973); smaller ones are seconds of a recording."""
 MARKS = {True: "right", False: "wrong", None: "unknown"}
 GLYPHS = {True: "✓", False: "✗", None: "?"}
-MEANINGS = {True: "same person", False: "another person", None: "person not known"}
+MEANINGS = {True: "same person", False: "another person", None: "not known"}
 
 
 def time_text(seconds: float) -> str:
