@@ -10,11 +10,13 @@ from semreid.errors import SemreidError
 from semreid.people.dataset import PeopleRecipe
 from tests.conftest import write_figures
 
+RESULTS = {"run", "report.json", "report.html", "gallery.parquet", "search"}
+
 
 def test_demo_does_the_main_job(figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(demo.SETTINGS, "schedule", {"epochs": 1, "warmup_epochs": 0})
     report = demo.run_demo(f"people:{figures}", tmp_path / "demo")
-    assert {p.name for p in (tmp_path / "demo").iterdir()} == {"run", "report.json", "features.parquet"}
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS
     assert json.loads((tmp_path / "demo" / "report.json").read_text())["metrics"] == report["metrics"]
 
 
@@ -36,4 +38,4 @@ def test_demo_without_data_makes_its_people(
     with pytest.raises(SystemExit, match="0"):
         main()
     assert "mAP" in capfd.readouterr().out
-    assert {p.name for p in (tmp_path / "demo").iterdir()} == {"people", "run", "report.json", "features.parquet"}
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS | {"people"}

@@ -1,4 +1,4 @@
-"""The main job in one command: make people (or take crops), look at the data, train, judge, embed."""
+"""The main job in one command: make people (or take crops), train, judge, fill a gallery, search it, explain."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import diagnose
 from semreid.data.parallel import Progress
 from semreid.errors import SemreidError
-from semreid.evaluation.embeddings import embed_files
-from semreid.evaluation.protocol import evaluate
+from semreid.evaluation.protocol import evaluate_in_full
+from semreid.explain.cli import write_explanation, write_report
+from semreid.explain.explanation import explain
 from semreid.files import write_json
+from semreid.gallery import Gallery
+from semreid.gallery.enroll import crops_of_data, enroll
+from semreid.models.model import ReIDModel
 from semreid.people.dataset import PeopleRecipe, synthesize
 from semreid.training.loop import train
 from semreid.training.recipe import parse_recipe
@@ -33,7 +37,8 @@ def run_demo(data: str, out: Path, *, progress: Progress | None = None) -> dict[
 
     Args:
         data: ``NAME[/VARIANT]:PATH``; synthetic people are made if empty.
-        out: Folder to make; gets ``people`` (where made), ``run``, ``report.json`` and ``features.parquet``.
+        out: Folder to make; gets ``people`` (where made), ``run`` (the model), ``report.json`` and ``report.html``,
+            ``gallery.parquet``, and ``search`` with the explained matches of a query.
         progress: Told how many people are made.
 
     Returns:
@@ -51,8 +56,19 @@ def run_demo(data: str, out: Path, *, progress: Progress | None = None) -> dict[
     identities = min(16, diagnosis.parts["train"].identities)
     recipe = parse_recipe({**SETTINGS, "data": {**SETTINGS["data"], "identities": identities}})
     model = train(recipe, dataset, out / "run")
-    report = evaluate(model, dataset).to_json()
+    evaluation = evaluate_in_full(model, dataset)
+    report = evaluation.report.to_json()
     write_json(out / "report.json", report)
-    folder = dataset.query[0].path.parent
-    embed_files(model, folder, out / "features.parquet")
+    write_report(evaluation, str(out / "run"), html=out / "report.html")
+    _search(model, data, out)
     return report
+
+
+def _search(model: ReIDModel, data: str, out: Path) -> None:
+    """Fill a gallery, and look in it for the first person that is asked for."""
+    with Gallery.open(out / "gallery.parquet", dim=model.dim, fingerprint=model.fingerprint) as gallery:
+        enroll(gallery, model, crops_of_data(data, "gallery"))
+        query = crops_of_data(data, "query")[0]
+        known = query.entry
+        found = explain(model, known.path, gallery, pid=known.pid, camid=known.camid, other_cameras=True)
+        write_explanation(found, out / "search")
