@@ -286,7 +286,7 @@ def serve(
         str, typer.Option("--gallery", help="FOLDER.db, FILE.parquet, or http://HOST:PORT[/DATABASE][#NAME] of Milvus.")
     ],
     model: Annotated[str, typer.Option("--model", help="The model that made it: run folder, card or exported file.")],
-    port: Annotated[int, typer.Option("--port", help="0 for any that is free.")] = 8000,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")] = 8000,
     host: Annotated[str, typer.Option("--host", help="Where to listen; 0.0.0.0 for other machines too.")] = "127.0.0.1",
     images: Annotated[
         list[Path] | None, typer.Option("--images", help="Folder to show pictures from, the current one if not given.")
@@ -327,13 +327,14 @@ def demo(
     ] = "",
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("demo"),
 ) -> None:
-    """Do the main job in minutes: make people, look at the data, train a small model, judge it, embed the queries."""
+    """Do the main job in minutes: make people, train a small model, judge it, fill a gallery, search, explain."""
     from semreid.demo import run_demo
 
     with _progress("making people") as progress:
         report = run_demo(data, out, progress=progress)
     _show_report(report)
-    _say(f"in {out}: run (the model), report.json, features.parquet")
+    _say(f"look at {out / 'report.html'} and {out / 'search' / 'explanation.html'}, or search in a browser:")
+    _say(f"  semreid serve --gallery {out / 'gallery.parquet'} --model {out / 'run'}")
 
 
 def main() -> None:
