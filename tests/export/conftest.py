@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from semreid.data.images import resize
 from semreid.export import Exported, export_model, graph
 from semreid.models.card import Card, save_model
 from semreid.models.model import ReIDModel
@@ -36,6 +37,17 @@ def model(crops: list[np.ndarray]) -> ReIDModel:
         for _ in range(20):
             built(images)
     return built.to(memory_format=torch.channels_last).eval()
+
+
+@pytest.fixture(scope="session")
+def magnifiernet(crops: list[np.ndarray]) -> ReIDModel:
+    """A model that knows body regions, with random weights and batch statistics of the crops."""
+    torch.manual_seed(0)
+    built = create_model("magnifiernet", 3, trunk="resnet18", width=0.125, size=(64, 32))
+    with torch.no_grad():
+        for _ in range(20):
+            built(torch.stack([torch.from_numpy(resize(crop, built.size)) for crop in crops]).permute(0, 3, 1, 2))
+    return built.eval()
 
 
 @pytest.fixture(scope="session")

@@ -151,6 +151,36 @@ def test_other_trunks_and_poolings_export_too(crops: list[np.ndarray], tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_body_regions_are_further_outputs(kind, magnifiernet, crops, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(export, "load_model", lambda path: magnifiernet)
+    out = tmp_path / f"parts{export.SUFFIXES[kind]}"
+    export_model("magnifiernet", out, kind=kind)
+    loaded = load_embedder(out)
+    for flip in (False, True):
+        expected = magnifiernet.embed(crops, flip=flip, parts=True)
+        found = loaded.embed(iter(crops), batch_size=3, flip=flip, parts=True)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_allclose(found.visibility, expected.visibility, atol=1e-6)
+        np.testing.assert_allclose(found.regions, expected.regions, atol=1e-4)
+        assert (expected.visibility == 0).any()  # the crops show how a region that is not there comes out
+        assert least_cosine(found.embedding, expected.embedding) >= 0.99999
+        assert found.blocks.keys() == expected.blocks.keys()
+        assert all(least_cosine(found.blocks[name], expected.blocks[name]) >= 0.99999 for name in found.blocks)
+        assert found.names == expected.names
+    with pytest.raises(SemreidError, match="no image"):
+        loaded.embed([], parts=True)
+
+
+def test_without_regions_there_are_no_parts(model: ReIDModel, embedder: ExportedModel, crops) -> None:
+    messages = []
+    for one in (model, embedder):
+        with pytest.raises(SemreidError, match="no body regions") as caught:
+            one.embed(crops, parts=True)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_int8_is_kept_when_it_is_good_enough(kind, run_folder, figure_data: ReIDDataset, crops, tmp_path: Path) -> None:
     out = tmp_path / f"small{export.SUFFIXES[kind]}"
     exported = export_model(run_folder, out, kind=kind, int8=Int8(figure_data, max_map_loss=50))

@@ -120,6 +120,7 @@ def _checked_graph(
         dim=model.dim,
         input="float32" if float_input else "uint8",
         precision="int8" if int8 else "fp32",
+        blocks=model.blocks,
         terms="",
     )
     with TemporaryDirectory(prefix="semreid-") as folder:
@@ -158,7 +159,7 @@ def least_cosine(network: nn.Module, exported: ExportedModel, images: Tensor) ->
     """
     with torch.inference_mode():
         wanted = network(images)[0].double().numpy()
-    found = exported.step(images.numpy())[0].astype(np.float64)
+    found = exported.step(images.numpy())["embedding"].astype(np.float64)
     lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
     return float(((wanted * found).sum(1) / lengths).min())
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,31 +15,37 @@ from torch import Tensor, nn
 from semreid.errors import SemreidError
 from semreid.models.exported import INPUT, OUTPUTS
 from semreid.models.model import ReIDModel
+from semreid.models.parts import read_parts
+from semreid.models.trunk import Maps
 
 OPSET = 18
 
 
 class _Crops(nn.Module):
-    """What the graph computes for crops: RGB uint8 (B, H, W, 3) → unit vectors (B, dim), their lengths (B, 1)."""
+    """What the graph computes for crops, RGB uint8 (B, H, W, 3)."""
 
     def __init__(self, model: ReIDModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return _normalised(self.model(images.permute(0, 3, 1, 2)))
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.outputs(self.model.maps(images.permute(0, 3, 1, 2)))
+
+    def outputs(self, maps: Maps) -> tuple[Tensor, ...]:
+        raw = self.model.embed_maps(maps)
+        norm = torch.linalg.vector_norm(raw, dim=1, keepdim=True)
+        vectors = raw / norm.clamp(min=1e-12), norm
+        if "region_vectors" not in maps:
+            return vectors
+        parts = read_parts({}, maps)
+        return (*vectors, parts.regions, parts.visibility, parts.labels.to(torch.uint8))
 
 
 class _Normalised(_Crops):
     """For other programs: the same from float32 (B, 3, H, W) that had mean and deviation of ImageNet removed."""
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return _normalised(self.model.embed_maps(self.model.trunk(images)))
-
-
-def _normalised(raw: Tensor) -> tuple[Tensor, Tensor]:
-    norm = torch.linalg.vector_norm(raw, dim=1, keepdim=True)
-    return raw / norm.clamp(min=1e-12), norm
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.outputs(cast("Maps", self.model.trunk(images)))
 
 
 def crops_to_vectors(model: ReIDModel, *, float_input: bool = False) -> nn.Module:
@@ -51,7 +57,7 @@ def crops_to_vectors(model: ReIDModel, *, float_input: bool = False) -> nn.Modul
             instead of uint8 (B, H, W, 3); for other programs.
 
     Returns:
-        The network, in evaluation mode; it returns unit vectors (B, dim) and their lengths before (B, 1).
+        The network, in evaluation mode; it returns the first of `OUTPUTS`, or all if the model knows body regions.
     """
     return (_Normalised if float_input else _Crops)(model).eval()
 
@@ -91,12 +97,14 @@ def to_onnx(network: nn.Module, images: Tensor) -> Any:  # noqa: ANN401 - onnx i
         import onnxscript  # noqa: F401 - torch needs it, and would say so less clearly
     except ImportError as error:
         raise SemreidError("the ONNX exporter is not installed", fix="pip install 'semreid[export]'") from error
+    with torch.inference_mode():
+        count = len(network(images))
     with _quiet():
         program = torch.onnx.export(
             network,
             (images,),
             input_names=[INPUT],
-            output_names=OUTPUTS,
+            output_names=OUTPUTS[:count],
             dynamic_shapes=[{0: torch.export.Dim("batch")}],
             opset_version=OPSET,
             verbose=False,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 import torch
@@ -16,17 +16,21 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
-from semreid.models.embedder import Image, embed_in_batches
+from semreid.models.embedder import Image, embed_in_batches, prepared_batches
+from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.version import __version__
 
 FORMAT = 1
 KEY = "semreid"
 """Name of the metadata entry in both formats."""
-INPUT, OUTPUTS = "images", ("embedding", "norm")
+INPUT = "images"
+OUTPUTS = ("embedding", "norm", "region_vectors", "visibility", "regions")
+"""Unit vectors (B, dim) and their lengths before (B, 1). Of models with body regions, also: raw vectors (B, R, C),
+zeros where a region is not visible; the share of each (B, R); and the region of every position (B, h, w), uint8."""
 EXPORT_AGAIN = "export the model again with `semreid export`"
 
-Step = Callable[[NDArray[Any]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""Maps a batch to unit vectors (B, dim) and their lengths before normalisation (B, 1)."""
+Step = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
+"""Maps a batch to `OUTPUTS` by name."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Metadata:
         dim: Width of the embedding.
         input: ``uint8`` (RGB, NHWC), or ``float32`` (NCHW, normalised by the caller; for other programs).
         precision: ``fp32`` or ``int8``.
+        blocks: Width of each head's share of the embedding, in order.
         terms: Licence terms of the training images; they bind this file too.
         card: Card of the model; empty for an untrained one.
         measured: For int8, the data and the mAP before and after.
@@ -53,6 +58,7 @@ class Metadata:
     dim: int
     input: Literal["uint8", "float32"]
     precision: Literal["fp32", "int8"]
+    blocks: dict[str, int]
     terms: str
     card: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
@@ -98,30 +104,61 @@ class ExportedModel:
         found = self.metadata.card.get("calibration")
         return None if found is None or self.metadata.precision == "int8" else _CALIBRATION.validate_python(found)
 
-    def embed(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
+    @overload
+    def embed(
+        self, images: Iterable[Image], *, batch_size: int = ..., flip: bool = ..., parts: Literal[False] = ...
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def embed(
+        self, images: Iterable[Image], *, batch_size: int = ..., flip: bool = ..., parts: Literal[True]
+    ) -> Parts: ...
+
+    def embed(
+        self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False, parts: bool = False
+    ) -> NDArray[np.float32] | Parts:
         """Compute L2-normalised embeddings of crops, as :meth:`semreid.models.model.ReIDModel.embed` does.
 
         Args:
             images: RGB uint8 arrays (H, W, 3) of any size, or paths.
             batch_size: Images a step; bounds the memory.
             flip: Average with the mirrored image (test-time augmentation).
+            parts: Return what the embeddings are made of, too; for models with body regions.
 
         Returns:
-            Unit vectors (N, dim) in float32.
+            Unit vectors (N, dim) in float32, or the `Parts` that hold them.
 
         Raises:
-            SemreidError: If an image cannot be read or is no RGB image.
+            SemreidError: If an image cannot be read or is no RGB image; for parts, also if there is none, or the
+                model has no regions.
         """
-        return embed_in_batches(images, self, self._embed_flipped if flip else self._embed, batch_size)
+        if not parts:
+            return embed_in_batches(images, self, self._embed_flipped if flip else self._embed, batch_size)
+        found = [self._embed_parts(batch, flip) for batch in prepared_batches(images, self.size, batch_size)]
+        if not found:
+            raise SemreidError("there is no image to see the parts of")
+        return Parts.concatenate(found)
 
     def _embed(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self.step(batch)[0]
+        found: NDArray[np.float32] = self.step(batch)["embedding"]
+        return found
 
     def _embed_flipped(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (unit, norm), (mirrored, mirrored_norm) = map(self.step, (batch, np.ascontiguousarray(batch[:, :, ::-1])))
-        raw = unit * norm + mirrored * mirrored_norm
+        raw = sum(view["embedding"] * view["norm"] for view in self._views(batch))
         found: NDArray[np.float32] = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
         return found
+
+    def _embed_parts(self, batch: NDArray[np.uint8], flip: bool) -> Parts:
+        return normalise_parts([self._raw_parts(view) for view in (self._views(batch) if flip else [self.step(batch)])])
+
+    def _views(self, batch: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[Any]]]:
+        return map(self.step, (batch, np.ascontiguousarray(batch[:, :, ::-1])))
+
+    def _raw_parts(self, view: dict[str, NDArray[Any]]) -> RawParts:
+        found = {name: torch.from_numpy(array) for name, array in view.items()}
+        shares = (found["embedding"] * found["norm"]).split(list(self.metadata.blocks.values()), dim=1)
+        blocks = dict(zip(self.metadata.blocks, shares, strict=True))
+        return read_parts(blocks, found)
 
 
 def load_exported(path: Path) -> ExportedModel:
@@ -172,9 +209,10 @@ def open_onnx(path: Path) -> ExportedModel:
     except Exception as error:  # its exceptions have no base class of their own
         raise _unreadable(path, "onnxruntime", error) from error
 
-    def step(batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        embedding, norm = session.run(OUTPUTS, {INPUT: batch})
-        return embedding, norm
+    names = [output.name for output in session.get_outputs()]
+
+    def step(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return dict(zip(names, session.run(names, {INPUT: batch}), strict=True))
 
     return ExportedModel(_metadata(session.get_modelmeta().custom_metadata_map.get(KEY), path), step)
 
@@ -210,9 +248,11 @@ def open_openvino(path: Path, weights: Path) -> ExportedModel:
     if sha256(weights.read_bytes()).hexdigest() != metadata.weights_sha256:
         raise SemreidError(f"{weights} does not belong to {path}, or is damaged", fix=EXPORT_AGAIN)
 
-    def step(batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    names = [output.any_name for output in network.outputs]
+
+    def step(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
         found = network.create_infer_request().infer({INPUT: batch})
-        return found[OUTPUTS[0]], found[OUTPUTS[1]]
+        return {name: found[name] for name in names}
 
     return ExportedModel(metadata, step)
 

@@ -63,6 +63,11 @@ class ReIDModel(nn.Module):
         return sum(head.dim for head in self._heads())
 
     @property
+    def blocks(self) -> dict[str, int]:
+        """Width of each head's share of the embedding, in order."""
+        return {name: head.dim for name, head in self._named_heads() if head.dim}
+
+    @property
     def needs(self) -> set[Annotation]:
         """Annotations that the heads learn from."""
         return {annotation for head in self._heads() for annotation in head.needs}
