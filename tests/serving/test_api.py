@@ -74,6 +74,14 @@ def test_a_row_knows_its_camera_and_reranking_keeps_the_set(client):
     assert sorted(ids(search(client, id="3_c1_0", k=12, exclude_same_camera="true", rerank="true"))) == sorted(plain)
 
 
+def test_the_name_of_an_upload_tells_its_camera(client):
+    image = png(draw_figure(3, 1, 9))
+    for name, fields, camera in (("x_c2.png", {}, "1"), ("x_c2.png", {"query_camid": 1}, "2")):
+        files = {"image": (name, image)}
+        found = ids(client.post("/api/search", data={"exclude_same_camera": "true", **fields}, files=files))
+        assert {id_[3] for id_ in found} == {camera}
+
+
 def test_probabilities_need_a_calibration_and_say_so(client):
     answer = search(client, id="3_c1_0").json()
     assert {match["probability"] for match in answer["matches"]} == {None}

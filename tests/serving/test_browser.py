@@ -59,17 +59,17 @@ def test_upload_search_filter_and_compare(page, crops):
     assert len(cards(page)) == 24
     picture = page.locator("#results .card img").first
     picture.scroll_into_view_if_needed()
-    page.wait_for_function("image => image.naturalHeight === 64", arg=picture.element_handle())
+    assert picture.evaluate("image => image.decode().then(() => image.naturalHeight)") == 64
     assert page.locator("#results .chance").count() == 24
 
     with page.expect_response("**/search"):
         page.click(".chips label:has-text('2')")  # a changed filter asks again, with the same picture
-    page.wait_for_function("document.querySelectorAll('#results .card').length === 12")
+    playwright.expect(page.locator("#results .card")).to_have_count(12)
     assert all(id_[3] == "2" for id_ in cards(page))
     with page.expect_response("**/search"):
         page.fill("[name=since]", "2023-11-15T16:13:20")  # the 18th hour
         page.press("[name=since]", "Enter")
-    page.wait_for_function("document.querySelectorAll('#results .card').length === 4")
+    playwright.expect(page.locator("#results .card")).to_have_count(4)
 
     with page.expect_response("**/compare"):
         page.locator("#results .compare").first.click()

@@ -5,7 +5,7 @@ import pytest
 
 from semreid.gallery import Entry, Gallery
 from semreid.serving.pages import PAGE
-from semreid.serving.templating import HERE, percent_text, span_text, time_text
+from semreid.serving.templating import HERE, short_time, span_text
 from tests.conftest import draw_figure
 from tests.serving.conftest import Stripes, calibration, png
 
@@ -158,11 +158,7 @@ def test_files_that_pages_name_are_there(client):
     assert "htmx 4" in (HERE / "static/htmx.LICENSE").read_text()
 
 
-def test_numbers_never_claim_certainty_and_odd_times_are_shown():
-    assert percent_text(1.0) == "> 99.9 %"
-    assert percent_text(0.0) == "< 0.1 %"
-    assert percent_text(0.05) == "5.0 %"
-    assert time_text(None) == ""
-    assert time_text(1e300) == f"{1e300:,.0f} s"
-    assert time_text(-5.0) == "-1 day, 23:59:55"
+def test_odd_times_are_shown():
+    assert short_time(None) == ""
+    assert short_time(1e300) == f"{1e300:,.0f} s"
     assert span_text(1714746127.0, 1714832527.0) == "2024-05-03 14:22:07 to 2024-05-04 14:22:07 UTC"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
-from semreid.gallery import Entry, Match, Stats
+from semreid.gallery import Match, Stats
 from semreid.models.embedder import Embedder
 from semreid.models.verifier import Verifier
 
@@ -64,13 +64,13 @@ class Judge:
         return [None if of_one else probability for probability, of_one in zip(found, same, strict=True)]
 
     def verdict(
-        self, score: float, entries: list[Entry | None], *, far: float | None, prior: float
+        self, score: float, camids: tuple[int | None, int | None], *, far: float | None, prior: float
     ) -> tuple[Verdict | None, str]:
         """Judge a pair.
 
         Args:
             score: Its similarity.
-            entries: The two rows; None for an upload.
+            camids: The cameras of the two crops; None where unknown.
             far: False-accept rate to decide at; None for the usual one.
             prior: Probability before looking.
 
@@ -82,13 +82,11 @@ class Judge:
         """
         if self.calibration is None:
             return None, self.reason
-        camids = [entry.camid for entry in entries if entry is not None and entry.camid is not None]
-        if len(camids) < 2:
-            return self.calibration.verdict(score, far=far, prior=prior), ""
         a, b = camids
-        if a == b:
+        if a is not None and a == b:
             return None, SAME_CAMERA.format(a)
-        return self.calibration.verdict(score, far=far, prior=prior, cameras=(a, b)), ""
+        cameras = None if a is None or b is None else (a, b)
+        return self.calibration.verdict(score, far=far, prior=prior, cameras=cameras), ""
 
 
 def usual_prior(stats: Stats) -> float:

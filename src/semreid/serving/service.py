@@ -16,6 +16,7 @@ from anyio import CapacityLimiter, fail_after, to_thread
 
 from semreid.data.images import resize
 from semreid.errors import SemreidError
+from semreid.evaluation.embeddings import camera_of
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.gallery import Entry, Filter, Gallery, Match, Stats
 from semreid.gallery.entry import Vectors, derived_id
@@ -25,7 +26,7 @@ from semreid.models.model import ReIDModel
 from semreid.serving.embedding import EmbeddingThread, Vector
 from semreid.serving.errors import RequestError
 from semreid.serving.judgement import Judge, usual_prior
-from semreid.serving.pictures import Image, Pictures, keep, read_upload, shown
+from semreid.serving.pictures import Image, Pictures, keep, plain_name, read_upload, shown
 
 READERS, DECODERS = 4, 2
 PATIENCE = 30.0
@@ -43,11 +44,13 @@ class Crop:
         image: RGB at the size of the model, if it was needed.
         picture: JPEG to show, if it was needed.
         entry: The row; None for an upload.
+        camid: Camera that took it, as the row or the name of the uploaded file says; None if unknown.
     """
 
     image: Image | None = None
     picture: bytes = b""
     entry: Entry | None = None
+    camid: int | None = None
 
 
 class Found(NamedTuple):
@@ -133,7 +136,7 @@ class Service:
 
         def read() -> Crop:
             image = read_upload(file, name)
-            return Crop(resize(image, self.size), shown(image))
+            return Crop(resize(image, self.size), shown(image), camid=camera_of(Path(plain_name(name))))
 
         return await to_thread.run_sync(read, limiter=self._decoders)
 
@@ -152,7 +155,7 @@ class Service:
         entry = (await self.ask(self.gallery.get, [id_]))[0]
         if entry is None:
             raise RequestError(404, f"the gallery has no row {id_[:128]!r}", "it may have been removed")
-        return Crop(entry=entry)
+        return Crop(entry=entry, camid=entry.camid)
 
     async def picture(self, entry: Entry, *, parts: bool = False) -> bytes:
         """Read the picture of a row, as JPEG.
@@ -193,7 +196,7 @@ class Service:
             crop: The crop.
             k: How many, at least 1.
             where: Which rows to consider.
-            camid: Camera of the crop; that of the row if None.
+            camid: Camera of the crop, if it is another than it says itself.
             exclude_same_camera: Leave out what the same camera saw.
             rerank: Re-rank the best, as `Gallery.search` does.
             prior: Probability that a row shows the person, before looking; None: as `usual_prior`, once the
@@ -206,8 +209,7 @@ class Service:
             RequestError: If the camera must be known and is not, or the gallery does not answer.
             SemreidError: If the prior is not between 0 and 1.
         """
-        if camid is None and crop.entry is not None:
-            camid = crop.entry.camid
+        camid = crop.camid if camid is None else camid
         if exclude_same_camera and camid is None:
             raise RequestError(422, "the camera of the query is not known", "say which camera took it")
         vector = await self._vector(crop)
@@ -236,7 +238,7 @@ class Service:
         """
         vectors = await asyncio.gather(*(self._vector(crop, flip=self.judge.flip) for crop in (a, b)))
         similarity = float(np.clip(vectors[0] @ vectors[1], -1, 1))
-        verdict, reason = self.judge.verdict(similarity, [a.entry, b.entry], far=far, prior=prior)
+        verdict, reason = self.judge.verdict(similarity, (a.camid, b.camid), far=far, prior=prior)
         return Compared(similarity, verdict, reason)
 
     async def add(self, file: BinaryIO, name: str, entry: Entry) -> tuple[Entry, bool]:
