@@ -45,6 +45,8 @@ def sorted_all(query: NDArray[Any], rows: Rows, where: Filter) -> list[str]:
     """The usual few lines: all similarities, sort, drop what the filter does not want."""
     order = np.argsort(-(rows.vectors @ query), kind="stable")
     if where:
+        assert where.since is not None
+        assert where.until is not None
         in_time = (rows.times[order] >= where.since) & (rows.times[order] < where.until)
         order = order[(rows.camids[order] == where.camids[0]) & in_time]
     return [rows.entries[i].id for i in order[:20]]
