@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +26,15 @@ def memory_growth(work: Callable[[], T]) -> tuple[T, float]:
 
     Only meaningful while nothing before has been larger: call it first.
     """
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    before = _kibibytes("VmRSS")
     result = work()
-    return result, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**30
+    return result, (_kibibytes("VmHWM") - before) / 2**20  # not ru_maxrss, which begins with that of the parent
+
+
+def _kibibytes(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1])
 
 
 class Crowd(NamedTuple):
