@@ -149,7 +149,7 @@ def test_recall_is_the_share_of_the_nearest_that_are_found(monkeypatch: pytest.M
     gallery.add(vectors, entries)
     nearest = gallery.search(vectors[:2], 4)
     half = [nearest[0][:1] + nearest[0][2:], nearest[1][:1]]  # four of eight
-    monkeypatch.setattr(gallery, "search", lambda *_: half)
+    monkeypatch.setattr(gallery, "search", lambda *_, **__: half)
     assert gallery.recall(vectors[:2], k=4) == 0.5
 
 

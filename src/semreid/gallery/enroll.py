@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +20,13 @@ from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.evaluation.embeddings import camera_of
 from semreid.gallery.entry import Entry, derived_id
-from semreid.gallery.gallery import Gallery, Written
+from semreid.gallery.gallery import Gallery
 from semreid.gallery.parquet import read_features
 from semreid.models.embedder import Embedder
 
 PARTS = ("train", "query", "gallery")
 NOBODY = re.compile(r"0+", re.ASCII)
+LOOK = 1024  # crops that are looked up at once: on a server, each look takes a moment
 JUNK = re.compile(r"-\d+", re.ASCII)
 Image = NDArray[np.uint8]
 
@@ -152,12 +153,15 @@ def enroll(
             ``skip_corrupt``); batches before it stay in the gallery.
     """
     gallery.require(embedder)
-    done = Enrolled(0, 0, 0, [])
-    for start in range(0, len(crops), batch_size):
-        batch = crops[start : start + batch_size]
-        done = _sum(done, _enroll(gallery, embedder, batch, replace_known=replace_known, skip_corrupt=skip_corrupt))
+    done, counted = Enrolled(0, 0, 0, []), 0
+    for batch, known in _batches(gallery, crops, batch_size):
+        wanted = [crop for crop in batch if replace_known or crop.entry.id not in known]
+        entries, problems = _embedded(gallery, embedder, wanted, skip_corrupt=skip_corrupt)
+        again = sum(entry.id in known for entry in entries)
+        done = _sum(done, Enrolled(len(entries) - again, again, len(batch) - len(wanted), problems))
+        counted += len(batch)
         if progress is not None:
-            progress(start + len(batch), len(crops))
+            progress(counted, len(crops))
     return done
 
 
@@ -188,22 +192,28 @@ def enroll_features(
     return done
 
 
-def _enroll(
-    gallery: Gallery, embedder: Embedder, crops: Sequence[Crop], *, replace_known: bool, skip_corrupt: bool
-) -> Enrolled:
-    """Embed and add one batch."""
-    known = gallery.get([crop.entry.id for crop in crops])
-    wanted = [crop for crop, entry in zip(crops, known, strict=True) if replace_known or entry is None]
-    images = parallel(lambda crop: _read(crop, embedder.size), wanted)
+def _batches(gallery: Gallery, crops: Sequence[Crop], size: int) -> Iterator[tuple[Sequence[Crop], set[str]]]:
+    """Batches of crops, each with ids that are in the gallery; many are looked up at once."""
+    for start in range(0, len(crops), LOOK):
+        ahead = crops[start : start + LOOK]
+        known = {entry.id for entry in gallery.get([crop.entry.id for crop in ahead]) if entry is not None}
+        for first in range(0, len(ahead), size):
+            yield ahead[first : first + size], known
+
+
+def _embedded(
+    gallery: Gallery, embedder: Embedder, crops: Sequence[Crop], *, skip_corrupt: bool
+) -> tuple[list[Entry], list[str]]:
+    """Embed a batch into the gallery: the entries that are in now, and a message for each unreadable image."""
+    images = parallel(lambda crop: _read(crop, embedder.size), crops)
     problems = [image for image in images if isinstance(image, str)]
     if problems and not skip_corrupt:
         raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
-    good = [(image, crop.entry) for image, crop in zip(images, wanted, strict=True) if not isinstance(image, str)]
-    written = Written(0, 0, 0)
+    good = [(image, crop.entry) for image, crop in zip(images, crops, strict=True) if not isinstance(image, str)]
+    entries = [entry for _, entry in good]
     if good:
-        pixels, entries = zip(*good, strict=True)
-        written = gallery.upsert(embedder.embed(pixels, batch_size=len(pixels)), entries)
-    return Enrolled(written.new, written.replaced, len(crops) - len(wanted), problems)
+        gallery.put(embedder.embed([image for image, _ in good], batch_size=len(good)), entries)
+    return entries, problems
 
 
 def _read(crop: Crop, size: tuple[int, int]) -> Image | str:

@@ -43,8 +43,8 @@ _lite_lock = threading.Lock()
 class MilvusStore:
     """Rows in a Milvus collection; use `MilvusStore.open`.
 
-    Search is exact, as the index is FLAT, until somebody replaces it. Reads see every write that was
-    acknowledged, by whichever process.
+    Search is exact, as the index is FLAT, until somebody replaces it. Reads, and searches unless the URI says
+    otherwise, see every write that was acknowledged, by whichever process.
     """
 
     def __init__(self, uri: str, name: str, client: MilvusClient, options: dict[str, Any]) -> None:
@@ -138,9 +138,7 @@ class MilvusStore:
 
     def count(self, where: Filter) -> int:
         """Count rows."""
-        with self._asking("count"):
-            rows = self._client.query(self._name, filter=expression(where), output_fields=["count(*)"], timeout=TIMEOUT)
-        return int(rows[0]["count(*)"])
+        return int(self._query(expression(where), ["count(*)"])[0]["count(*)"])
 
     def close(self) -> None:
         """Close the connection; the last one to a Lite file releases it for other processes."""
@@ -171,30 +169,26 @@ class MilvusStore:
         index.add_index("vector", index_type="FLAT", metric_type="IP")
         self._client.create_collection(
             self._name,
-            schema=_schema(meta.dim),
+            schema=collection_schema(meta.dim),
             index_params=index,
             consistency_level="Strong",
-            properties={"semreid.format": FORMAT, "semreid.fingerprint": meta.fingerprint},
+            properties=collection_properties(meta.fingerprint),
             timeout=TIMEOUT,
         )
 
-    def _rows(self, ids: Sequence[str], fields: list[str]) -> Iterator[Mapping[str, Any]]:
-        for some in _cut(ids):
-            with self._asking("read"):
-                yield from self._client.query(self._name, filter=by_id(some), output_fields=fields, timeout=TIMEOUT)
+    def _rows(self, ids: Sequence[str], fields: list[str]) -> list[Mapping[str, Any]]:
+        return [row for some in _cut(ids) for row in self._query(by_id(some), fields)]
 
     def _page(self, last: str, where: Filter, fields: list[str], rows: int) -> Sequence[Mapping[str, Any]]:
         """The first rows behind an id; as an iterator, the server sorts by id before it cuts."""
+        iterator = {"iterator": "True", "reduce_stop_for_best": "True"}
+        return self._query(behind(last, where), fields, limit=rows, **iterator)
+
+    def _query(self, wanted: str, fields: list[str], **settings: object) -> Sequence[Mapping[str, Any]]:
+        """Read rows, every acknowledged one."""
+        settings |= {"consistency_level": "Strong", "timeout": TIMEOUT}
         with self._asking("read"):
-            return self._client.query(  # type: ignore[no-any-return]
-                self._name,
-                filter=behind(last, where),
-                output_fields=fields,
-                limit=rows,
-                iterator="True",
-                reduce_stop_for_best="True",
-                timeout=TIMEOUT,
-            )
+            return self._client.query(self._name, filter=wanted, output_fields=fields, **settings)  # type: ignore[no-any-return]
 
     def _note(self, rows: int) -> None:
         """Count written rows, and flush Lite when they are many: it holds them in a slow form until then."""
@@ -312,7 +306,15 @@ def _without_password(uri: str) -> str:
     return uri.replace(host, host.rpartition("@")[2]) if "@" in host else uri
 
 
-def _schema(dim: int) -> CollectionSchema:
+def collection_schema(dim: int) -> CollectionSchema:
+    """Return the fields that a gallery wants of a collection, for those who make the collection themselves.
+
+    Args:
+        dim: Width of the vectors.
+
+    Returns:
+        A schema of pymilvus. Whatever does not change fields may be added, such as a partition key.
+    """
     from pymilvus import DataType, MilvusClient
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -327,6 +329,22 @@ def _schema(dim: int) -> CollectionSchema:
     )
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
     return schema
+
+
+def collection_properties(fingerprint: str) -> dict[str, str]:
+    """Return the properties by which a gallery knows a collection as its own.
+
+    Args:
+        fingerprint: Of the model that makes the vectors.
+
+    Returns:
+        Properties for ``create_collection``.
+
+    Example:
+        >>> collection_properties("abc")
+        {'semreid.format': '1', 'semreid.fingerprint': 'abc'}
+    """
+    return {"semreid.format": FORMAT, "semreid.fingerprint": fingerprint}
 
 
 def _row(entry: Entry, vector: Vectors) -> dict[str, Any]:
