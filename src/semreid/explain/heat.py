@@ -19,7 +19,6 @@ from semreid.models.model import ReIDModel
 from semreid.models.trunk import Maps
 
 Heat = NDArray[np.float32]
-SATURATED = 1e-5  # so near to similarity 1 nothing can raise it: what is left of the gradient is rounding
 
 
 class PairHeat(NamedTuple):
@@ -35,12 +34,13 @@ class PairHeat(NamedTuple):
 
 
 def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> PairHeat:
-    """Compute which positions of two crops raise their cosine similarity.
+    """Compute how much the positions of two crops add to their cosine similarity.
 
-    This is Grad-CAM on the trunk maps of both crops with the gradient kept at its position (`hires_cam`): averaging
-    it, as plain Grad-CAM does, says little where the pooling is not an average. The gradient is taken through the
-    heads only, never through the trunk. If the heads read several maps, the finest one sets the grid and the others
-    are added. A pair of the same image has no heat, for nothing raises a similarity of 1.
+    The similarity is taken apart on the trunk maps of each crop: gradient times map (`hires_cam`), with the lengths
+    of the embeddings held fixed. Letting them vary asks what would *raise* the similarity, which says nothing where
+    the two agree already; averaging the gradient over space, as plain Grad-CAM does, says little where the pooling is
+    not an average. Gradients go through the heads only, never through the trunk. If the heads read several maps,
+    the finest one sets the grid and the others are added.
 
     Args:
         model: The model.
@@ -48,7 +48,8 @@ def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> P
         matches: K RGB crops, any size.
 
     Returns:
-        The heat, not negative.
+        The heat; what takes away from the similarity counts as 0. For non-negative maps that heads only average,
+        the sum is the similarity.
 
     Example:
         >>> from semreid.models.zoo import create_model
@@ -67,14 +68,13 @@ def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> P
         {name: m[1:].requires_grad_() for name, m in maps.items()},
     ]
     left, right = (model.embed_maps(dict(side)) for side in sides)
-    similarity = F.cosine_similarity(left, right)
+    similarities = _toward(left, right) + _toward(right, left)
     inputs = [m for side in sides for m in side.values()]
-    gradients = torch.autograd.grad(similarity.sum(), inputs, allow_unused=True)
+    gradients = torch.autograd.grad(similarities.sum(), inputs, allow_unused=True)
     model.train(training)
     split = len(maps)
     heats = [_heat(side, g) for side, g in zip(sides, (gradients[:split], gradients[split:]), strict=True)]
-    live = (1 - similarity.detach() > SATURATED).float()[:, None, None]
-    return PairHeat(*((heat * live).cpu().numpy() for heat in heats))
+    return PairHeat(*(heat.cpu().numpy() for heat in heats))
 
 
 def heat_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> list[Evidence]:
@@ -86,15 +86,17 @@ def heat_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]) 
         matches: K RGB crops.
 
     Returns:
-        One layer for each pair; none for a pair of the same image.
+        One layer for each pair.
     """
     heat = pair_heat(model, query, matches)
-    return [
-        Evidence((Layer("what makes them similar", heat_over(query, q), heat_over(match, m)),))
-        if q.any() or m.any()
-        else Evidence()
-        for match, q, m in zip(matches, *heat, strict=True)
-    ]
+    seen = [(heat_over(query, q), heat_over(m, h)) for m, q, h in zip(matches, *heat, strict=True)]
+    return [Evidence((Layer("what makes them similar", *pair),)) for pair in seen]
+
+
+def _toward(embeddings: Tensor, others: Tensor) -> Tensor:
+    """Cosine similarities (K,) that have a gradient for directions of ``embeddings`` only: no lengths, no others."""
+    similarities: Tensor = (embeddings * F.normalize(others.detach())).sum(dim=1) / embeddings.detach().norm(dim=1)
+    return similarities
 
 
 def _heat(maps: Maps, gradients: Sequence[Tensor | None]) -> Tensor:
