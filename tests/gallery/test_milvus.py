@@ -2,7 +2,6 @@
 
 import builtins
 import contextlib
-import dataclasses
 import time
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.gallery import Filter, Gallery, milvus
+from semreid.gallery import Gallery, milvus
 from tests.gallery.helpers import DIM, MODEL, LiteServer, make_rows
 
 
@@ -120,36 +119,6 @@ def test_an_index_of_another_kind_is_searched_with_the_parameters_of_the_uri(lit
         client.close()
         assert gallery.recall(vectors[:5], k=5) == 1
         assert gallery.search(vectors[:1], 1)[0][0].entry == entries[0]
-
-
-def test_a_collection_made_by_hand_with_a_partition_key_is_a_gallery(lite_server: LiteServer) -> None:
-    address, _, name = lite_server.uri().partition("#")
-    make_partitioned(address, name)
-    vectors, entries = make_rows(40)
-    with Gallery.open(f"{address}#{name}", dim=DIM, fingerprint=MODEL) as gallery:
-        gallery.add(vectors, entries)
-        moved = [dataclasses.replace(entry, camid=9) for entry in entries]
-        assert gallery.upsert(vectors, moved) == (0, 40, 0)  # into other partitions
-        assert gallery.count() == 40
-        assert gallery.get(["id0000", "id0001"]) == moved[:2]
-        found = gallery.search(vectors[:1], 40, where=Filter(camids=[9]))[0]
-        assert len({match.entry.id for match in found}) == 40
-        assert gallery.search(vectors[:1], 40, where=Filter(camids=[1])) == [[]]
-        assert gallery.remove([entry.id for entry in entries]) == 40
-        assert gallery.count() == 0
-
-
-def make_partitioned(address: str, name: str) -> None:
-    from pymilvus import MilvusClient
-
-    schema = milvus.collection_schema(DIM)
-    next(field for field in schema.fields if field.name == "camid").is_partition_key = True
-    client = MilvusClient(address)
-    index = client.prepare_index_params()
-    index.add_index("vector", index_type="FLAT", metric_type="IP")
-    properties = milvus.collection_properties(MODEL)
-    client.create_collection(name, schema=schema, index_params=index, num_partitions=8, properties=properties)
-    client.close()
 
 
 def test_what_is_no_lite_gallery_is_left_alone(tmp_path: Path) -> None:

@@ -169,10 +169,10 @@ class MilvusStore:
         index.add_index("vector", index_type="FLAT", metric_type="IP")
         self._client.create_collection(
             self._name,
-            schema=collection_schema(meta.dim),
+            schema=_schema(meta.dim),
             index_params=index,
             consistency_level="Strong",
-            properties=collection_properties(meta.fingerprint),
+            properties={"semreid.format": FORMAT, "semreid.fingerprint": meta.fingerprint},
             timeout=TIMEOUT,
         )
 
@@ -306,15 +306,7 @@ def _without_password(uri: str) -> str:
     return uri.replace(host, host.rpartition("@")[2]) if "@" in host else uri
 
 
-def collection_schema(dim: int) -> CollectionSchema:
-    """Return the fields that a gallery wants of a collection, for those who make the collection themselves.
-
-    Args:
-        dim: Width of the vectors.
-
-    Returns:
-        A schema of pymilvus. Whatever does not change fields may be added, such as a partition key.
-    """
+def _schema(dim: int) -> CollectionSchema:
     from pymilvus import DataType, MilvusClient
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -329,22 +321,6 @@ def collection_schema(dim: int) -> CollectionSchema:
     )
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
     return schema
-
-
-def collection_properties(fingerprint: str) -> dict[str, str]:
-    """Return the properties by which a gallery knows a collection as its own.
-
-    Args:
-        fingerprint: Of the model that makes the vectors.
-
-    Returns:
-        Properties for ``create_collection``.
-
-    Example:
-        >>> collection_properties("abc")
-        {'semreid.format': '1', 'semreid.fingerprint': 'abc'}
-    """
-    return {"semreid.format": FORMAT, "semreid.fingerprint": fingerprint}
 
 
 def _row(entry: Entry, vector: Vectors) -> dict[str, Any]:
