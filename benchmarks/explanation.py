@@ -109,8 +109,8 @@ def compare_truth(run: str, spec: str, most: int) -> None:
     chance = fall([np.zeros_like(heat) for heat in kept])
     print(f"{len(pairs)} genuine pairs, mean similarity {before:.3f}; a random quarter painted over: -{chance:.3f}")
     marks = {
-        "Grad-CAM": plain,
-        "with the gradient kept in place": kept,
+        "Grad-CAM of the cosine": plain,
+        "semreid explain": kept,
         "its coldest quarter": [-heat for heat in kept],
     }
     for name, heats in marks.items():

@@ -145,14 +145,24 @@ def test_without_the_packages_the_extra_is_named(tmp_path: Path, monkeypatch: py
     assert caught.value.fix == "pip install 'semreid[milvus]'"
 
 
-def test_rows_are_flushed_before_lite_gets_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_new_rows_are_flushed_before_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(milvus, "LITE_UNFLUSHED", 25)
-    vectors, entries = make_rows(40)
+    vectors, entries = make_rows(60)
+
+    def files() -> int:
+        return len(list((tmp_path / "g.db").rglob("data_*.parquet")))
+
     with Gallery.open(tmp_path / "g.db", dim=DIM) as gallery:
-        for start in range(0, 40, 10):
-            gallery.add(vectors[start : start + 10], entries[start : start + 10])
-        files = list((tmp_path / "g.db").rglob("data_*.parquet"))
-        assert len(files) == 1
+        gallery.search(vectors[:1])
+        gallery.add(vectors[:40], entries[:40])
+        assert files() == 0
+        assert gallery.search(vectors[:1], 1)[0][0].entry.id == "id0000"
+        assert files() == 1
+        gallery.add(vectors[40:], entries[40:])
+        assert gallery.search(vectors[50:51], 1)[0][0].entry.id == "id0050"
+        assert files() == 1  # 20 are few
         gallery.remove([entry.id for entry in entries[:30]])
+        assert gallery.search(vectors[35:36], 40)[0][0].entry.id == "id0035"
+        assert files() == 2
         np.testing.assert_array_equal(gallery.vectors(["id0035"]), vectors[35:36])
-        assert gallery.count() == 10
+        assert gallery.count() == 30

@@ -39,8 +39,9 @@ def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> P
     The similarity is taken apart on the trunk maps of each crop: gradient times map (`hires_cam`), with the lengths
     of the embeddings held fixed. Letting them vary asks what would *raise* the similarity, which says nothing where
     the two agree already; averaging the gradient over space, as plain Grad-CAM does, says little where the pooling is
-    not an average. Gradients go through the heads only, never through the trunk. If the heads read several maps,
-    the finest one sets the grid and the others are added.
+    not an average. What belongs to no position, such as the shift of a neck, is spread evenly. Gradients go through
+    the heads only, never through the trunk. If the heads read several maps, the finest one sets the grid and the
+    others are added.
 
     Args:
         model: The model.
@@ -48,8 +49,7 @@ def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> P
         matches: K RGB crops, any size.
 
     Returns:
-        The heat; what takes away from the similarity counts as 0. For non-negative maps that heads only average,
-        the sum is the similarity.
+        The heat; over each crop it adds up to the similarity. Negative where a position takes away from it.
 
     Example:
         >>> from semreid.models.zoo import create_model
@@ -63,18 +63,12 @@ def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> P
     model.eval()
     with torch.no_grad():
         maps = model.maps(torch.from_numpy(batch).permute(0, 3, 1, 2).to(model.device))
-    sides = [
-        {name: m[:1].expand(len(matches), -1, -1, -1).requires_grad_() for name, m in maps.items()},
-        {name: m[1:].requires_grad_() for name, m in maps.items()},
-    ]
-    left, right = (model.embed_maps(dict(side)) for side in sides)
-    similarities = _toward(left, right) + _toward(right, left)
-    inputs = [m for side in sides for m in side.values()]
-    gradients = torch.autograd.grad(similarities.sum(), inputs, allow_unused=True)
+        left = {name: m[:1].expand(len(matches), -1, -1, -1) for name, m in maps.items()}
+        right = {name: m[1:] for name, m in maps.items()}
+        queries, found = model.embed_maps(dict(left)), model.embed_maps(dict(right))
+    heat = PairHeat(_taken_apart(model, left, found), _taken_apart(model, right, queries))
     model.train(training)
-    split = len(maps)
-    heats = [_heat(side, g) for side, g in zip(sides, (gradients[:split], gradients[split:]), strict=True)]
-    return PairHeat(*(heat.cpu().numpy() for heat in heats))
+    return heat
 
 
 def heat_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> list[Evidence]:
@@ -93,15 +87,21 @@ def heat_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]) 
     return [Evidence((Layer("what makes them similar", *pair),)) for pair in seen]
 
 
-def _toward(embeddings: Tensor, others: Tensor) -> Tensor:
-    """Cosine similarities (K,) that have a gradient for directions of ``embeddings`` only: no lengths, no others."""
-    similarities: Tensor = (embeddings * F.normalize(others.detach())).sum(dim=1) / embeddings.detach().norm(dim=1)
-    return similarities
+def _taken_apart(model: ReIDModel, maps: Maps, others: Tensor) -> Heat:
+    """What the positions of maps of K crops add to the similarity with ``others`` (K, D), (K, h, w)."""
+    leaves = {name: m.detach().requires_grad_() for name, m in maps.items()}
+    embeddings = model.embed_maps(dict(leaves))
+    similarity = (embeddings * F.normalize(others)).sum(dim=1) / embeddings.detach().norm(dim=1)
+    gradients = torch.autograd.grad(similarity.sum(), list(leaves.values()), allow_unused=True)
+    cams = [hires_cam(m.detach(), g) for m, g in zip(leaves.values(), gradients, strict=True) if g is not None]
+    heat = _on_finest_grid(cams)
+    rest = similarity.detach() - heat.sum(dim=(1, 2))
+    complete: Heat = (heat + (rest / heat[0].numel())[:, None, None]).cpu().numpy()
+    return complete
 
 
-def _heat(maps: Maps, gradients: Sequence[Tensor | None]) -> Tensor:
-    """Add the heat (K, h, w) of those maps that the score depends on, spread over the finest grid."""
-    cams = [hires_cam(m.detach(), g) for m, g in zip(maps.values(), gradients, strict=True) if g is not None]
+def _on_finest_grid(cams: Sequence[Tensor]) -> Tensor:
+    """Add maps (K, h, w) of different grids, each spread over the finest one without changing its sum."""
     finest = max((cam.shape[1:] for cam in cams), key=lambda grid: grid.numel())
     spread = [F.interpolate(cam[:, None], finest, mode="bilinear") * cam[0].numel() / finest.numel() for cam in cams]
     return torch.cat(spread, 1).sum(1)

@@ -43,7 +43,7 @@ def heat_over(picture: Picture, heat: NDArray[np.float32]) -> Picture:
 
     Args:
         picture: RGB (H, W, 3).
-        heat: Not negative, (h, w), on any grid over the whole picture.
+        heat: Heat on any grid over the whole picture, (h, w); below zero it is none.
 
     Returns:
         RGB, as `fitted`.

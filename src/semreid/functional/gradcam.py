@@ -7,7 +7,7 @@ of it to one position, and the sum over the positions is the same. So the chain 
 be touched, neither by a second backward pass nor by hooks (PMM sheet, B.3).
 
 Averaging the gradient over space also forgets where it was. `hires_cam` keeps it in place; for average pooling the
-two are the same.
+two are the same, but for the values below zero.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def grad_cam(maps: Tensor, gradient: Tensor) -> Tensor:
 
 
 def hires_cam(maps: Tensor, gradient: Tensor) -> Tensor:
-    """Compute class activation maps with the gradient kept at its position (HiResCAM, Draelos and Carin, 2020).
+    """Compute activation maps with the gradient kept at its position (HiResCAM, Draelos and Carin, 2020).
 
     Where a score is linear in the map, each value is exactly what its position adds to the score.
 
@@ -56,19 +56,19 @@ def hires_cam(maps: Tensor, gradient: Tensor) -> Tensor:
         gradient: Gradient of the score with respect to ``maps``, (B, C, h, w).
 
     Returns:
-        Maps, (B, h, w), float32, not negative. Zero everywhere if no position raises the score.
+        Maps, (B, h, w), float32; negative where a position lowers the score.
 
     Raises:
         SemreidError: If the shapes do not fit.
 
     Example:
-        >>> maps = torch.tensor([[[[1.0, 0.0, 2.0]]]], requires_grad=True)
-        >>> (gradient,) = torch.autograd.grad(maps.square().sum(), maps)
+        >>> maps = torch.tensor([[[[1.0, 0.0, -2.0]]]], requires_grad=True)
+        >>> (gradient,) = torch.autograd.grad(3 * maps.sum(), maps)
         >>> hires_cam(maps.detach(), gradient)
-        tensor([[[2., 0., 8.]]])
+        tensor([[[ 3.,  0., -6.]]])
     """
     _require(maps, gradient, maps.shape)
-    return (maps.float() * gradient.float()).sum(dim=1).relu()
+    return (maps.float() * gradient.float()).sum(dim=1)
 
 
 def _require(maps: Tensor, gradient: Tensor, shape: torch.Size) -> None:
