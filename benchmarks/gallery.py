@@ -64,7 +64,9 @@ def measure(uri: str, queries: NDArray[np.float32], rows: Rows) -> None:
         _, seconds = timed(
             lambda: [gallery.add(rows.vectors[s : s + BATCH], rows.entries[s : s + BATCH]) for s in starts]
         )
-        print(f"{uri}: {len(rows.entries) / seconds:,.0f} rows/s added in batches of {BATCH}")
+        _, first = timed(lambda: gallery.search(queries[0], 20))
+        rate = f"{len(rows.entries) / seconds:,.0f} rows/s added in batches of {BATCH}"
+        print(f"{uri}: {rate}; the first search took {first:.1f} s")
         for name, where in (("camera and time", FILTER), ("no filter", ANY)):
             compare(gallery, queries, rows, name, where)
 
