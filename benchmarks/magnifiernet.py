@@ -214,7 +214,7 @@ def main() -> None:
         work = STEPS[arguments.peak](arguments.size)
         print(memory_growth(lambda: [work() for _ in range(2)])[1])
     else:
-        compare("quick" if arguments.quick else arguments.size, rounds=1 if arguments.quick else 5)
+        compare("quick" if arguments.quick else arguments.size, rounds=1 if arguments.quick else 3)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def test_another_model_is_refused_before_anything_is_read(gallery: Gallery, tmp_
 
     crops = crops_below(place(tmp_path, "alice/1.png"))
     (tmp_path / "alice/1.png").unlink()
-    with pytest.raises(SemreidError, match="made by model abc123; these are of model other"):
+    with pytest.raises(SemreidError, match="of model abc123; these are of model other"):
         enroll(gallery, Other(), crops)
 
 
@@ -163,3 +163,6 @@ def test_features_of_embed(gallery: Gallery, tmp_path: Path, monkeypatch: pytest
         enroll_features(Gallery.open("memory:", dim=DIM + 1), Path("features.parquet"))
     with pytest.raises(SemreidError, match="there is no file"):
         enroll_features(gallery, Path("none.parquet"))
+    pq.write_table(table.replace_schema_metadata({"semreid.fingerprint": "other"}), "other.parquet")
+    with pytest.raises(SemreidError, match=r"other.parquet holds vectors of model other; these are of model abc123"):
+        enroll_features(gallery, Path("other.parquet"))

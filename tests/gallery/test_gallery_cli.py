@@ -98,6 +98,8 @@ def test_enrolling_people_and_searching_in_time(run, crops: Path, model: Path, t
     assert {m["timestamp"] for m in found("--since", "2023-11-14T22:13:21")} == {1_700_000_001, 1_700_000_002}
     assert len(found("--since", "2023-11-14T23:13:21+01:00", "--until", "1700000002")) == 1
     assert {m["pid"] for m in found("--tag", "known")} == {"alice"}
+    assert run("add", crops / "person1", *add, "--pid", "[/x]", "--replace")[0] == 0  # no markup of the terminal
+    assert "[/x]" in run("search", crops / "person1" / "0000_c1.png", *add)[1]
 
 
 def test_data_sets_and_features(run, crops: Path, model: Path, tmp_path: Path, monkeypatch) -> None:

@@ -106,7 +106,9 @@ def test_a_calibration_for_mirrored_embeddings_says_nothing_of_the_gallery(servi
     assert "mirror" in answer["no_probability"]
     compared = client.post("/api/compare", data={"id": ["3_c1_0", "3_c2_0"]}).json()
     assert compared["probability"] is not None
-    assert client.service.embedding.embedder.batches == [(2, True)]  # but pairs are embedded anew, with mirroring
+    batches = client.service.embedding.embedder.batches  # but pairs are embedded anew, with mirroring: in one
+    assert sum(size for size, _ in batches) == 2  # batch, or in two on a busy machine
+    assert all(flip for _, flip in batches)
 
 
 @pytest.mark.parametrize("other", ["6" * 32, ""])

@@ -54,7 +54,8 @@ def embed_files(
     """
     paths = [images] if images.is_file() else list_images(images, nested=True)
     vector = pa.list_(pa.float32(), model.dim)
-    schema = pa.schema([("path", pa.string()), ("camid", pa.int32()), ("vector", vector)])
+    fields = [("path", pa.string()), ("camid", pa.int32()), ("vector", vector)]
+    schema = pa.schema(fields, metadata={"semreid.fingerprint": model.fingerprint})
     skipped: list[str] = []
     with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         done = 0

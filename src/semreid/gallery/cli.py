@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
 from semreid import distributed
@@ -188,17 +189,17 @@ def _match(match: Match) -> dict[str, Any]:
 
 def _table(title: str, matches: list[Match]) -> Table:
     columns = ("#", "similarity", "person", "camera", "time", Column("path or id", overflow="fold"))
-    table = Table(*columns, title=title)
+    table = Table(*columns, title=escape(title))
     for rank, match in enumerate(matches, 1):
         entry = match.entry
         facts = (entry.pid, entry.camid, entry.timestamp, entry.path or entry.id)
-        texts = ("-" if fact is None else str(fact) for fact in facts)
+        texts = ("-" if fact is None else escape(str(fact)) for fact in facts)
         table.add_row(str(rank), f"{match.similarity:.3f}", *texts)
     return table
 
 
 def _show_stats(uri: str, stats: Stats) -> None:
-    table = Table("camera", "crops", title=uri)
+    table = Table("camera", "crops", title=escape(uri))
     for camid, rows in stats.cameras.items():
         table.add_row("unknown" if camid is None else str(camid), f"{rows:,}")
     stdout.print(table)

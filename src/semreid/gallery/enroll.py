@@ -19,7 +19,7 @@ from semreid.data.rows import Row, read_rows
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.evaluation.embeddings import camera_of
-from semreid.gallery.entry import Entry, derived_id
+from semreid.gallery.entry import Entry, Meta, derived_id
 from semreid.gallery.gallery import Gallery
 from semreid.gallery.parquet import read_features
 from semreid.models.embedder import Embedder
@@ -180,11 +180,11 @@ def enroll_features(
         What became of the rows.
 
     Raises:
-        SemreidError: If the file is missing or damaged, or its vectors have another width.
+        SemreidError: If the file is missing or damaged, or its vectors have another width or model.
     """
     done = Enrolled(0, 0, 0, [])
     write = gallery.upsert if replace_known else gallery.add
-    for entries, vectors in read_features(file, gallery.dim):
+    for entries, vectors in read_features(file, Meta(gallery.dim, gallery.fingerprint)):
         placed = [replace(entry, path=str(Path(entry.path).absolute())) if entry.path else entry for entry in entries]
         done = _sum(done, Enrolled(*write(vectors, placed), []))
         if progress is not None:

@@ -16,7 +16,7 @@ from semreid.errors import SemreidError
 from semreid.functional.reranking import k_reciprocal_rerank
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.memory import MemoryStore
-from semreid.gallery.rows import named, unit_vectors
+from semreid.gallery.rows import named, require_same, unit_vectors
 from semreid.gallery.store import Store, missing
 from semreid.models.embedder import Embedder
 
@@ -378,7 +378,7 @@ class Gallery:
         from semreid.gallery.parquet import read_gallery
 
         meta, batches = read_gallery(Path(file))
-        _require_same(str(file), meta, self.dim, self.fingerprint)
+        require_same(str(file), meta, self._store.meta)
         counts = [self._write(vectors, entries, replace_known=replace_known) for entries, vectors in batches]
         return Written(*np.sum([Written(0, 0, 0), *counts], axis=0).tolist())
 
@@ -394,12 +394,8 @@ class Gallery:
 
     def _require(self, dim: int | None, fingerprint: str | None) -> None:
         meta = self._store.meta
-        _require_same(
-            self.uri,
-            meta,
-            meta.dim if dim is None else dim,
-            meta.fingerprint if fingerprint is None else fingerprint,
-        )
+        wanted = Meta(meta.dim if dim is None else dim, meta.fingerprint if fingerprint is None else fingerprint)
+        require_same(self.uri, meta, wanted)
 
     def _write(self, vectors: ArrayLike, entries: Sequence[Entry], *, replace_known: bool) -> Written:
         unit = unit_vectors(vectors, self.dim, "row")
@@ -462,22 +458,6 @@ def _open_store(uri: str, meta: Meta | None) -> Store:
     if meta is None:
         raise missing(uri)
     return MemoryStore(meta, file)
-
-
-def _require_same(where: str, meta: Meta, dim: int, fingerprint: str) -> None:
-    if meta.dim != dim:
-        raise SemreidError(
-            f"{where} holds vectors of {meta.dim} values, not {dim}",
-            fix="use the model that made it, or another gallery",
-        )
-    if meta.fingerprint != fingerprint:
-        made, asked = (
-            f"model {text[:12]}" if text else "a model that nobody named" for text in (meta.fingerprint, fingerprint)
-        )
-        raise SemreidError(
-            f"{where} holds vectors made by {made}; these are of {asked}: they cannot be compared",
-            fix="use the model that made it, or another gallery",
-        )
 
 
 def _checked(ids: Sequence[str]) -> Sequence[str]:

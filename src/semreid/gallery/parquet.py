@@ -12,12 +12,14 @@ import numpy as np
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.gallery.entry import Entry, Meta, Vectors
+from semreid.gallery.rows import require_same
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 KEY = b"semreid.gallery"
+EMBEDDED = b"semreid.fingerprint"  # what `semreid embed` says of its model
 FORMAT = 1
 BATCH = 8192
 Batch = tuple[list[Entry], Vectors]
@@ -69,23 +71,16 @@ def read_gallery(file: Path) -> tuple[Meta, Iterator[Batch]]:
         SemreidError: If the file is missing, damaged, or no gallery.
     """
     parquet = _open(file)
-    content = (parquet.schema_arrow.metadata or {}).get(KEY)
-    if content is None:
+    meta = _stated(file, parquet)
+    if meta is None:
         raise SemreidError(
             f"{file} is a Parquet file, but no gallery",
             fix="`semreid gallery add FILE --gallery URI --model MODEL` adds a file made by `semreid embed`",
         )
-    try:
-        stated = json.loads(content)
-        meta = Meta(int(stated["dim"]), str(stated["fingerprint"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise SemreidError(f"{file} is damaged: its gallery header cannot be read", fix="export it again") from error
-    if stated.get("format") != FORMAT:
-        raise SemreidError(f"{file} has gallery format {stated.get('format')}; this version reads {FORMAT}")
     return meta, _batches(file, parquet, meta.dim)
 
 
-def read_features(file: Path, dim: int) -> Iterator[Batch]:
+def read_features(file: Path, meta: Meta) -> Iterator[Batch]:
     """Read any Parquet file with a ``vector`` column, such as those of ``semreid embed``.
 
     Of the columns ``id``, ``path``, ``pid``, ``camid``, ``timestamp``, ``box`` and ``tags``, those present are
@@ -93,15 +88,34 @@ def read_features(file: Path, dim: int) -> Iterator[Batch]:
 
     Args:
         file: The file.
-        dim: Width that the vectors must have.
+        meta: Width that the vectors must have, and the model that must have made them if the file tells it.
 
     Returns:
         Its rows in bounded batches.
 
     Raises:
-        SemreidError: If the file is missing or damaged, or a column is not as a gallery needs it.
+        SemreidError: If the file is missing or damaged, of another model, or a column is not as a gallery needs it.
     """
-    return _batches(file, _open(file), dim)
+    parquet = _open(file)
+    header = parquet.schema_arrow.metadata or {}
+    made_by = header[EMBEDDED].decode() if EMBEDDED in header else meta.fingerprint
+    require_same(str(file), _stated(file, parquet) or Meta(meta.dim, made_by), meta)
+    return _batches(file, parquet, meta.dim)
+
+
+def _stated(file: Path, parquet: pq.ParquetFile) -> Meta | None:
+    """The header of a gallery file; None where there is none."""
+    content = (parquet.schema_arrow.metadata or {}).get(KEY)
+    if content is None:
+        return None
+    try:
+        stated = json.loads(content)
+        meta = Meta(int(stated["dim"]), str(stated["fingerprint"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise SemreidError(f"{file} is damaged: its gallery header cannot be read", fix="export it again") from error
+    if stated.get("format") != FORMAT:
+        raise SemreidError(f"{file} has gallery format {stated.get('format')}; this version reads {FORMAT}")
+    return meta
 
 
 def _schema(meta: Meta) -> pa.Schema:

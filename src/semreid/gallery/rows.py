@@ -9,9 +9,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from semreid.errors import SemreidError
-from semreid.gallery.entry import Entry, Vectors, derived_id
+from semreid.gallery.entry import Entry, Meta, Vectors, derived_id
 
 UNIT = 1e-5  # vectors whose length differs less from 1 are left exactly as they are
+
+
+def require_same(where: str, meta: Meta, wanted: Meta) -> None:
+    """Refuse to mix vectors of different models.
+
+    Args:
+        where: What holds the vectors, for the error message.
+        meta: What is known of them.
+        wanted: What is known of those that they should be compared with.
+
+    Raises:
+        SemreidError: If widths or fingerprints differ.
+    """
+    fix = "use the model that made it, or another gallery"
+    if meta.dim != wanted.dim:
+        raise SemreidError(f"{where} holds vectors of {meta.dim} values, not {wanted.dim}", fix=fix)
+    if meta.fingerprint != wanted.fingerprint:
+        made, asked = (f"model {m.fingerprint[:12]}" if m.fingerprint else "no stated model" for m in (meta, wanted))
+        raise SemreidError(f"{where} holds vectors of {made}; these are of {asked}: they cannot be compared", fix=fix)
 
 
 def unit_vectors(vectors: ArrayLike, dim: int, what: str) -> Vectors:
