@@ -119,8 +119,8 @@ def _read_bytes(path: Path) -> bytes:
         if path.stat().st_size > MAX_BYTES:
             raise SemreidError(f"{path} is larger than {MAX_BYTES >> 20} MiB", fix="crop or shrink the image")
         return path.read_bytes()
-    except OSError as error:
-        raise SemreidError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise SemreidError(f"cannot read {path}: {getattr(error, 'strerror', '') or error}") from error
 
 
 def _check_bounds(data: bytes, name: str) -> None:

@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 
 from semreid.data.images import read_image
-from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.evaluation.embeddings import camera_of
 from semreid.explain.evidence import Evidence
 from semreid.explain.pictures import Picture
 from semreid.explain.sources import gather_evidence
 from semreid.gallery import Entry, Filter, Gallery, Match
+from semreid.gallery.crops import read_crop
 from semreid.gallery.entry import derived_id
 from semreid.models.embedder import Image
+from semreid.models.judgement import Judge, usual_prior
 from semreid.models.model import ReIDModel
-from semreid.serving.judgement import Judge, usual_prior
-from semreid.serving.pictures import cut
 
 ANY = Filter()
 TOP = 10
@@ -187,16 +186,10 @@ def _shown(candidate: Candidate, evidence: Evidence, similarity: float) -> Candi
 
 
 def _read(candidate: Candidate) -> Candidate:
-    path = candidate.match.entry.path
-    if not path:
-        return replace(candidate, problem="the gallery knows no image of it")
-    file, _, item = path.rpartition("#")
-    inside = bool(file) and not Path(path).exists()
     try:
-        image = read_image(Sample(Path(file), 0, 0, item) if inside else path)
+        return replace(candidate, crop=read_crop(candidate.match.entry))
     except SemreidError as error:
         return replace(candidate, problem=error.what)
-    return replace(candidate, crop=cut(image, candidate.match.entry.box))
 
 
 def _json(candidate: Candidate) -> dict[str, Any]:

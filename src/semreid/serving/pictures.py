@@ -9,21 +9,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from semreid.data.images import decode_image, read_image, resize
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.gallery import Entry
-from semreid.gallery.entry import Box
+from semreid.gallery.crops import Image, cut
 from semreid.serving.errors import RequestError
 
 MAX_UPLOAD = 16 * 2**20
 """Bytes of one request; its pixels are bounded by `semreid.data.images`."""
 SHOWN_HEIGHT = 384
-Image = NDArray[np.uint8]
 
 
 def read_upload(file: BinaryIO, name: str) -> Image:
@@ -123,24 +120,6 @@ class Pictures:
         container, _, item = path.rpartition("#")
         file = self.file(container) if item else None
         return Sample(file, pid=0, camid=0, item=item) if file else None
-
-
-def cut(image: Image, box: Box | None) -> Image:
-    """Cut a crop out of its frame.
-
-    Args:
-        image: RGB (H, W, 3): a frame, or the crop itself, which is as large as its box and stays as it is.
-        box: Left, top, right and bottom; None: all of it.
-
-    Returns:
-        The crop, at least one pixel.
-    """
-    height, width = image.shape[:2]
-    if box is None or (round(box[2] - box[0]), round(box[3] - box[1])) == (width, height):
-        return image
-    left, right = np.clip([round(box[0]), round(box[2])], 0, width)
-    top, bottom = np.clip([round(box[1]), round(box[3])], 0, height)
-    return image[top:bottom, left:right] if left < right and top < bottom else image
 
 
 def shown(image: Image) -> bytes:

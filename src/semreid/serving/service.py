@@ -19,14 +19,15 @@ from semreid.errors import SemreidError
 from semreid.evaluation.embeddings import camera_of
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.gallery import Entry, Filter, Gallery, Match, Stats
+from semreid.gallery.crops import Image
 from semreid.gallery.entry import Vectors, derived_id
 from semreid.gallery.gallery import ANY
 from semreid.models.embedder import Embedder
+from semreid.models.judgement import Judge, usual_prior
 from semreid.models.model import ReIDModel
 from semreid.serving.embedding import EmbeddingThread, Vector
 from semreid.serving.errors import RequestError
-from semreid.serving.judgement import Judge, usual_prior
-from semreid.serving.pictures import Image, Pictures, keep, plain_name, read_upload, shown
+from semreid.serving.pictures import Pictures, keep, plain_name, read_upload, shown
 
 READERS, DECODERS = 4, 2
 PATIENCE = 30.0

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
-from semreid.gallery import Match, Stats
 from semreid.models.embedder import Embedder
 from semreid.models.verifier import Verifier
+
+if TYPE_CHECKING:
+    from semreid.gallery import Match, Stats
 
 SAME_CAMERA = "both crops are from camera {}; the calibration is about crops of two different cameras"
 
@@ -43,7 +48,7 @@ class Judge:
             return "the calibration is about embeddings averaged with mirror images; those of the gallery are not"
         return self.reason
 
-    def probabilities(self, matches: list[Match], camid: int | None, prior: float) -> list[float | None]:
+    def probabilities(self, matches: Sequence[Match], camid: int | None, prior: float) -> list[float | None]:
         """Compute for each match of a search how probable it is that it shows the person of the query.
 
         Args:
