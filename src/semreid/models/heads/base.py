@@ -21,12 +21,14 @@ class Head(nn.Module):
     (B, h, w), indices into `REGIONS`, and vectors of the last R of them ``region_vectors`` (B, R, C).
     ``dim`` is the width of its embedding block, 0 if it has none. Submodules and buffers that serve training only
     are named in ``training_only``: they do not count and are not exported. ``needs`` names the fields of the batch
-    beyond images and labels that the losses read.
+    beyond images and labels that the losses read. Synthetic images that join a batch (``Batch.synthetic``) are shown
+    only to heads with ``learns_from_synthetic``; to all others the batch is that of the real ones.
     """
 
     dim: int = 0
     training_only: tuple[str, ...] = ()
     needs: tuple[Annotation, ...] = ()
+    learns_from_synthetic: bool = False
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of a batch: named, unweighted scalars.

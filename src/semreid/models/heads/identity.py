@@ -15,6 +15,7 @@ from semreid.models.heads.base import Head
 from semreid.models.trunk import Maps
 
 Pooling = Literal["avg", "max", "gem"]
+Embedding = Literal["bnneck", "pooled", "fc512"]
 
 
 class GlobalPool(nn.Module):
@@ -85,6 +86,11 @@ def recognition_losses(
     }
 
 
+def _embedding(channels: int) -> nn.Sequential:
+    """Make the embedding layer of the released code of SAN: 512 numbers, none of them negative."""
+    return nn.Sequential(nn.Linear(channels, 512), nn.BatchNorm1d(512), nn.ReLU())
+
+
 class Identity(Head):
     """Pool a map; triplet loss before, label-smoothed identity loss after a BNNeck.
 
@@ -98,6 +104,8 @@ class Identity(Head):
         margin: Triplet margin; None for the soft margin.
         smoothing: Label smoothing of the identity loss.
         center: Add the center loss.
+        embedding: ``bnneck``; ``pooled``: no BNNeck, the pooled feature serves all ends; ``fc512``: no BNNeck, 512
+            numbers from a linear layer, normalised and without negative ones, do.
     """
 
     training_only = ("classifier", "centers")
@@ -112,18 +120,21 @@ class Identity(Head):
         margin: float | None = 0.3,
         smoothing: float = 0.1,
         center: bool = False,
+        embedding: Embedding = "bnneck",
     ) -> None:
         super().__init__()
-        self.source, self.dim, self.margin, self.smoothing = source, channels, margin, smoothing
+        self.source, self.margin, self.smoothing = source, margin, smoothing
+        self.dim = 512 if embedding == "fc512" else channels
         self.pool = GlobalPool(pool)
-        self.neck = BNNeck(channels)
-        self.classifier = id_classifier(channels, num_ids)
+        self.reduce = _embedding(channels) if embedding == "fc512" else nn.Identity()
+        self.neck = BNNeck(self.dim) if embedding == "bnneck" else nn.Identity()
+        self.classifier = id_classifier(self.dim, num_ids)
         self.centers: Tensor | None
-        self.register_buffer("centers", torch.zeros(num_ids, channels) if center else None)
+        self.register_buffer("centers", torch.zeros(num_ids, self.dim) if center else None)
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute ``id``, ``triplet`` and, where asked for, ``center``."""
-        feature = self.pool(maps[self.source])
+        feature = self.reduce(self.pool(maps[self.source]))
         logits = self.classifier(self.neck(feature))
         found = recognition_losses(feature, logits, batch.pids, margin=self.margin, smoothing=self.smoothing)
         if self.centers is not None:
@@ -132,8 +143,8 @@ class Identity(Head):
         return found
 
     def embed(self, maps: Maps) -> Tensor:
-        """Compute the feature after the BNNeck, (B, channels)."""
-        feature: Tensor = self.neck(self.pool(maps[self.source]))
+        """Compute the feature after the BNNeck if there is one, (B, dim)."""
+        feature: Tensor = self.neck(self.reduce(self.pool(maps[self.source])))
         return feature
 
     def _move_centers(self, feature: Tensor, pids: Tensor, rate: float = 0.5) -> None:

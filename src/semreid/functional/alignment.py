@@ -1,0 +1,144 @@
+"""Losses of SAN: of the texture that a decoder paints, and of the maps it paints it from.
+
+Maps of an aligned decoder show the same body point at the same place for everybody, so they can be compared place by
+place. Like all losses, these are computed in float32.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semreid.errors import SemreidError
+
+
+class Triplets(NamedTuple):
+    """Rows of a batch to be compared.
+
+    Attributes:
+        anchor: Rows, (T,).
+        positive: Rows of the same person, (T,).
+        negative: Rows of another person, (T,).
+    """
+
+    anchor: Tensor
+    positive: Tensor
+    negative: Tensor
+
+
+def random_triplets(pids: Tensor) -> Triplets:
+    """Choose, for every image, another one of the same person and one of somebody else, both at random.
+
+    An only image of a person is its own positive; where there is nobody else, there is no triplet. Draws from
+    PyTorch's own generator, which the training loop sets alike on all processes.
+
+    Args:
+        pids: Person ids, (B,).
+
+    Returns:
+        A triplet for every image.
+
+    Example:
+        >>> anchor, positive, negative = random_triplets(torch.tensor([4, 4, 7, 7]))
+        >>> positive.tolist(), (negative // 2).tolist()
+        ([1, 0, 3, 2], [1, 1, 0, 0])
+    """
+    same = pids[:, None] == pids
+    lot = torch.rand(same.shape).to(pids.device, non_blocking=True)
+    itself = torch.eye(len(pids), device=pids.device)
+    positive = (lot - itself).masked_fill(~same, -2).argmax(dim=1)  # itself comes last of its person's images
+    negative = lot.masked_fill(same, -2).argmax(dim=1)
+    anchor = (~same).any(dim=1).nonzero().squeeze(1)
+    return Triplets(anchor, positive[anchor], negative[anchor])
+
+
+def next_person_triplets(pids: Tensor, block: int) -> Triplets:
+    """Choose as the released code of SAN does: a triplet for every person but the last, with the next in the batch.
+
+    With images numbered from 0 within each person, the first block compares images 0 and 1 with image 0 of the next
+    person, the second 1 and 2 with 1, the third 2 and 3 with 2, the fourth 3 and 0 with 0. Numbers beyond the last
+    image begin anew.
+
+    Args:
+        pids: Person ids, images of a person behind one another, (B,).
+        block: Number of the decoder block, from 0.
+
+    Returns:
+        The triplets.
+
+    Example:
+        >>> [rows.tolist() for rows in next_person_triplets(torch.arange(3).repeat_interleave(4), block=1)]
+        [[1, 5], [2, 6], [5, 9]]
+    """
+    _, counts = torch.unique_consecutive(pids, return_counts=True)
+    first = counts.cumsum(0) - counts
+
+    def image(number: int) -> Tensor:
+        return first + number % counts
+
+    return Triplets(image(block)[:-1], image(block + 1)[:-1], image(block % 3)[1:])
+
+
+def aligned_triplet(maps: Tensor, triplets: Triplets, margin: float = 0.3, *, channel_mean: bool = False) -> Tensor:
+    """Triplet loss on maps that are compared place by place.
+
+    The distance is the squared difference, summed over channels and averaged over places.
+
+    Args:
+        maps: Maps, (B, C, h, w).
+        triplets: Rows to compare.
+        margin: Hinge margin.
+        channel_mean: Average over channels, too (the released code of SAN), instead of summing.
+
+    Returns:
+        The loss of each triplet, (T,), float32.
+
+    Raises:
+        SemreidError: If ``maps`` does not have four dimensions.
+
+    Example:
+        >>> maps = torch.tensor([0.0, 0.1, 0.5]).view(3, 1, 1, 1).expand(3, 2, 4, 4)
+        >>> aligned_triplet(maps, random_triplets(torch.tensor([1, 1, 2])))[0]  # 2 · 0.1² - 2 · 0.5² + 0.3 < 0
+        tensor(0.)
+    """
+    if maps.ndim != 4:
+        raise SemreidError(f"expected maps (B, C, h, w); got shape {tuple(maps.shape)}")
+    anchor, positive, negative = (maps[rows].float() for rows in triplets)
+    scale = maps.shape[1] if channel_mean else 1
+
+    def distance(other: Tensor) -> Tensor:
+        squared: Tensor = (anchor - other).square().sum(dim=1).mean(dim=(1, 2))
+        return squared / scale
+
+    return F.relu(distance(positive) - distance(negative) + margin)
+
+
+def texture_l1(predicted: Tensor, textures: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean absolute difference of textures.
+
+    Args:
+        predicted: Textures, (B, 3, H, W).
+        textures: What they should be, (B, 3, H, W).
+        valid: Texels that count, (H, W) bool; all if None.
+
+    Returns:
+        The mean over images, channels and texels, a float32 scalar.
+
+    Raises:
+        SemreidError: If the shapes do not fit together.
+
+    Example:
+        >>> texture_l1(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5))
+        tensor(0.5000)
+    """
+    fits = predicted.shape == textures.shape and (valid is None or valid.shape == predicted.shape[2:])
+    if predicted.ndim != 4 or not fits:
+        shapes = [tuple(t.shape) for t in (predicted, textures, valid) if t is not None]
+        raise SemreidError(f"expected two stacks of textures (B, 3, H, W), valid (H, W); got shapes {shapes}")
+    if valid is None:
+        return F.l1_loss(predicted.float(), textures.float())
+    difference = (predicted.float() - textures.float()).abs().mean(dim=(0, 1))
+    return (difference * valid).sum() / valid.sum()

@@ -1,0 +1,184 @@
+"""Texture head: the decoder of SAN (SA-Dec), which paints the whole body of the person that an image shows in part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semreid.data.batch import Batch
+from semreid.distributed import gather, gather_labels
+from semreid.errors import SemreidError
+from semreid.functional.alignment import aligned_triplet, next_person_triplets, random_triplets, texture_l1
+from semreid.models.heads.base import Head
+from semreid.models.trunk import Maps
+from semreid.people.atlas import SIZE, valid_texels
+
+TripletForm = Literal["published", "released", "none"]
+PUBLISHED_BLOCKS = 3
+"""The constraint is on the maps of the first three of four blocks; the released code has it on all."""
+
+
+class Up(nn.Module):
+    """Residual block → ReLU → twice the size → 3x3 convolution with nothing behind it.
+
+    Args:
+        c_in: Input channels.
+        c_out: Output channels.
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(c_in, c_in, 3, padding=1, bias=False),
+            nn.BatchNorm2d(c_in),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(c_in, c_in, 3, padding=1, bias=False),
+            nn.BatchNorm2d(c_in),
+        )
+        self.conv = nn.Conv2d(c_in, c_out, 3, padding=1, padding_mode="reflect")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c_in, h, w) to (B, c_out, 2h, 2w)."""
+        y = F.relu(x + self.residual(x))
+        out: Tensor = self.conv(F.interpolate(y, scale_factor=2.0, mode="bilinear"))
+        return out
+
+
+def _narrow(c_in: int, c_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 1), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
+
+
+class Decoder(nn.Module):
+    """Reduction, four residual up-sampling blocks, and a 7x7 convolution that paints the texture.
+
+    Widths follow the trunk: 512, 256, 64, 32, 16 with a ResNet-50, less (but at least 16) with a narrow one.
+
+    Args:
+        channels: Channels of the trunk's maps by name.
+        skips: Add the trunk's earlier maps on the way, as the released code does.
+    """
+
+    def __init__(self, channels: Mapping[str, int], *, skips: bool) -> None:
+        super().__init__()
+        top = min(512, channels["layer4"] // 2)
+        widths = [max(16, top // share) for share in (1, 2, 8, 16, 32)]
+        self.reduce = _narrow(channels["layer4"], widths[0])
+        sources = ("layer3", "layer2", "layer1") if skips else ()
+        joined = zip(sources, widths, strict=False)
+        self.skips = nn.ModuleDict({source: _narrow(channels[source], width) for source, width in joined})
+        self.blocks = nn.ModuleList(Up(a, b) for a, b in pairwise(widths))
+        self.paint = nn.Conv2d(widths[-1], 3, 7, padding=3, padding_mode="reflect")
+        self.apply(_init)
+
+    def forward(self, maps: Maps) -> tuple[Tensor, list[Tensor]]:
+        """Paint.
+
+        Args:
+            maps: The trunk's maps.
+
+        Returns:
+            Textures in [-1, 1], not clipped, (B, 3, 256, 256), and the maps of the four blocks.
+        """
+        x = self.reduce(maps["layer4"])
+        found = []
+        for source, block in zip(("layer3", "layer2", "layer1", "none"), self.blocks, strict=True):
+            x = block(x + self.skips[source](maps[source]) if source in self.skips else x)
+            found.append(x)
+        painted = F.interpolate(self.paint(x), (SIZE, SIZE), mode="bilinear", align_corners=True)
+        return painted.float(), found
+
+
+def _init(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.xavier_normal_(module.weight, gain=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+class Texture(Head):
+    """Paint the aligned body texture; in training only, unless the texture is what the model is for.
+
+    Losses: ``reconstruction``, the mean absolute difference from the textures of the batch, colours in [-1, 1]; and
+    ``triplet``, the Triplet ReID constraint on the maps of the decoder: two images of a person shall paint it from
+    maps more alike than those of two people. Synthetic images have no part in the latter. No embedding.
+
+    Args:
+        channels: Channels of the trunk's maps by name.
+        skips: Add the trunk's earlier maps in the decoder.
+        triplet: ``published`` (random triplets, first three blocks, distance summed over channels), ``released``
+            (the next person of the batch, all four blocks, distance averaged over channels), or ``none``.
+        masked: Let only texels count that lie on the body, not the gutters between charts.
+        teacher: The model is for textures: its decoder counts, and inference writes the map ``texture``.
+    """
+
+    needs = ("textures",)
+    learns_from_synthetic = True
+    valid: Tensor
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        *,
+        skips: bool = False,
+        triplet: TripletForm = "published",
+        masked: bool = False,
+        teacher: bool = False,
+    ) -> None:
+        super().__init__()
+        self.triplet, self.masked, self.teacher = triplet, masked, teacher
+        self.training_only = () if teacher else ("decoder",)
+        self.decoder = Decoder(channels, skips=skips)
+        self.register_buffer("valid", torch.from_numpy(valid_texels().copy()), persistent=False)
+
+    def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
+        """Compute ``reconstruction`` and, unless it is ``none``, ``triplet``."""
+        painted, blocks = self.decoder(maps)
+        found = {"reconstruction": self._reconstruction(painted, batch)}
+        if self.triplet != "none":
+            real = slice(None) if batch.synthetic is None else ~batch.synthetic
+            found["triplet"] = self._constraint([block[real] for block in blocks], batch.pids[real])
+        return found
+
+    def texture(self, maps: Maps) -> Tensor:
+        """Paint the textures of images.
+
+        Args:
+            maps: The trunk's maps.
+
+        Returns:
+            RGB in [0, 1], (B, 3, 256, 256), float32.
+        """
+        painted: Tensor = self.decoder(maps)[0]
+        return ((painted + 1) / 2).clamp(0, 1)
+
+    def embed(self, maps: Maps) -> None:
+        """There is no embedding; a teacher writes ``texture``."""
+        if self.teacher:
+            maps["texture"] = self.texture(maps)
+
+    def _reconstruction(self, painted: Tensor, batch: Batch) -> Tensor:
+        if batch.textures is None:
+            raise SemreidError("this model learns from textures, and the batch has none", fix="set Batch.textures")
+        if batch.synthetic is not None and len(batch.textures) < len(painted):
+            painted = painted[batch.synthetic]
+        return texture_l1(painted, 2 * batch.textures - 1, self.valid if self.masked else None)
+
+    def _constraint(self, blocks: list[Tensor], pids: Tensor) -> Tensor:
+        """Triplet ReID constraint on the maps of the global batch: the maps of all processes are compared."""
+        pids = gather_labels(pids)
+        if self.triplet == "released":
+            each = (
+                aligned_triplet(gather(maps), next_person_triplets(pids, i), channel_mean=True).sum()
+                for i, maps in enumerate(blocks)
+            )
+        else:
+            triplets = random_triplets(pids)
+            each = (aligned_triplet(gather(maps), triplets).mean() for maps in blocks[:PUBLISHED_BLOCKS])
+        return torch.stack(list(each)).sum()
