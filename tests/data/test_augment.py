@@ -15,6 +15,7 @@ from semreid.data.augment import (
     fill,
     move,
     recolour,
+    refocus,
 )
 
 SIZE = (12, 8)
@@ -62,6 +63,45 @@ def test_masks_move_exactly_with_their_images() -> None:
     moved = augment_regions(regions, draws)
     torch.testing.assert_close(augment_images(images, draws)[:, 0] * 255, moved.float())
     assert set(moved.unique().tolist()) <= set(range(8))
+
+
+def test_zoom_equals_the_naive_loop_for_images_and_masks(pixels: Tensor) -> None:
+    draws = make(AugmentRecipe(flip=0.5, pad=2, zoom=0.8, erase=0))
+    moved = augment_regions(pixels[..., 0], draws)
+    torch.testing.assert_close(augment_images(pixels, draws)[:, 0] * 255, moved.float())
+    for b in range(16):
+        image = pixels[b, :, :, 0].flip(1) if draws.flip[b] else pixels[b, :, :, 0]
+        for y in range(SIZE[0]):
+            for x in range(SIZE[1]):
+                sy = round((y - 5.5) / float(draws.zoom[b, 0]) + 5.5) + int(draws.shift[b, 0])
+                sx = round((x - 3.5) / float(draws.zoom[b, 1]) + 3.5) + int(draws.shift[b, 1])
+                assert moved[b, y, x] == (image[sy, sx] if 0 <= sy < SIZE[0] and 0 <= sx < SIZE[1] else 0)
+    assert draws.zoom.min() >= 1
+    assert 1.6 < draws.zoom.max() <= 1.8
+
+
+def test_focus_blurs_and_sharpens_what_is_not_flat() -> None:
+    edge = torch.full((3, *SIZE, 3), 0.4)
+    edge[:, 6:] = 0.6
+    blurred, same, sharp = refocus(edge, torch.tensor([1.0, 0.0, -1.0]))
+    torch.testing.assert_close(same, edge[1])
+    # a step of 0.2, twice averaged over three rows, lies 1/9, 3/9, 6/9 and 8/9 of the way on the rows around it
+    torch.testing.assert_close(blurred[4:8, 0, 0], 0.4 + 0.2 * torch.tensor([1, 3, 6, 8]) / 9)
+    torch.testing.assert_close(sharp[4:8, 0, 0], 2 * edge[0, 4:8, 0, 0] - blurred[4:8, 0, 0])
+    torch.testing.assert_close(blurred[:4], edge[0, :4])
+    flat = torch.full((1, *SIZE, 3), 0.4)
+    torch.testing.assert_close(refocus(flat, torch.tensor([-1.0])), flat)
+
+
+def test_noise_is_grey_of_many_strengths_and_stays_in_range() -> None:
+    recipe = AugmentRecipe(flip=0, pad=0, erase=0, noise=0.2)
+    images = augment_images(torch.full((400, *SIZE, 3), 128, dtype=torch.uint8), make(recipe, batch=400))
+    assert torch.equal(images[:, 0], images[:, 2])
+    deviations = images[:, 0].flatten(1).std(1)
+    assert deviations.min() < 0.01
+    assert 0.17 < deviations.max() < 0.24
+    assert 0.08 < deviations.mean() < 0.12
+    assert augment_images(torch.full((16, *SIZE, 3), 255, dtype=torch.uint8), make(recipe)).max() <= 1
 
 
 def test_textures_are_mirrored_and_nothing_else() -> None:
@@ -125,6 +165,6 @@ def test_same_seed_same_draws_and_shares_are_rows_of_the_global_batch(pixels: Te
 
 def test_a_stronger_recipe_does_not_shift_other_draws() -> None:
     weak = make(AugmentRecipe(flip=0.5, pad=3))
-    strong = make(replace(AugmentRecipe(flip=0.5, pad=3), jitter=0.5))
+    strong = make(replace(AugmentRecipe(flip=0.5, pad=3), jitter=0.5, zoom=0.3, focus=0.5, noise=0.1))
     assert torch.equal(weak.flip, strong.flip)  # an ablation changes what it names, and only that
     assert torch.equal(weak.shift, strong.shift)

@@ -31,7 +31,7 @@ def test_key_names_are_torchvisions() -> None:
 def test_maps_channels_and_strides(name: str, channels: int, last_stride: int, size: tuple[int, int]) -> None:
     trunk = resnet(name, width=0.25, last_stride=last_stride)
     maps = trunk(torch.zeros(2, 3, 128, 64))
-    assert list(maps) == ["layer1", "layer2", "layer3", "layer4"]
+    assert list(maps) == ["stem", "layer1", "layer2", "layer3", "layer4"]
     assert maps["layer4"].shape == (2, channels, *size)
     for key, found in maps.items():
         assert found.shape[1] == trunk.channels[key]

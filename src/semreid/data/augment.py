@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from pydantic import ConfigDict, Field
 from torch import Tensor
 
@@ -22,14 +23,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class AugmentRecipe:
-    """Batched augmentation, in this order: flip, crop and translation, colour, erasing, cutout.
+    """Batched augmentation, in this order: flip, zoom, crop and translation, colour, focus, noise, erasing, cutout.
 
     Attributes:
         flip: Probability of mirroring.
         pad: Pixels of black padding before a random crop of the input size.
         translate: Probability of a larger shift, up to a tenth of the size.
+        zoom: Largest enlargement of the height and, on its own, of the width (0 is off).
         jitter: Strength of brightness, contrast and saturation changes (0 is off).
         cast: Strength of a colour cast, a gain for each channel (0 is off).
+        focus: Strength of blur and of sharpening (0 is off).
+        noise: Largest standard deviation of pixel noise, of a range of 1 (0 is off).
         erase: Probability of random erasing.
         erase_area: Smallest and largest erased share of the image.
         cutout: Probability of cutting out one square.
@@ -40,8 +44,11 @@ class AugmentRecipe:
     flip: Share = 0.5
     pad: Annotated[int, Field(ge=0)] = 10
     translate: Share = 0.0
+    zoom: Share = 0.0
     jitter: Share = 0.0
     cast: Share = 0.0
+    focus: Share = 0.0
+    noise: Share = 0.0
     erase: Share = 0.5
     erase_area: tuple[Share, Share] = (0.02, 0.4)
     cutout: Share = 0.0
@@ -59,6 +66,9 @@ class Draws:
         brightness: Gain of the whole image, (B,).
         erase: Rectangle (top, left, bottom, right) filled with the mean colour, (B, 4); empty for none.
         cutout: Rectangle filled with black, likewise.
+        zoom: Factors by which height and width grow around the centre, (B, 2).
+        focus: Share of a blurred copy; a negative one sharpens, (B,).
+        noise: What is added to every pixel, (B, H, W, 1).
     """
 
     flip: Tensor
@@ -67,6 +77,9 @@ class Draws:
     brightness: Tensor | None
     erase: Tensor | None
     cutout: Tensor | None
+    zoom: Tensor | None = None
+    focus: Tensor | None = None
+    noise: Tensor | None = None
 
     def share(self, rows: slice, device: torch.device) -> Draws:
         """Take the rows of one process and move them to its device."""
@@ -107,13 +120,21 @@ def draw(recipe: AugmentRecipe, batch: int, size: tuple[int, int], generator: to
     cast = uniform(3, low=-1, high=1) * recipe.cast
     brightness = uniform(low=1 - strength, high=1 + strength)
     recolours = recipe.jitter > 0 or recipe.cast > 0
+    flip = chance(recipe.flip)
+    zoom = uniform(2, low=1, high=1 + recipe.zoom)
+    focus = uniform(low=-recipe.focus, high=recipe.focus)
+    deviation = uniform(low=0, high=recipe.noise)[:, None, None, None]
+    noise = torch.randn(batch, h, w, 1, generator=generator) * deviation if recipe.noise else None
     return Draws(  # what is off was drawn all the same: an ablation changes what it names, and only that
-        flip=chance(recipe.flip),
+        flip=flip,
         shift=(pad + far).floor().long(),
         colour=_colour(contrast_saturation, cast) if recolours else None,
         brightness=brightness if recolours else None,
         erase=erase if recipe.erase else None,
         cutout=cutout if recipe.cutout else None,
+        zoom=zoom if recipe.zoom else None,
+        focus=focus if recipe.focus else None,
+        noise=noise,
     )
 
 
@@ -132,25 +153,34 @@ def _colour(contrast_saturation: Tensor, cast: Tensor) -> Tensor:
     return contrast[:, None, None] * matrix * (1 + cast)[:, None, :]
 
 
-def move(pixels: Tensor, flip: Tensor, shift: Tensor) -> Tensor:
-    """Mirror and shift images or masks by indexing; what comes in from outside is 0.
+def move(pixels: Tensor, flip: Tensor, shift: Tensor, zoom: Tensor | None = None) -> Tensor:
+    """Mirror, enlarge and shift images or masks by indexing; what comes in from outside is 0.
 
     Args:
         pixels: Images (B, H, W, 3) or masks (B, H, W), uint8.
         flip: Which rows to mirror, (B,) bool.
         shift: Pixels by which the window moves down and right, (B, 2).
+        zoom: Factors by which height and width grow around the centre, (B, 2).
 
     Returns:
         The moved pixels, same shape and type.
     """
     b, h, w = pixels.shape[:3]
-    rows = torch.arange(h, device=pixels.device) + shift[:, :1]
-    cols = torch.arange(w, device=pixels.device) + shift[:, 1:]
+    rows, cols = torch.arange(h, device=pixels.device)[None], torch.arange(w, device=pixels.device)[None]
+    if zoom is not None:
+        rows, cols = _enlarge(rows, zoom[:, :1]), _enlarge(cols, zoom[:, 1:])
+    rows, cols = rows + shift[:, :1], cols + shift[:, 1:]
     inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None, :]
     cols = torch.where(flip[:, None], w - 1 - cols, cols).clamp(0, w - 1)
     flat = (torch.arange(b, device=pixels.device)[:, None] * h + rows.clamp(0, h - 1))[:, :, None] * w + cols[:, None]
     moved = pixels.reshape(b * h * w, -1)[flat.flatten()].view(pixels.shape)
     return moved * (inside if pixels.ndim == 3 else inside[..., None])
+
+
+def _enlarge(positions: Tensor, factor: Tensor) -> Tensor:
+    """Where the pixels of an enlarged row come from."""
+    centre = (positions.shape[1] - 1) / 2
+    return ((positions - centre) / factor + centre).round().long()
 
 
 def recolour(images: Tensor, colour: Tensor, brightness: Tensor) -> Tensor:
@@ -168,6 +198,22 @@ def recolour(images: Tensor, colour: Tensor, brightness: Tensor) -> Tensor:
     mean = flat.mean(1, keepdim=True) @ torch.tensor(_LUMA, device=images.device)[:, None]
     changed = torch.baddbmm(mean, flat - mean, colour) * brightness[:, None, None]
     return changed.clamp_(0, 1).view_as(images)
+
+
+def refocus(images: Tensor, share: Tensor) -> Tensor:
+    """Blend images with a blurred copy, or away from it.
+
+    Args:
+        images: RGB in [0, 1], (B, H, W, 3).
+        share: Share of the copy, which is the mean of 3×3 pixels twice over; negative to sharpen, (B,).
+
+    Returns:
+        RGB in [0, 1], same shape.
+    """
+    blurred = images.permute(0, 3, 1, 2)
+    for _ in range(2):
+        blurred = F.avg_pool2d(blurred, 3, stride=1, padding=1, count_include_pad=False)
+    return torch.lerp(images, blurred.permute(0, 2, 3, 1), share[:, None, None, None]).clamp(0, 1)
 
 
 def fill(images: Tensor, rectangles: Tensor, colour: tuple[float, float, float]) -> Tensor:
@@ -198,9 +244,13 @@ def augment_images(pixels: Tensor, draws: Draws) -> Tensor:
     Returns:
         RGB in [0, 1], (B, 3, H, W), channels last in memory.
     """
-    images = move(pixels, draws.flip, draws.shift).float() / 255
+    images = move(pixels, draws.flip, draws.shift, draws.zoom).float() / 255
     if draws.colour is not None and draws.brightness is not None:
         images = recolour(images, draws.colour, draws.brightness)
+    if draws.focus is not None:
+        images = refocus(images, draws.focus)
+    if draws.noise is not None:
+        images = (images + draws.noise).clamp_(0, 1)
     if draws.erase is not None:
         images = fill(images, draws.erase, IMAGENET_MEAN)
     if draws.cutout is not None:
@@ -218,7 +268,7 @@ def augment_regions(regions: Tensor, draws: Draws) -> Tensor:
     Returns:
         The moved labels.
     """
-    return move(regions, draws.flip, draws.shift)
+    return move(regions, draws.flip, draws.shift, draws.zoom)
 
 
 def augment_textures(textures: Tensor, draws: Draws) -> Tensor:

@@ -159,6 +159,39 @@ def class_balanced_cross_entropy(logits: Tensor, labels: Tensor, shares: Tensor 
     return (F.cross_entropy(logits.float(), labels, reduction="none") * weights[labels]).mean()
 
 
+def soft_overlap(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Measure how far the pixels that are held for a class and those that belong to it are the same.
+
+    The quotient of the two areas, summed over a batch, is the intersection over union that a softmax leaves soft.
+
+    Args:
+        logits: Class scores, (B, R, h, w).
+        labels: Class of every pixel in ``[0, R)``, (B, h, w), integer.
+
+    Returns:
+        The area shared by both and the area of either, in pixels of every image, (B, R) float32 each. Both can be
+        differentiated; the second is positive.
+
+    Raises:
+        SemreidError: If the shapes do not fit together.
+
+    Example:
+        >>> shared, joint = soft_overlap(torch.tensor([[[[50.0, 0.0]], [[0.0, 0.0]]]]), torch.tensor([[[0, 1]]]))
+        >>> (shared / joint).tolist()  # of class 0: one pixel of one and a half
+        [[0.6666666865348816, 0.5]]
+    """
+    _require(
+        logits.ndim == 4 and labels.shape == (logits.shape[0], *logits.shape[2:]),
+        "logits (B, R, h, w), labels (B, h, w)",
+        logits,
+        labels,
+    )
+    held = logits.float().softmax(dim=1)
+    true = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)[:, None, None]
+    shared = (held * true).sum(dim=(2, 3))
+    return shared, held.sum(dim=(2, 3)) + true.sum(dim=(2, 3)) - shared
+
+
 def semantic_diversity(regions: Tensor) -> Tensor:
     """Semantic Diversity: mean cosine similarity of all pairs of an image's region vectors.
 

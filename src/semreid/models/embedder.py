@@ -63,7 +63,8 @@ def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> Em
         The embedder.
 
     Raises:
-        SemreidError: If there is none at ``path``, or its files are damaged or do not belong together.
+        SemreidError: If there is none at ``path``, its files are damaged or do not belong together, or it has no
+            embedding.
 
     Example:
         >>> load_embedder("baseline").dim
@@ -74,7 +75,9 @@ def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> Em
 
     if is_exported(path):
         return load_exported(Path(path))
-    return load_model(path).to(device)
+    model = load_model(path).to(device)
+    model.require_embedding()
+    return model
 
 
 def is_exported(path: Path | str) -> bool:

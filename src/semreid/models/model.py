@@ -17,9 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semreid.data.augment import IMAGENET_MEAN
 from semreid.data.batch import Batch
+from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.models.embedder import Image, embed_in_batches, prepared_batches
-from semreid.models.heads import Annotation, Head
+from semreid.models.heads import REGIONS, Annotation, Head
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
 from semreid.models.verifier import Verifier
@@ -139,8 +140,24 @@ class ReIDModel(nn.Module):
 
         Returns:
             The heads' blocks side by side, (B, dim), not normalised.
+
+        Raises:
+            SemreidError: If the model has no embedding.
         """
+        self.require_embedding()
         return torch.cat(list(self._blocks(maps).values()), 1)
+
+    def require_embedding(self) -> None:
+        """Make sure that the model embeds: a teacher does not.
+
+        Raises:
+            SemreidError: If no head of it has an embedding.
+        """
+        if not self.dim:
+            raise SemreidError(
+                f"this model ({', '.join(self.heads)}) has no embedding: it is a teacher, which labels images",
+                fix="semreid label MODEL --data DATA --out DIR; to embed, use a model such as baseline",
+            )
 
     def raw_parts(self, images: Tensor) -> RawParts:
         """Compute what the embedding is made of.
@@ -213,6 +230,49 @@ class ReIDModel(nn.Module):
             return Parts.concatenate(found or [self._embed_parts(np.zeros((0, *self.size, 3), np.uint8), flip)])
         return embed_in_batches(images, self, lambda batch: self._embed_rows(batch, flip), batch_size)
 
+    @torch.inference_mode()
+    def parse_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
+        """Tell the body region of every pixel of images of the right size, in evaluation mode.
+
+        Args:
+            images: RGB (B, 3, H, W), float in [0, 1] or uint8, on any device.
+            flip: Average with what the mirrored image tells (test-time augmentation).
+
+        Returns:
+            Probability of each region of `REGIONS`, (B, R, H, W) in float32.
+
+        Raises:
+            SemreidError: If no head of the model parses.
+        """
+        images = images.to(self.device)
+        with self._evaluating():
+            found = self._region_probabilities(images)
+            return (found + self._region_probabilities(images.flip(-1)).flip(-1)) / 2 if flip else found
+
+    def parse(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
+        """Tell the body region of every pixel of crops, at the input size of the model.
+
+        Args:
+            images: RGB uint8 arrays (H, W, 3) of any size, or paths.
+            batch_size: Images a step.
+            flip: Average with what the mirrored image tells (test-time augmentation).
+
+        Returns:
+            Probability of each region of `REGIONS`, (N, R, height, width).
+
+        Raises:
+            SemreidError: If an image cannot be read or is no RGB image, or no head of the model parses.
+
+        Example:
+            >>> from semreid.models.zoo import create_model
+            >>> model = create_model("parser", num_ids=1, trunk="resnet18", width=0.25, size=(64, 32))
+            >>> model.parse([np.zeros((80, 40, 3), np.uint8)]).shape
+            (1, 8, 64, 32)
+        """
+        batches = prepared_batches(images, self.size, batch_size)
+        found = [self.parse_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip).cpu() for batch in batches]
+        return torch.cat([torch.zeros(0, len(REGIONS), *self.size), *found]).numpy()
+
     def verify(self, a: Image, b: Image, *, far: float | None = None, prior: float = 0.5) -> Verdict:
         """Tell whether two crops from different cameras show one person.
 
@@ -246,7 +306,7 @@ class ReIDModel(nn.Module):
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), self._evaluating(), counter:
             maps = self.maps(torch.zeros(1, 3, *size, device=self.device))
-            self.embed_maps(maps)
+            self._blocks(maps)
         return {
             "parameters_without_classifiers": sum(p.numel() for name, p in self.named_parameters() if name in used),
             "embedding_dim": self.dim,
@@ -265,6 +325,14 @@ class ReIDModel(nn.Module):
         views = [images, images.flip(-1)] if flip else [images]
         with self._evaluating():
             return normalise_parts([self.raw_parts(view) for view in views])
+
+    def _region_probabilities(self, images: Tensor) -> Tensor:
+        maps = self.maps(images)
+        self._blocks(maps)
+        if "parsing" not in maps:
+            raise SemreidError("no head of this model parses", fix="use a parser, or another one with a parsing head")
+        logits = F.interpolate(maps["parsing"].float(), images.shape[-2:], mode="bilinear")
+        return logits.softmax(dim=1)
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:

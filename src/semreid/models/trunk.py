@@ -120,7 +120,7 @@ def _shortcut(c_in: int, c_out: int, stride: int) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """ResNet that returns the maps of its four stages, ``layer1`` to ``layer4``.
+    """ResNet that returns the maps of its ``stem`` and of its four stages, ``layer1`` to ``layer4``.
 
     Args:
         block: Residual block class.
@@ -146,8 +146,8 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         c_in, stride = planes[0], 4
-        self.channels: dict[str, int] = {}
-        self.strides: dict[str, int] = {}
+        self.channels = {"stem": c_in}
+        self.strides = {"stem": 2}
         for i, step in enumerate((1, 2, 2, last_stride)):
             name, use_ibn = f"layer{i + 1}", ibn and i < 3
             first = block(c_in, planes[i], step, ibn=use_ibn)
@@ -159,10 +159,10 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Maps:
         """Compute the stage maps of normalised images (B, 3, H, W)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        maps: Maps = {}
-        for name in self.channels:
-            x = maps[name] = self.get_submodule(name)(x)
+        maps: Maps = {"stem": self.relu(self.bn1(self.conv1(images)))}
+        x = self.maxpool(maps["stem"])
+        for stage in ("layer1", "layer2", "layer3", "layer4"):
+            x = maps[stage] = self.get_submodule(stage)(x)
         return maps
 
 
@@ -241,7 +241,7 @@ def build_trunk(name: str, *, width: float = 1.0, last_stride: int = 1) -> Trunk
     Example:
         >>> trunk = build_trunk("resnet18", width=0.25)
         >>> {name: tuple(m.shape[1:]) for name, m in trunk(torch.zeros(1, 3, 64, 32)).items()}
-        {'layer1': (16, 16, 8), 'layer2': (32, 8, 4), 'layer3': (64, 4, 2), 'layer4': (128, 4, 2)}
+        {'stem': (16, 32, 16), 'layer1': (16, 16, 8), 'layer2': (32, 8, 4), 'layer3': (64, 4, 2), 'layer4': (128, 4, 2)}
     """
     if name.startswith("timm:"):
         if width != 1.0 or last_stride != 1:

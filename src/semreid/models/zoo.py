@@ -9,7 +9,7 @@ from typing import Literal, get_type_hints
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
-from semreid.models.heads import Attributes, Fusion, Head, Identity, Parsing, Regularization
+from semreid.models.heads import Attributes, Fusion, Head, Identity, Parser, Parsing, Regularization
 from semreid.models.heads.fusion import Cell
 from semreid.models.heads.identity import Pooling
 from semreid.models.heads.parsing import LabelResize, MaskSource
@@ -103,7 +103,21 @@ def magnifiernet(
     return heads
 
 
+def parser(trunk: Trunk, num_ids: int) -> dict[str, Head]:
+    """A teacher that makes part masks (``semreid label``). It learns from part masks and has no embedding.
+
+    Args:
+        trunk: The trunk.
+        num_ids: Number of training identities, which play no part.
+
+    Returns:
+        The heads by name.
+    """
+    return {"parser": Parser(trunk)}
+
+
 MODELS: dict[str, Callable[..., dict[str, Head]]] = {"baseline": baseline, "magnifiernet": magnifiernet}
+MODELS |= {"parser": parser}
 """Heads by model name; each takes the trunk, the number of identities and its own options."""
 
 

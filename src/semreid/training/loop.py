@@ -303,6 +303,8 @@ def train(
     samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
     device = torch.device(device) if device else distributed.local_device()
     model = build_model(recipe, num_identities(samples))
+    if validation is not None:
+        model.require_embedding()
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
         store = _open_store(model, dataset, samples, annotations, reporter)
         trainer = Trainer(recipe, model, _on_device(store, device), device)
