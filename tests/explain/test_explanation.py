@@ -71,7 +71,7 @@ def test_images_that_are_gone_changed_or_never_were_are_said_so(
     assert found[str(gone)].crop is None
     assert str(gone) in found[str(gone)].problem
     assert "has changed since" in found[str(changed)].problem
-    assert found["bare"].problem == "the gallery knows no image of it"
+    assert found["bare"].problem == "the gallery knows no image of row bare"
     assert found["bare"].evidence.layers == ()
 
 

@@ -29,7 +29,7 @@ def read_crop(entry: Entry) -> Image:
         SemreidError: If the row names no picture, or it cannot be read.
     """
     if not entry.path:
-        raise SemreidError("the gallery knows no image of it", fix="add crops by their files")
+        raise SemreidError(f"the gallery knows no image of row {entry.id}", fix="add crops by their files")
     file, _, item = entry.path.rpartition("#")
     inside = bool(file) and Path(entry.path).suffix.lower() not in IMAGE_SUFFIXES
     return cut(read_image(Sample(Path(file), 0, 0, item) if inside else entry.path), entry.box)
