@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from semreid.data.images import read_image, resize
 from semreid.errors import SemreidError
+
+if TYPE_CHECKING:
+    from semreid.models.exported import ExportedModel
+    from semreid.models.model import ReIDModel
 
 Image = NDArray[np.uint8] | Path | str
 """A crop: RGB uint8 array (H, W, 3), or a path to an image file."""
@@ -52,7 +56,7 @@ class Embedder(Protocol):
         """
 
 
-def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> Embedder:
+def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> ReIDModel | ExportedModel:
     """Load whatever can embed.
 
     Args:
