@@ -15,6 +15,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("export", "100.00% of all ranks the same"),
         ("magnifiernet", "the first losses are equal"),
         ("gallery", "100% same top 20"),
+        ("part_search", "with a board before the bottom"),
         ("people", "faster than plain NumPy"),
         ("serving", "20 at once, among 2,000 rows: 0 failed"),
         ("explanation", "of their maximum; equal"),

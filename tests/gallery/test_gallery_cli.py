@@ -134,6 +134,7 @@ def main_quietly() -> None:
         (["search", "{query}", "--gallery", "{filled}", "--model", "{model}", "--camid", "7"], "no row that passes"),
         (["search", "{tmp}/x.png", "--gallery", "{filled}", "--model", "{model}"], "cannot read"),
         (["search", "{query}", "--gallery", "{filled}", "--model", "{model}", "--since", "noon"], "the time 'noon'"),
+        (["search", "{query}", "--gallery", "{filled}", "--model", "{model}", "--parts"], "knows no body regions"),
         (["remove", "--gallery", "{filled}"], "needs ids or a filter"),
     ],
 )
@@ -164,6 +165,15 @@ def filled(tmp_path_factory: pytest.TempPathFactory, crops: Path, model: Path) -
     with Gallery.open(file, dim=embedder.dim, fingerprint=embedder.fingerprint) as gallery:
         enroll(gallery, embedder, crops_below(crops / "person0"))
     return file
+
+
+def test_body_regions_decide_where_the_model_knows_them(run, crops: Path, tmp_path: Path) -> None:
+    where = ["--gallery", tmp_path / "g.parquet", "--model", save(tmp_path / "parted", name="magnifiernet")]
+    assert run("add", crops, *where)[0] == 0
+    query = crops / "person0" / "0000_c1.png"
+    code, out, err = run("search", query, *where, "-k", 4, "--parts", "--other-cameras", "--json")
+    assert (code, err) == (0, "")
+    assert {m["camid"] for m in json.loads(out)["results"][0]["matches"]} == {2}
 
 
 def test_usage_errors_exit_with_2(run, crops: Path) -> None:

@@ -22,6 +22,7 @@ from semreid.functional.pairs import (
 )
 from semreid.functional.pooling import avg_pool, gem_pool, max_pool, region_pool, region_share, resize_labels
 from semreid.functional.ranking import Ranking, SingleShot, rank_distances, rank_features, single_shot_cmc
+from semreid.functional.regions import region_distance
 from semreid.functional.reranking import k_reciprocal_blocks, k_reciprocal_rerank
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "pairwise_distance",
     "rank_distances",
     "rank_features",
+    "region_distance",
     "region_pool",
     "region_share",
     "resize_labels",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -19,8 +19,13 @@ from semreid.files import require_writable
 from semreid.gallery.enroll import Crop, Enrolled, annotated, crops_below, crops_of_data, enroll, enroll_features
 from semreid.gallery.entry import Filter, Match
 from semreid.gallery.gallery import Gallery, Stats
+from semreid.gallery.parts import PartOrder
 from semreid.gallery.times import seconds
-from semreid.models.embedder import Embedder, load_embedder
+from semreid.models.embedder import load_embedder
+
+if TYPE_CHECKING:
+    from semreid.models.exported import ExportedModel
+    from semreid.models.model import ReIDModel
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -93,6 +98,9 @@ def search(
     since: Since = "",
     until: Until = "",
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbours.")] = False,
+    parts: Annotated[
+        bool, typer.Option("--parts", help="Let the body regions decide that both show; embeds the best again.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Find the crops that are most similar to images."""
@@ -103,7 +111,9 @@ def search(
         gallery.require(embedder)
         _require_some(gallery, where)
         cameras = [camera_of(path) for path in paths] if other_cameras else None
-        found = gallery.search(embedder.embed(paths), k, where=where, query_camids=cameras, rerank=rerank)
+        order = PartOrder(embedder, paths) if parts else None
+        vectors = order.vectors if order else embedder.embed(paths)
+        found = gallery.search(vectors, k, where=where, query_camids=cameras, rerank=rerank, reorder=order)
     results = [{"query": str(path), "matches": [_match(m) for m in ms]} for path, ms in zip(paths, found, strict=True)]
     if json_:
         show({"gallery": uri, "results": results})
@@ -162,7 +172,7 @@ def _crops(images: Path | None, data: str, part: str, unlabelled: bool) -> list[
     return crops_of_data(data, part) if images is None else crops_below(images, unlabelled=unlabelled)
 
 
-def _embedder(model: str) -> Embedder:
+def _embedder(model: str) -> ReIDModel | ExportedModel:
     return load_embedder(model, device=distributed.local_device())
 
 

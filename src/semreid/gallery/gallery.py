@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,8 @@ from semreid.models.embedder import Embedder
 ANY = Filter()
 POOL = 100  # candidates that re-ranking looks at, at least
 LARGEST_K = 16_384  # what a Milvus server gives at most
+Reorder = Callable[[int, Sequence[Match]], list[Match]]
+"""Puts the candidates of a query, given by its row, into another order."""
 
 
 class Written(NamedTuple):
@@ -240,6 +242,7 @@ class Gallery:
         where: Filter = ANY,
         query_camids: Sequence[int | None] | None = None,
         rerank: bool = False,
+        reorder: Reorder | None = None,
     ) -> list[list[Match]]:
         """Find the most similar crops of each query.
 
@@ -250,23 +253,26 @@ class Gallery:
             query_camids: Camera of each query: its crops are left out, as a match within one camera proves little.
             rerank: Put the best ``max(4 k, 100)`` of each query into the order of k-reciprocal re-ranking among
                 themselves before the first ``k`` are taken. Similarities stay those of the vectors.
+            reorder: Likewise into an order of its own, such as `semreid.gallery.parts.PartOrder`.
 
         Returns:
             Up to ``k`` matches for each query, best first; an empty list where nothing passes the filter.
 
         Raises:
-            SemreidError: If shapes differ, a query is zero or not finite, or ``k`` is out of range.
+            SemreidError: If shapes differ, a query is zero or not finite, ``k`` is out of range, or two orders are
+                asked for.
         """
         queries = unit_vectors(vectors, self.dim, "query")
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= LARGEST_K:
             raise SemreidError(f"k is {k!r}", fix=f"ask for 1 to {LARGEST_K:,} matches")
         if query_camids is not None and len(query_camids) != len(queries):
             raise SemreidError(f"{len(queries)} queries have {len(query_camids)} cameras", fix="give one for each")
-        depth = min(max(4 * int(k), POOL), LARGEST_K) if rerank else int(k)
+        if rerank and reorder:
+            raise SemreidError("re-ranking and another order exclude each other", fix="ask for one of the two")
+        order = self._reranking(queries) if rerank else reorder
+        depth = min(max(4 * int(k), POOL), LARGEST_K) if order else int(k)
         found = self._search(queries, depth, where, query_camids)
-        if rerank:
-            found = [self._reranked(query, matches)[:k] for query, matches in zip(queries, found, strict=True)]
-        return found
+        return [order(row, matches)[:k] for row, matches in enumerate(found)] if order else found
 
     def scan(self, where: Filter = ANY, *, vectors: bool = False) -> Iterator[tuple[list[Entry], Vectors]]:
         """Go through all rows that pass a filter, in bounded memory and no particular order.
@@ -423,12 +429,17 @@ class Gallery:
                 found[row] = matches
         return found
 
-    def _reranked(self, query: Vectors, matches: list[Match]) -> list[Match]:
-        if not matches:
-            return []
-        candidates = self._store.vectors([match.entry.id for match in matches])
-        distances = k_reciprocal_rerank(query[None], candidates)[0]
-        return [matches[i] for i in np.argsort(distances, kind="stable")]
+    def _reranking(self, queries: Vectors) -> Reorder:
+        """The k-reciprocal order."""
+
+        def order(row: int, matches: Sequence[Match]) -> list[Match]:
+            if not matches:
+                return []
+            candidates = self._store.vectors([match.entry.id for match in matches])
+            distances = k_reciprocal_rerank(queries[row : row + 1], candidates)[0]
+            return [matches[i] for i in np.argsort(distances, kind="stable")]
+
+        return order
 
 
 def _open_store(uri: str, meta: Meta | None) -> Store:

@@ -1,0 +1,56 @@
+"""How far apart two crops are, region by region, where both show the region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.errors import SemreidError
+
+
+def region_distance(
+    query: NDArray[Any], gallery: NDArray[Any], query_weights: NDArray[Any], gallery_weights: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Compute the visibility-weighted cosine distance of the regions of every query to those of every candidate.
+
+    For a pair, it is the mean over regions of one minus the cosine similarity, in which a region weighs the product
+    of its two weights: what one of the crops does not show says nothing of the pair.
+
+    Args:
+        query: Unit vectors of the regions of the queries, (Q, R, C); anything where the weight is 0.
+        gallery: Likewise of the candidates, (G, R, C).
+        query_weights: How much each region of each query shows, not negative, (Q, R).
+        gallery_weights: Likewise of the candidates, (G, R).
+
+    Returns:
+        Distances, (Q, G), float32, from 0 to 2; 1, as of vectors that have nothing in common, where no region is
+        visible in both.
+
+    Raises:
+        SemreidError: If shapes do not fit, or a weight is negative.
+
+    Example:
+        >>> head, legs = [1.0, 0.0], [0.0, 1.0]
+        >>> query, gallery = np.array([[head, legs]]), np.array([[head, head], [legs, legs]])
+        >>> region_distance(query, gallery, np.array([[1, 0]]), np.array([[1, 1], [0, 1]]))
+        array([[0., 1.]], dtype=float32)
+    """
+    _require_shapes(query, gallery, query_weights, gallery_weights)
+    left, right = (v.astype(np.float64) * w[..., None] for v, w in ((query, query_weights), (gallery, gallery_weights)))
+    shared = query_weights.astype(np.float64) @ gallery_weights.astype(np.float64).T
+    alike = left.reshape(len(left), -1) @ right.reshape(len(right), -1).T
+    similarity = np.divide(alike, shared, out=np.zeros_like(shared), where=shared > 0)
+    distance: NDArray[np.float32] = (1 - np.clip(similarity, -1, 1)).astype(np.float32)
+    return distance
+
+
+def _require_shapes(query: NDArray[Any], gallery: NDArray[Any], *weights: NDArray[Any]) -> None:
+    shapes = [vectors.shape[:2] for vectors in (query, gallery)]
+    fits = query.ndim == gallery.ndim == 3 and query.shape[1:] == gallery.shape[1:]
+    if not fits or [w.shape for w in weights] != shapes:
+        given = ", ".join(str(array.shape) for array in (query, gallery, *weights))
+        raise SemreidError(f"regions and weights have shapes {given}", fix="give (Q, R, C), (G, R, C), (Q, R), (G, R)")
+    if any((w < 0).any() for w in weights):
+        raise SemreidError("a region has a negative weight", fix="give visibilities, 0 for a region that is not seen")

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from semreid.errors import SemreidError
+from semreid.functional import region_distance
+
+
+def crowd(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((rows, 4, 6)).astype(np.float32)
+    weights = rng.random((rows, 4)).astype(np.float32) * (rng.random((rows, 4)) < 0.6)
+    return vectors / np.linalg.norm(vectors, axis=2, keepdims=True), weights
+
+
+def test_it_is_the_weighted_mean_over_what_both_show() -> None:
+    (query, seen), (gallery, known) = crowd(5, 0), crowd(7, 1)
+    expected = np.ones((5, 7))
+    for q in range(5):
+        for g in range(7):
+            total = sum(float(seen[q, r]) * float(known[g, r]) for r in range(4))
+            terms = [seen[q, r] * known[g, r] * (1 - float(np.dot(query[q, r], gallery[g, r]))) for r in range(4)]
+            if total > 0:
+                expected[q, g] = sum(terms) / total
+    assert (expected == 1).any()  # a pair that shares nothing is among them
+    np.testing.assert_allclose(region_distance(query, gallery, seen, known), expected, atol=1e-6)
+
+
+def test_what_is_not_visible_changes_nothing() -> None:
+    (query, seen), (gallery, known) = crowd(5, 2), crowd(7, 3)
+    other = np.where(known[..., None] > 0, gallery, -gallery[::-1])
+    np.testing.assert_array_equal(
+        region_distance(query, gallery, seen, known), region_distance(query, other, seen, known)
+    )
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2, 3])
+def test_arrays_that_do_not_fit_are_refused(wrong: int) -> None:
+    (query, seen), (gallery, known) = crowd(5, 2), crowd(7, 3)
+    arrays = [query, gallery, seen, known]
+    arrays[wrong] = arrays[wrong][:, :3]
+    with pytest.raises(SemreidError, match=r"regions and weights have shapes \("):
+        region_distance(*arrays)
+
+
+def test_negative_weights_are_refused() -> None:
+    query, seen = crowd(2, 0)
+    with pytest.raises(SemreidError, match="negative weight"):
+        region_distance(query, query, seen, seen - 1)
