@@ -124,6 +124,9 @@ def evaluate(
     data: Data,
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (transductive).")] = False,
     flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
+    center_cameras: Annotated[
+        bool, typer.Option("--center-cameras", help="Subtract the mean embedding of each camera (transductive).")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write report.json here.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with curves and examples here.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw CMC and scores into this PNG file.")] = None,
@@ -140,7 +143,9 @@ def evaluate(
         require_matplotlib()
     loaded, dataset = _load_embedder(model), _load(data, skip_corrupt)
     with _progress("decoding") as progress:
-        evaluation = evaluate_in_full(loaded, dataset, flip=flip, rerank=rerank, progress=progress)
+        evaluation = evaluate_in_full(
+            loaded, dataset, flip=flip, center_cameras=center_cameras, rerank=rerank, progress=progress
+        )
     content = {"model": model, **evaluation.report.to_json()}
     if out is not None:
         write_json(out, content)

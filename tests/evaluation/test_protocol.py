@@ -8,8 +8,8 @@ import torch
 from semreid.data.sample import Protocol, ReIDDataset, Sample
 from semreid.data.store import build_store
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import embed_store, evaluate, judge, without_leaked
-from semreid.functional import k_reciprocal_rerank, rank_distances, rank_features, single_shot_cmc
+from semreid.evaluation.protocol import embed_store, evaluate, evaluate_in_full, judge, without_leaked
+from semreid.functional import center_by_camera, k_reciprocal_rerank, rank_distances, rank_features, single_shot_cmc
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 
@@ -100,6 +100,16 @@ def test_evaluate_says_everything_that_is_needed_to_repeat_it(figure_data: ReIDD
     assert report.protocol["flip"] is True
     assert report.protocol["warnings"] == ["odd"]
     assert report.to_json()["metrics"]["mAP"] == report.metrics["mAP"]
+
+
+def test_cameras_are_centred_only_where_asked(figure_data: ReIDDataset, model: ReIDModel) -> None:
+    plain, centred = (evaluate_in_full(model, figure_data, center_cameras=on) for on in (False, True))
+    assert (plain.report.protocol["center_cameras"], centred.report.protocol["center_cameras"]) == (False, True)
+    cameras = ([s.camid for s in figure_data.query], [s.camid for s in figure_data.gallery])
+    expected = center_by_camera(plain.query_features, plain.gallery_features, *map(np.array, cameras))
+    np.testing.assert_allclose(centred.query_features, expected[0], atol=1e-6)
+    np.testing.assert_allclose(centred.gallery_features, expected[1], atol=1e-6)
+    assert len(set(cameras[0] + cameras[1])) > 1
 
 
 def test_embeddings_of_the_store_are_those_of_the_files(figure_data: ReIDDataset, model: ReIDModel) -> None:

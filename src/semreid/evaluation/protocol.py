@@ -14,6 +14,7 @@ from semreid.data.sample import Protocol, ReIDDataset, Sample, num_identities
 from semreid.data.store import Store, build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.report import Report, bootstrap_interval
+from semreid.functional.cameras import center_by_camera
 from semreid.functional.distance import distance_blocks
 from semreid.functional.ranking import rank_distances, single_shot_cmc
 from semreid.functional.reranking import k_reciprocal_blocks
@@ -67,6 +68,7 @@ def evaluate(
     dataset: ReIDDataset,
     *,
     flip: bool = False,
+    center_cameras: bool = False,
     rerank: bool = False,
     checkpoint: str = "last epoch",
     progress: Progress | None = None,
@@ -77,7 +79,9 @@ def evaluate(
         model: The model.
         dataset: The data set.
         flip: Flip test-time augmentation; the headline figure has none.
-        rerank: k-reciprocal re-ranking; transductive, so never the headline figure either.
+        center_cameras: Subtract the mean embedding of each camera first (`center_by_camera`); it is taken over the
+            test set, without labels of persons: transductive, so never the headline figure.
+        rerank: k-reciprocal re-ranking; transductive as well.
         checkpoint: How the weights were chosen, for the report.
         progress: Told how far the decoding is.
 
@@ -87,7 +91,15 @@ def evaluate(
     Raises:
         SemreidError: If images cannot be read, or the data set cannot be judged by its protocol.
     """
-    return evaluate_in_full(model, dataset, flip=flip, rerank=rerank, checkpoint=checkpoint, progress=progress).report
+    return evaluate_in_full(
+        model,
+        dataset,
+        flip=flip,
+        center_cameras=center_cameras,
+        rerank=rerank,
+        checkpoint=checkpoint,
+        progress=progress,
+    ).report
 
 
 def evaluate_in_full(
@@ -95,6 +107,7 @@ def evaluate_in_full(
     dataset: ReIDDataset,
     *,
     flip: bool = False,
+    center_cameras: bool = False,
     rerank: bool = False,
     checkpoint: str = "last epoch",
     progress: Progress | None = None,
@@ -105,6 +118,7 @@ def evaluate_in_full(
         model: As in `evaluate`.
         dataset: As in `evaluate`.
         flip: As in `evaluate`.
+        center_cameras: As in `evaluate`.
         rerank: As in `evaluate`.
         checkpoint: As in `evaluate`.
         progress: As in `evaluate`.
@@ -125,6 +139,9 @@ def evaluate_in_full(
     gallery_store = build_store(gallery, model.size, progress=progress)
     query_features = embed_store(model, query_store, flip=flip)
     gallery_features = embed_store(model, gallery_store, flip=flip)
+    if center_cameras:
+        cameras = _camids(dataset.query), _camids(gallery)
+        query_features, gallery_features = center_by_camera(query_features, gallery_features, *cameras)
     features = query_features, gallery_features
     judgement = _judge(*features, dataset.query, gallery, dataset.protocol, rerank=rerank)
     report = judgement.report
@@ -132,6 +149,7 @@ def evaluate_in_full(
         "dataset": dataset.name,
         **report.protocol,
         "normalisation": "L2 on the whole embedding",
+        "center_cameras": center_cameras,
         "input": list(model.size),
         "flip": flip,
         "checkpoint": checkpoint,

@@ -1,6 +1,7 @@
 """Pure, typed maths of person re-identification: everything here is a function of its arguments."""
 
 from semreid.functional.calibration import Calibration, Verdict, calibrate
+from semreid.functional.cameras import center_by_camera
 from semreid.functional.distance import distance_blocks, pairwise_distance
 from semreid.functional.gradcam import grad_cam, hires_cam
 from semreid.functional.identification import identify_open_set
@@ -33,6 +34,7 @@ __all__ = [
     "avg_pool",
     "batch_hard_triplet",
     "calibrate",
+    "center_by_camera",
     "center_loss",
     "class_balanced_cross_entropy",
     "distance_blocks",

@@ -1,0 +1,55 @@
+"""Taking the camera out of embeddings: crops of one camera resemble each other for reasons that are not the person."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from semreid.errors import SemreidError
+from semreid.functional.distance import Features, paired_features
+
+
+def center_by_camera(
+    query: Features,
+    gallery: Features,
+    query_camids: NDArray[np.integer],
+    gallery_camids: NDArray[np.integer],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Subtract from every embedding the mean of its camera, and give it unit length again.
+
+    The mean stands for what the pictures of a camera share: light, colours, view, background. It is taken over query
+    and gallery together, without looking at identities; so the answer to a query depends on the other crops, as with
+    re-ranking, and figures made this way must say so. Few crops of a camera, or few people, make a poor mean.
+
+    Args:
+        query: Unit vectors (Q, D).
+        gallery: Unit vectors (G, D).
+        query_camids: Camera of every query, (Q,).
+        gallery_camids: Camera of every gallery vector, (G,).
+
+    Returns:
+        Both, centred, of unit length, float32; a vector that is all its camera's mean becomes zero.
+
+    Raises:
+        SemreidError: If shapes differ, or a feature is not finite.
+
+    Example:
+        >>> vectors, camids = np.array([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]]), np.array([1, 2, 2])
+        >>> center_by_camera(vectors[1:], vectors, camids[1:], camids)[0].round(3)
+        array([[ 0.707, -0.707],
+               [-0.707,  0.707]], dtype=float32)
+    """
+    left, right = (features.cpu() for features in paired_features(query, gallery))
+    if (len(left), len(right)) != (len(query_camids), len(gallery_camids)):
+        raise SemreidError(
+            f"{len(left)} + {len(right)} vectors, but {len(query_camids)} + {len(gallery_camids)} cameras",
+            fix="give the camera of every vector",
+        )
+    vectors = np.concatenate((left.numpy(), right.numpy()))
+    _, camera = np.unique(np.concatenate((query_camids, gallery_camids)), return_inverse=True)
+    sums = np.zeros((camera.max() + 1, vectors.shape[1]))
+    np.add.at(sums, camera, vectors)
+    means = sums / np.bincount(camera)[:, None]
+    centred = F.normalize(left.new_tensor(vectors - means[camera])).numpy()
+    return centred[: len(left)], centred[len(left) :]
