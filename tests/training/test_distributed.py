@@ -23,12 +23,21 @@ def train_by_two(plan: Path, figures: Path, masks: Path, out: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["baseline", "magnifiernet"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("baseline", {"pool": "gem"}),
+        ("magnifiernet", {"pool": "gem"}),
+        ("pmm", {"dim": 16, "cumulative": True, "label_mixing": True}),
+    ],
+)
 def test_two_processes_learn_the_model_of_one(
-    name: str, figures: Path, figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
+    name: str, options: dict[str, object], figures: Path, figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
 ) -> None:
     plan = tmp_path / "recipe.yaml"
-    settings = recipe(model={"name": name}, optim={"lr": 1e-5, "name": "sgd", "ema": 0.5}, schedule={"epochs": 1})
+    settings = recipe(
+        model={"name": name, "options": options}, optim={"lr": 1e-5, "name": "sgd", "ema": 0.5}, schedule={"epochs": 1}
+    )
     plan.write_text(dump_recipe(settings))
     train_by_two(plan, figures, figure_masks, tmp_path / "two")
     one = train(settings, figure_data, tmp_path / "one", annotations=figure_masks).state_dict()

@@ -9,10 +9,22 @@ from typing import Literal, get_type_hints
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
-from semreid.models.heads import Attributes, Fusion, Head, Identity, Parser, Parsing, Regularization
+from semreid.models.heads import (
+    Attributes,
+    Fusion,
+    Head,
+    Identity,
+    Multistage,
+    Parser,
+    Parsing,
+    Regularization,
+    Texture,
+)
 from semreid.models.heads.fusion import Cell
-from semreid.models.heads.identity import Pooling
+from semreid.models.heads.identity import Embedding, Pooling
+from semreid.models.heads.multistage import Mix, Mixing, Negative
 from semreid.models.heads.parsing import LabelResize, MaskSource
+from semreid.models.heads.texture import TripletForm
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import Trunk, build_trunk
 
@@ -116,8 +128,139 @@ def parser(trunk: Trunk, num_ids: int) -> dict[str, Head]:
     return {"parser": Parser(trunk)}
 
 
+SANVariant = Literal["published", "released"]
+
+
+def san(
+    trunk: Trunk,
+    num_ids: int,
+    *,
+    variant: SANVariant = "published",
+    embedding: Embedding | None = None,
+    pool: Pooling = "avg",
+    skips: bool | None = None,
+    triplet: TripletForm | None = None,
+    masked: bool = False,
+) -> dict[str, Head]:
+    """SAN: a global branch whose trunk must also paint the whole body of the person; the painter is for training only.
+
+    Where paper and released code disagree, ``variant`` decides, unless the option itself is given:
+
+    =============  =========  ========
+    option         published  released
+    =============  =========  ========
+    ``embedding``  pooled     fc512
+    ``skips``      False      True
+    ``triplet``    published  released
+    =============  =========  ========
+
+    Args:
+        trunk: The trunk.
+        num_ids: Number of training identities.
+        variant: What the paper (AAAI 2020) says, or what the authors' code does.
+        embedding: What the global feature is: the pooled one, or as our baseline has it (``bnneck``).
+        pool: Pooling of the global branch.
+        skips: Let the decoder see the trunk's earlier maps, too.
+        triplet: Form of the Triplet ReID constraints, or ``none``.
+        masked: Reconstruct only texels that lie on the body.
+
+    Returns:
+        The heads by name.
+
+    Raises:
+        SemreidError: If the decoder cannot see the trunk's earlier maps because their sizes do not fit.
+    """
+    released = variant == "released"
+    embedding = embedding or ("fc512" if released else "pooled")
+    texture = _texture(trunk, released if skips is None else skips, triplet=triplet or variant, masked=masked)
+    return {
+        "identity": Identity("layer4", trunk.channels["layer4"], num_ids, pool=pool, embedding=embedding),
+        "texture": texture,
+    }
+
+
+def san_pg(trunk: Trunk, num_ids: int, *, skips: bool = False, masked: bool = False) -> dict[str, Head]:
+    """SAN-PG: a teacher that paints textures (``semreid label``), taught by synthetic people and reconstruction alone.
+
+    Args:
+        trunk: The trunk.
+        num_ids: Number of training identities, which play no part.
+        skips: Let the decoder see the trunk's earlier maps, too.
+        masked: Reconstruct only texels that lie on the body.
+
+    Returns:
+        The heads by name.
+
+    Raises:
+        SemreidError: If the decoder cannot see the trunk's earlier maps because their sizes do not fit.
+    """
+    return {"texture": _texture(trunk, skips, triplet="none", masked=masked, teacher=True)}
+
+
+def _texture(trunk: Trunk, skips: bool, *, triplet: TripletForm, masked: bool, teacher: bool = False) -> Texture:
+    if skips and [trunk.strides[f"layer{i}"] for i in (1, 2, 3, 4)] != [4, 8, 16, 16]:
+        raise SemreidError("the decoder cannot see earlier maps of this trunk", fix="set last_stride=1, or skips=false")
+    return Texture(trunk.channels, skips=skips, triplet=triplet, masked=masked, teacher=teacher)
+
+
+def bdb(trunk: Trunk, num_ids: int, *, dim: PositiveInt = 512) -> dict[str, Head]:
+    """Batch DropBlock network, which PMM grew out of: a global stage, and one that never sees a third of the body.
+
+    Args:
+        trunk: The trunk.
+        num_ids: Number of training identities.
+        dim: Width of the global feature; that of the other is twice as large.
+
+    Returns:
+        The heads by name.
+    """
+    mixing = Mixing("batchdrop")
+    return {"multistage": Multistage("layer4", trunk.channels["layer4"], num_ids, dims=(dim, 2 * dim), mixing=mixing)}
+
+
+def pmm(
+    trunk: Trunk,
+    num_ids: int,
+    *,
+    stages: Literal[1, 2, 3] = 3,
+    dim: PositiveInt = 512,
+    mix: Mix = "hardmix",
+    negative: Negative = "random",
+    detach_negative: bool = False,
+    cumulative: bool = False,
+    label_mixing: bool = False,
+    grid: tuple[PositiveInt, PositiveInt] = (8, 4),
+    blocks: PositiveInt = 3,
+) -> dict[str, Head]:
+    """PMM: stages that each lose what the one before relied on, by Attentive feature Hard-Mix.
+
+    Args:
+        trunk: The trunk.
+        num_ids: Number of training identities.
+        stages: How many.
+        dim: Width of the feature of each.
+        mix: What is replaced between two stages, and by what.
+        negative: Which image of another person of the batch the blocks come from.
+        detach_negative: Let no gradient flow into it.
+        cumulative: Mix what is mixed already; else stage III starts from the whole map, as stage II does.
+        label_mixing: Teach each image all identities that it shows, in shares of the area.
+        grid: Rows and columns of blocks.
+        blocks: How many of them are replaced.
+
+    Returns:
+        The heads by name.
+
+    Raises:
+        SemreidError: If there are not as many blocks, or there is no other person whose label could be mixed in.
+    """
+    mixing = Mixing(mix, negative, detach_negative, cumulative, label_mixing, grid, blocks)
+    return {"multistage": Multistage("layer4", trunk.channels["layer4"], num_ids, dims=(dim,) * stages, mixing=mixing)}
+
+
 MODELS: dict[str, Callable[..., dict[str, Head]]] = {"baseline": baseline, "magnifiernet": magnifiernet}
 MODELS |= {"parser": parser}
+MODELS |= {"bdb": bdb, "pmm": pmm}
+MODELS |= {"san": san, "san_pg": san_pg}
 """Heads by model name; each takes the trunk, the number of identities and its own options."""
 
 

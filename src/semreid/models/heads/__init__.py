@@ -4,8 +4,22 @@ from semreid.models.heads.attributes import Attributes
 from semreid.models.heads.base import REGIONS, Annotation, Head
 from semreid.models.heads.fusion import Fusion
 from semreid.models.heads.identity import Identity
+from semreid.models.heads.multistage import Multistage
 from semreid.models.heads.parser import Parser
 from semreid.models.heads.parsing import Parsing
 from semreid.models.heads.regularization import Regularization
+from semreid.models.heads.texture import Texture
 
-__all__ = ["REGIONS", "Annotation", "Attributes", "Fusion", "Head", "Identity", "Parser", "Parsing", "Regularization"]
+__all__ = [
+    "REGIONS",
+    "Annotation",
+    "Attributes",
+    "Fusion",
+    "Head",
+    "Identity",
+    "Multistage",
+    "Parser",
+    "Parsing",
+    "Regularization",
+    "Texture",
+]
