@@ -30,6 +30,7 @@ from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
 from semreid.models.embedder import Embedder, is_exported, load_embedder
+from semreid.teachers.cli import label
 
 if TYPE_CHECKING:
     from semreid.export import Exported
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
 app.command()(explain)
+app.command()(label)
 Data = Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SkipCorrupt = Annotated[

@@ -115,7 +115,7 @@ def build_store(
     """
     h, w = size
     images = _cached(samples, (h, w, 3), lambda s: resize(read_image(s), size), progress)
-    regions = None if masks is None else _cached(masks, (h, w), lambda m: _read_mask(m, size), progress)
+    regions = None if masks is None else _cached(masks, (h, w), lambda m: _resize_mask(read_mask(m), size), progress)
     shape = (TEXTURE_SIZE, TEXTURE_SIZE, 3)
     skins = None if textures is None else _cached(textures, shape, _read_texture, progress)
     return Store(tuple(samples), images, regions, skins)
@@ -163,10 +163,22 @@ def annotation_paths(
             f"this model learns from {kind}, and there is no folder {home}",
             fix="make them with `semreid label`, and give their folder with --annotations",
         )
-    return [home / _relative_name(sample, dataset.root).with_suffix(".png") for sample in samples]
+    return [home / relative_name(sample, dataset.root).with_suffix(".png") for sample in samples]
 
 
-def _relative_name(sample: Sample, root: Path) -> Path:
+def relative_name(sample: Sample, root: Path) -> Path:
+    """Return the name of a sample by which its annotations are found: its path below the data set.
+
+    Args:
+        sample: The sample.
+        root: Folder of the data set.
+
+    Returns:
+        The path, or the address of an item of a container file.
+
+    Raises:
+        SemreidError: If the image lies outside of the folder.
+    """
     if sample.item:
         return Path(sample.item)
     if not sample.path.is_relative_to(root):
@@ -260,12 +272,27 @@ def _write(
         )
 
 
-def _read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Read a part mask.
+
+    Args:
+        path: The PNG file.
+
+    Returns:
+        Labels 0 to 7, (H, W) uint8.
+
+    Raises:
+        SemreidError: If there is none, or it is no part mask.
+    """
     mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise SemreidError(f"no part mask at {path}", fix="make masks with `semreid label`, or remove the setting")
     if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max() > 7:
         raise SemreidError(f"{path} is no part mask", fix="masks are 8-bit single-channel PNG with labels 0 to 7")
+    return mask.astype(np.uint8, copy=False)
+
+
+def _resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
 
 

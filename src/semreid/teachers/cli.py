@@ -1,0 +1,90 @@
+"""``semreid label``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from semreid import distributed
+from semreid.console import progress, say, show, stdout
+from semreid.data.benchmarks import load_dataset
+from semreid.data.doctor import without_corrupt
+from semreid.errors import SemreidError
+from semreid.files import require_writable
+from semreid.teachers.maps import Mapping as Scheme
+
+
+def label(
+    data: Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for masks/ and textures/, to be given as --annotations.")],
+    teachers: Annotated[list[str] | None, typer.Argument(help="Run folders or card files of teachers.")] = None,
+    from_masks: Annotated[
+        Path | None, typer.Option("--from-masks", help="Folder of label maps to use instead of teachers.")
+    ] = None,
+    mapping: Annotated[Scheme, typer.Option("--mapping", help="Whose labels they are.")] = "eanet",
+    replace: Annotated[bool, typer.Option("--replace", help="Label again what is labelled.")] = False,
+    skip_corrupt: Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Label a data set with part masks and textures, by teachers or from label maps; report how they look."""
+    from semreid.models.card import load_model
+    from semreid.teachers.label import import_masks
+    from semreid.teachers.label import label as run
+    from semreid.teachers.report import OVERVIEW, write_report
+
+    if bool(teachers) == bool(from_masks):
+        raise SemreidError("labels come from teachers or from label maps", fix="name teachers, or give --from-masks")
+    require_writable(out / OVERVIEW)
+    models = [load_model(teacher).to(distributed.local_device()) for teacher in teachers or []]
+    dataset = load_dataset(data)
+    with progress("labelling") as told:
+        dataset = without_corrupt(dataset, progress=told) if skip_corrupt else dataset
+        if from_masks is not None:
+            labels = import_masks(from_masks, mapping, dataset, out, replace=replace, progress=told)
+        else:
+            labels = run(models, dataset, out, replace=replace, progress=told)
+    with progress("looking at labels") as told:
+        report = write_report(labels, dataset, progress=told)
+    show(report) if json_ else _show_report(report)
+    say(f"labelled: look at {out / OVERVIEW}. Next: semreid train RECIPE --data {data} --annotations {out} …")
+
+
+def _show_report(report: Mapping[str, Any]) -> None:
+    lines = [f"{report['crops']:,} crops; {report['kept']:,} were labelled before"]
+    if report["without_label_map"]:
+        lines.append(f"{report['without_label_map']:,} crops for testing have no label map")
+    if "parts" in report:
+        stdout.print(_table(report))
+        lines += [
+            f"parts follow one another from head to foot in {_percent(report['ordered'])} of the crops",
+            f"{report['background_only']['count']:,} crops without a person ({report['background_only']['fallback']})",
+        ]
+        if report["mean_confidence"] is not None:
+            low = report["low_confidence"]
+            counted = f"below {low['threshold']} in {low['count']:,} crops"
+            lines.append(f"confidence {report['mean_confidence']:.3f} in the mean, {counted}")
+    for line in lines:
+        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(report: Mapping[str, Any]) -> Table:
+    agreement = report["iou"] or {}
+    table = Table("part", "area", "empty", *(f"IoU, {split}" for split in agreement), title=report["dataset"])
+    for name, part in report["parts"].items():
+        ious = [_number(each[name]) for each in agreement.values()]
+        table.add_row(name, _percent(part["mean_area"]), _percent(part["empty"]), *ious)
+    if agreement:
+        table.add_row("mean", "", "", *(_number(each["mean"]) for each in agreement.values()))
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

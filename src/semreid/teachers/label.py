@@ -1,0 +1,291 @@
+"""Writing part masks and textures for a data set: one pass over the crops, of which a stop loses nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.data.images import read_image
+from semreid.data.parallel import Progress, ahead, parallel
+from semreid.data.sample import ReIDDataset, Sample
+from semreid.data.store import relative_name
+from semreid.errors import SemreidError
+from semreid.files import atomic_path, write_json, write_text
+from semreid.models.heads import Parser, Parsing, Texture
+from semreid.models.model import ReIDModel
+from semreid.teachers.maps import SUFFIXES, Mapping, read_label_map, translate
+
+SETTINGS, JOURNAL = "teachers.json", "labels.jsonl"
+BATCH = 64
+Kind = Literal["masks", "textures"]
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A sample and where its labels go.
+
+    Attributes:
+        sample: The sample.
+        name: Its path below the data set.
+        train: Whether it is for training.
+    """
+
+    sample: Sample
+    name: Path
+    train: bool
+
+    def file(self, root: Path, kind: Kind) -> Path:
+        """Return where an annotation of it lies below a folder."""
+        return root / kind / self.name.with_suffix(".png")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What was written for a data set.
+
+    Attributes:
+        folder: Where ``masks`` and ``textures`` are.
+        kinds: Which of the two.
+        crops: The crops that have them.
+        confidences: Mean probability of the likeliest part by the name of the crop; of parsers only.
+        kept: How many crops were labelled before.
+        without: How many crops for testing have no label map.
+    """
+
+    folder: Path
+    kinds: tuple[Kind, ...]
+    crops: tuple[Crop, ...]
+    confidences: dict[str, float | None]
+    kept: int = 0
+    without: int = 0
+
+
+def label(
+    teachers: Sequence[ReIDModel],
+    dataset: ReIDDataset,
+    out: Path,
+    *,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> Labels:
+    """Let teachers label all crops of a data set, each averaged with its mirror image.
+
+    Teachers with a parsing head write ``masks/…png`` at the size of the crop, those with a texture head
+    ``textures/…png``; several of a kind are averaged. What a stopped run wrote is kept.
+
+    Args:
+        teachers: The models.
+        dataset: Whose crops to label.
+        out: Folder to write into.
+        replace: Label again what is labelled.
+        progress: Told how many crops are done.
+
+    Returns:
+        What was written.
+
+    Raises:
+        SemreidError: If a model is no teacher, a crop cannot be read, or the folder holds labels from elsewhere.
+    """
+    parsers, painters = _with_head(teachers, Parser, Parsing), _with_head(teachers, Texture)
+    if not teachers or {*teachers} - {*parsers, *painters}:
+        raise SemreidError(
+            "a model without parsing or texture head cannot label", fix="name teachers, such as a parser"
+        )
+    kinds: list[Kind] = [*(["masks"] if parsers else []), *(["textures"] if painters else [])]  # type: ignore[list-item]
+    crops = crops_of(dataset)
+    _open(out, kinds, {"teachers": [teacher.fingerprint for teacher in teachers]}, replace=replace)
+    known = _read_journal(out / JOURNAL)
+    todo = [c for c in crops if str(c.name) not in known or not all(c.file(out, kind).exists() for kind in kinds)]
+    chunks = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
+    done = kept = len(crops) - len(todo)
+    write_text(out / JOURNAL, _lines(known))  # without the half line that a stop may have left
+    with (out / JOURNAL).open("a", encoding="utf-8") as journal:
+        for chunk, images in ahead(_read, chunks):
+            pictures, confidences = _look(parsers, painters, images)
+            for kind, made in pictures.items():
+                parallel(_write, [(crop.file(out, kind), one) for crop, one in zip(chunk, made, strict=True)])
+            found = dict(zip((str(crop.name) for crop in chunk), confidences, strict=True))
+            journal.write(_lines(found))
+            journal.flush()
+            known |= found
+            done += len(chunk)
+            if progress is not None:
+                progress(done, len(crops))
+    return Labels(out, tuple(kinds), crops, known, kept=kept)
+
+
+def import_masks(
+    folder: Path,
+    mapping: Mapping,
+    dataset: ReIDDataset,
+    out: Path,
+    *,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> Labels:
+    """Turn label maps that exist already into part masks.
+
+    The label map of ``query/a.jpg`` is ``FOLDER/query/a.png`` (or ``.npy``, ``.npz``) or ``FOLDER/query/a.jpg.png``.
+    Crops for testing need none.
+
+    Args:
+        folder: Where the label maps are.
+        mapping: Whose labels they are.
+        dataset: The crops.
+        out: Folder to write ``masks`` into.
+        replace: Write again what is written.
+        progress: Told how many are done.
+
+    Returns:
+        What was written.
+
+    Raises:
+        SemreidError: If label maps are missing for training or cannot be used: counted by what is wrong, each with an
+            example. The others are written all the same. Also if the folder holds masks from elsewhere.
+    """
+    crops = crops_of(dataset)
+    _open(out, ["masks"], {"label_maps": str(folder.resolve()), "mapping": mapping}, replace=replace)
+
+    def convert(crop: Crop) -> str:
+        if crop.file(out, "masks").exists():
+            return "kept"
+        try:
+            _write((crop.file(out, "masks"), _converted(folder, crop, mapping)))
+        except SemreidError as error:
+            return error.what
+        return "written"
+
+    answers = parallel(convert, crops, progress)
+    _require_usable(crops, answers)
+    found = tuple(c for c, answer in zip(crops, answers, strict=True) if answer != MISSING)
+    return Labels(out, ("masks",), found, {}, kept=answers.count("kept"), without=len(crops) - len(found))
+
+
+MISSING = "missing"
+
+
+def _require_usable(crops: Iterable[Crop], answers: Sequence[str]) -> None:
+    bad = [
+        (a, c.name)
+        for a, c in zip(answers, crops, strict=True)
+        if a not in ("kept", "written")
+        if c.train or a != MISSING
+    ]
+    if not bad:
+        return
+    examples = dict(reversed(bad))
+    counted = "; ".join(
+        f"{n:,} {what}, such as that of {examples[what]}" for what, n in Counter(w for w, _ in bad).items()
+    )
+    raise SemreidError(
+        f"{len(bad):,} of {len(answers):,} label maps cannot be used: {counted}",
+        fix="mend them and run the same command again; the others are written",
+    )
+
+
+def crops_of(dataset: ReIDDataset) -> tuple[Crop, ...]:
+    """List the crops of a data set, each once: train, query, gallery.
+
+    Args:
+        dataset: The data set.
+
+    Returns:
+        The crops.
+
+    Raises:
+        SemreidError: If two would have the same mask, or a crop lies outside of the data set's folder.
+    """
+    found = {s: Crop(s, relative_name(s, dataset.root), train=True) for s in dataset.train}
+    for sample in (*dataset.query, *dataset.gallery):
+        found.setdefault(sample, Crop(sample, relative_name(sample, dataset.root), train=False))
+    by_name: dict[Path, Crop] = {}
+    for crop in found.values():
+        other = by_name.setdefault(crop.name.with_suffix(""), crop)
+        if other.name != crop.name:
+            raise SemreidError(f"{other.name} and {crop.name} would share a mask", fix="rename one of them")
+    return tuple(by_name.values())
+
+
+def _with_head(teachers: Sequence[ReIDModel], *kinds: type) -> list[ReIDModel]:
+    return [t for t in teachers if any(isinstance(head, kinds) for head in t.heads.values())]
+
+
+def _open(out: Path, kinds: Sequence[Kind], settings: dict[str, Any], *, replace: bool) -> None:
+    """Note who labels, so that nobody else's labels are taken for theirs, or overwritten."""
+    file = out / SETTINGS
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    if before is None and any((out / kind).exists() for kind in kinds):
+        raise SemreidError(f"{out} holds labels that `semreid label` did not make", fix="choose another --out")
+    if before is not None and before != settings and not replace:
+        raise SemreidError(
+            f"{out} holds labels from elsewhere: {before}", fix="choose another --out, or --replace them"
+        )
+    if replace and before is not None:
+        (out / JOURNAL).unlink(missing_ok=True)
+        for kind in kinds:
+            shutil.rmtree(out / kind, ignore_errors=True)
+    write_json(file, settings)
+
+
+def _read_journal(file: Path) -> dict[str, float | None]:
+    """Read which crops are labelled; a stop in the middle of a line costs that crop."""
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+    return dict(json.loads(line) for line in lines)
+
+
+def _lines(confidences: dict[str, float | None]) -> str:
+    return "".join(f"{json.dumps(line)}\n" for line in confidences.items())
+
+
+def _read(chunk: list[Crop]) -> tuple[list[Crop], list[Image]]:
+    return chunk, parallel(lambda crop: read_image(crop.sample), chunk)
+
+
+def _look(
+    parsers: Sequence[ReIDModel], painters: Sequence[ReIDModel], images: Sequence[Image]
+) -> tuple[dict[Kind, list[Image]], list[float | None]]:
+    """Make the masks and textures of crops, and tell how sure the parsers are of each."""
+    pictures: dict[Kind, list[Image]] = {}
+    confidences: list[float | None] = [None] * len(images)
+    if parsers:
+        votes = [parser.parse(images, flip=True).transpose(0, 2, 3, 1) for parser in parsers]
+        parsed = [_mask([vote[i] for vote in votes], image) for i, image in enumerate(images)]
+        pictures["masks"], confidences = [mask for mask, _ in parsed], [confidence for _, confidence in parsed]
+    if painters:
+        skins = np.mean([painter.texture(images, flip=True) for painter in painters], axis=0).transpose(0, 2, 3, 1)
+        pictures["textures"] = list(np.rint(255 * skins).astype(np.uint8)[..., ::-1])
+    return pictures, confidences
+
+
+def _mask(votes: Sequence[NDArray[np.float32]], image: Image) -> tuple[Image, float]:
+    size = image.shape[1::-1]
+    probabilities = np.mean([cv2.resize(vote, size, interpolation=cv2.INTER_LINEAR) for vote in votes], axis=0)
+    return probabilities.argmax(axis=2).astype(np.uint8), float(probabilities.max(axis=2).mean())
+
+
+def _converted(folder: Path, crop: Crop, mapping: Mapping) -> Image:
+    names = [base for suffix in SUFFIXES for base in (crop.name.with_suffix(suffix), Path(f"{crop.name}{suffix}"))]
+    source = next((folder / name for name in names if (folder / name).is_file()), None)
+    if source is None:
+        raise SemreidError(MISSING)
+    parts = translate(read_label_map(source), mapping)
+    if parts.shape != read_image(crop.sample).shape[:2]:
+        raise SemreidError("of another size than their crops")
+    return parts
+
+
+def _write(item: tuple[Path, Image]) -> None:
+    path, picture = item
+    content = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.tobytes())

@@ -1,0 +1,114 @@
+"""Label maps that people already have: other programs' files and numbers, brought to our part masks."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.errors import SemreidError
+
+Mapping = Literal["eanet", "lip", "atr", "densepose"]
+SUFFIXES = (".png", ".npy", ".npz")
+_UPPER_LEG, _LOWER_LEG, _LEG = 5, 6, 8  # a leg without a knee: `translate` makes one
+
+MAPPINGS: dict[Mapping, tuple[int, ...]] = {
+    "eanet": tuple(range(8)),
+    # background, hat, hair, glove, sunglasses, upper clothes, dress, coat, socks, trousers, jumpsuit, scarf, skirt,
+    # face, left and right arm, left and right leg, left and right shoe
+    "lip": (0, 1, 1, 4, 1, 2, 2, 2, 6, _LEG, 2, 2, 5, 1, 4, 4, _LEG, _LEG, 7, 7),
+    # background, hat, hair, sunglasses, upper clothes, skirt, trousers, dress, belt, left and right shoe, face,
+    # left and right leg, left and right arm, bag, scarf
+    "atr": (0, 1, 1, 1, 2, 5, _LEG, 2, 2, 7, 7, 1, _LEG, _LEG, 4, 4, 2, 2),
+    # background, torso (2), hands, feet, upper legs (4), lower legs (4), upper arms (4), lower arms (4), head (2)
+    "densepose": (0, 2, 2, 4, 4, 7, 7, 5, 5, 5, 5, 6, 6, 6, 6, 3, 3, 3, 3, 4, 4, 4, 4, 1, 1),
+}
+"""Our part label by theirs: EANet's 8 parts, LIP's 20, ATR's 18, the 24 of DensePose (a mask of its I channel)."""
+
+
+def translate(labels: NDArray[Any], mapping: Mapping) -> NDArray[np.uint8]:
+    """Turn a label map of another scheme into a part mask.
+
+    Schemes of clothes know arms and legs as far as skin or trousers show them: all of an arm becomes lower arm (sleeves
+    are torso), and a leg is upper leg above the middle of what is seen of the legs, lower leg below.
+
+    Args:
+        labels: Their labels, (H, W), integers of any type.
+        mapping: Whose labels they are.
+
+    Returns:
+        Part labels 0 to 7, (H, W) uint8.
+
+    Raises:
+        SemreidError: If this is a picture in colour, no integers, or a label is none of the scheme. The message names
+            no file.
+
+    Example:
+        >>> translate(np.array([[13], [9], [9], [18]]), "lip").ravel().tolist()  # face, trousers, shoe
+        [1, 5, 6, 7]
+    """
+    table = np.array(MAPPINGS[mapping], np.uint8)
+    if labels.ndim != 2:
+        raise SemreidError("a picture in colour, not labels")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise SemreidError(f"{labels.dtype} numbers, not labels")
+    if labels.size == 0 or labels.min() < 0 or labels.max() >= len(table):
+        raise SemreidError(f"labels outside 0 to {len(table) - 1}")
+    parts: NDArray[np.uint8] = table[labels]
+    legs = parts == _LEG
+    if legs.any():
+        rows = np.flatnonzero((legs | (parts == _UPPER_LEG)).any(axis=1))
+        below = np.arange(len(parts))[:, None] > (rows[0] + rows[-1]) // 2
+        parts[legs & ~below], parts[legs & below] = _UPPER_LEG, _LOWER_LEG
+    return parts
+
+
+def read_label_map(path: Path) -> NDArray[Any]:
+    """Read a label map as it is.
+
+    Args:
+        path: PNG (of labels, or of colours from a palette, whose numbers are the labels), NPY, or NPZ with one array.
+
+    Returns:
+        What is in the file: (H, W) if it is a label map.
+
+    Raises:
+        SemreidError: If it cannot be read. The message names no file.
+    """
+    try:
+        if path.suffix != ".png":
+            return _read_array(path)
+        content = path.read_bytes()
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, cv2.error) as error:
+        raise SemreidError("a file that cannot be read") from error
+    if image is None:
+        raise SemreidError("a file that cannot be read")
+    return _palette_index(image, content) if image.ndim == 3 and content[25] == _INDEXED else image
+
+
+_INDEXED = 3  # the colour type of a PNG file that refers to a palette
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    content = np.load(path, allow_pickle=False)
+    array: NDArray[Any] = content if path.suffix == ".npy" else content[content.files[0]]
+    return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+
+
+def _palette_index(image: NDArray[Any], content: bytes) -> NDArray[Any]:
+    """Find the numbers of the colours, which OpenCV has put in their place; of equal colours, the first number."""
+    start = content.index(b"PLTE")
+    length = int.from_bytes(content[start - 4 : start])
+    palette = np.frombuffer(content, np.uint8, length, start + 4).reshape(-1, 3)
+    colours, first = np.unique(_packed(palette[:, ::-1]), return_index=True)
+    return first[np.searchsorted(colours, _packed(image[..., :3]))]
+
+
+def _packed(colours: NDArray[Any]) -> NDArray[np.int64]:
+    packed: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1, 256, 65536])
+    return packed

@@ -1,0 +1,159 @@
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from semreid.data.sample import ReIDDataset
+from semreid.data.store import annotation_paths, build_store
+from semreid.errors import SemreidError
+from semreid.models.heads import REGIONS
+from semreid.models.zoo import create_model
+from semreid.teachers.label import JOURNAL, label
+from semreid.teachers.report import write_report
+from tests.conftest import write_image
+from tests.teachers.conftest import MeanPainter, RedParser, person, teacher, truth
+
+
+def read(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert image is not None, path
+    return image
+
+
+def test_masks_have_the_size_of_their_crops_and_lie_where_training_looks(
+    crowd: Path, crowd_data: ReIDDataset, tmp_path: Path
+) -> None:
+    out, told = tmp_path / "labels", []
+    labels = label([teacher(RedParser())], crowd_data, out, progress=lambda *x: told.append(x))
+    assert told[-1] == (16, 16)
+    for name, mask in truth(crowd):
+        found = read(out / "masks" / name)
+        assert found.shape == mask.shape
+        assert (found == mask).mean() > (0.999 if mask.shape == (64, 32) else 0.97)  # enlarged again from 64×32
+    masks = annotation_paths(crowd_data, crowd_data.train, "masks", out)
+    assert build_store(crowd_data.train, (64, 32), masks=masks).regions.shape == (8, 64, 32)
+    sure = np.exp(3.0) / (np.exp(3.0) + 7)
+    small = labels.confidences["query/0005_c1s1_000000_00.png"]
+    assert small == pytest.approx(sure, abs=1e-5)
+
+
+def test_several_parsers_are_averaged(crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    labels = label([teacher(RedParser(3)), teacher(RedParser(0), name="b")], crowd_data, tmp_path / "labels")
+    sure = (np.exp(3.0) / (np.exp(3.0) + 7) + 1 / 8) / 2
+    assert labels.confidences["query/0005_c1s1_000000_00.png"] == pytest.approx(sure, abs=1e-5)
+
+
+def test_textures_are_painted_in_the_same_pass(crowd: Path, crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    labels = label([teacher(RedParser()), teacher(MeanPainter())], crowd_data, out)
+    assert labels.kinds == ("masks", "textures")
+    crop = read(crowd / "query" / "0005_c1s1_000000_00.png")
+    painted = read(out / "textures" / "query" / "0005_c1s1_000000_00.png")
+    assert painted.shape == (256, 256, 3)
+    np.testing.assert_allclose(painted[3, 5], crop.mean((0, 1)), atol=1)
+    assert label([teacher(MeanPainter())], crowd_data, tmp_path / "other").kinds == ("textures",)
+    report = write_report(labels, crowd_data)
+    assert report["crops"] == 16
+
+
+def test_a_stopped_run_goes_on_where_it_was(crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    out, head = tmp_path / "labels", RedParser()
+    whole = label([teacher(head)], crowd_data, out)
+    assert (whole.kept, head.seen) == (0, 32)  # each with its mirror image
+    journal = out / JOURNAL
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:10]) + lines[10][:20])  # stopped in the middle of a line
+    (out / "masks" / json.loads(lines[0])[0]).unlink()
+    head.seen = 0
+    again = label([teacher(head)], crowd_data, out)
+    assert (again.kept, head.seen) == (9, 14)
+    assert again.confidences == pytest.approx(whole.confidences)
+    assert label([teacher(head)], crowd_data, out).kept == 16
+
+
+def test_labels_from_elsewhere_are_neither_taken_nor_overwritten(
+    crowd: Path, crowd_data: ReIDDataset, tmp_path: Path
+) -> None:
+    mine = write_image(crowd / "masks" / "query" / "mine.png", np.zeros((4, 4), np.uint8))
+    for replace in (False, True):
+        with pytest.raises(SemreidError, match="holds labels that `semreid label` did not make"):
+            label([teacher(RedParser())], crowd_data, crowd, replace=replace)
+    assert mine.exists()
+    out, head = tmp_path / "labels", RedParser()
+    label([teacher(RedParser(1))], crowd_data, out)
+    with pytest.raises(SemreidError, match="holds labels from elsewhere") as caught:
+        label([teacher(head, name="other")], crowd_data, out)
+    assert "--replace" in caught.value.fix
+    assert label([teacher(head, name="other")], crowd_data, out, replace=True).kept == 0
+    assert head.seen == 32
+
+
+def test_models_that_are_no_teachers_are_refused(crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    baseline = create_model("baseline", 1, trunk="resnet18", width=0.25, size=(64, 32))
+    for teachers in ([], [baseline], [teacher(RedParser()), baseline]):
+        with pytest.raises(SemreidError, match="without parsing or texture head"):
+            label(teachers, crowd_data, tmp_path / "labels")
+    assert not (tmp_path / "labels").exists()
+
+
+def test_crops_that_would_share_a_mask_are_refused(crowd: Path, crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    from semreid.data.benchmarks import load_dataset
+
+    twin = next((crowd / "query").iterdir())
+    shutil.copy(twin, twin.with_suffix(".bmp"))
+    with pytest.raises(SemreidError, match="would share a mask"):
+        label([teacher(RedParser())], load_dataset(f"people:{crowd}"), tmp_path / "labels")
+
+
+def test_a_crop_that_cannot_be_read_stops_the_pass_and_is_named(
+    crowd: Path, crowd_data: ReIDDataset, tmp_path: Path
+) -> None:
+    (crowd / "query" / "0006_c1s1_000000_00.png").write_bytes(b"")
+    with pytest.raises(SemreidError, match="0006_c1s1_000000_00.png is empty"):
+        label([teacher(RedParser())], crowd_data, tmp_path / "labels")
+
+
+def test_report_counts_what_a_user_must_know(crowd: Path, crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    empty = np.full((64, 32, 3), 16, np.uint8)
+    write_image(crowd / "query" / "0005_c1s1_000000_00.png", empty)
+    upside_down = np.ascontiguousarray(person(1)[0][::-1])
+    write_image(crowd / "query" / "0006_c1s1_000000_00.png", upside_down)
+    report = write_report(label([teacher(RedParser(3))], crowd_data, tmp_path / "labels"), crowd_data)
+    assert report["background_only"]["count"] == 1
+    assert report["background_only"]["examples"] == ["query/0005_c1s1_000000_00.png"]
+    assert report["ordered"] == pytest.approx(14 / 15)
+    assert report["parts"]["head"]["empty"] == pytest.approx(1 / 16)
+    assert report["parts"]["head"]["mean_area"] == pytest.approx(15 / 16 * 2 / 16 / 2, rel=0.02)
+    assert report["low_confidence"]["count"] == 16  # 0.74
+    assert report["iou"] is None
+    table = pq.read_table(tmp_path / "labels" / "labels.parquet").to_pylist()
+    assert len(table) == 16
+    row = next(r for r in table if r["path"] == "query/0005_c1s1_000000_00.png")
+    assert row["visible"] == ["background"]
+    assert (row["area_background"], row["ordered"], row["train"]) == (1.0, None, False)
+    assert json.loads((tmp_path / "labels" / "report.json").read_text()) == report
+    sheet = read(tmp_path / "labels" / "overview.png")
+    assert sheet.shape == (2 * 2 * 192, 16 * 96, 3)  # all 16 by chance, then the 16 least sure
+
+
+def test_masks_of_the_data_set_judge_the_teacher(crowd: Path, crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    pairs = dict.fromkeys(("train", "test"), ())
+    for name, mask in list(truth(crowd)):
+        wrong = mask.copy()
+        wrong[:8] = 7  # a strip of the background and of the head
+        write_image(crowd / "masks" / name, wrong)
+        split = "train" if name.parts[0] == "bounding_box_train" else "test"
+        found = cv2.resize(cv2.resize(mask, (32, 64), interpolation=cv2.INTER_AREA), mask.shape[::-1])
+        pairs[split] += ((wrong, found),)
+    report = write_report(label([teacher(RedParser())], crowd_data, tmp_path / "labels"), crowd_data)
+    found, true = (np.concatenate([p[i].ravel() for p in pairs["test"]]) for i in (1, 0))
+    for part, name in enumerate(REGIONS):
+        expected = ((found == part) & (true == part)).sum() / ((found == part) | (true == part)).sum()
+        assert report["iou"]["test"][name] == pytest.approx(expected, abs=1e-3)
+    mean = np.mean([report["iou"]["test"][name] for name in REGIONS])
+    assert report["iou"]["test"]["mean"] == pytest.approx(mean)
+    assert set(report["iou"]) == {"train", "test"}

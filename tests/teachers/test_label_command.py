@@ -1,0 +1,66 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semreid.cli import main
+from semreid.models.card import Card, save_model
+from semreid.models.zoo import create_model
+from tests.teachers.conftest import truth
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """An untrained parser as a run folder."""
+    torch.manual_seed(0)
+    arguments = {"name": "parser", "num_ids": 1, "trunk": "resnet18", "width": 0.125, "size": (64, 32)}
+    save_model(tmp_path / "run", create_model(**arguments), Card(arguments, {}, "none", 0))
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["semreid", "label", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+            sys.exit(0)
+        return int(caught.value.code or 0), *capfd.readouterr()
+
+    return run
+
+
+def test_label_by_a_teacher(command, run_folder: Path, crowd: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    code, printed, told = command(run_folder, "--data", f"people:{crowd}", "--out", out)
+    assert code == 0, told
+    assert "lower arm" in printed
+    assert "16 crops; 0 were labelled before" in printed
+    assert "confidence" in printed
+    assert "overview.png" in told
+    names = {path.name for path in out.iterdir()}
+    assert names == {"masks", "labels.parquet", "labels.jsonl", "report.json", "overview.png", "teachers.json"}
+    code, printed, _ = command(run_folder, "--data", f"people:{crowd}", "--out", out, "--json")
+    assert json.loads(printed)["kept"] == 16
+
+
+def test_label_from_label_maps(command, crowd: Path, tmp_path: Path) -> None:
+    for name, mask in truth(crowd):
+        file = tmp_path / "theirs" / name.with_suffix(".npy")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, mask)
+    arguments = ["--from-masks", tmp_path / "theirs", "--mapping", "eanet", "--data", f"people:{crowd}"]
+    code, printed, told = command(*arguments, "--out", tmp_path / "labels")
+    assert code == 0, told
+    assert "parts follow one another from head to foot in 100.0% of the crops" in printed
+    assert "confidence" not in printed
+
+
+@pytest.mark.parametrize("arguments", [[], ["parser", "--from-masks", "maps"]])
+def test_labels_come_from_one_source(command, crowd: Path, tmp_path: Path, arguments: list[str]) -> None:
+    code, _, told = command(*arguments, "--data", f"people:{crowd}", "--out", tmp_path / "labels")
+    assert code == 1
+    assert "from teachers or from label maps" in told
