@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,31 @@ def test_parquet_holds_path_camera_and_vector(
     vectors = np.stack(table["vector"].to_numpy())
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, model.embed(paths), atol=1e-6)
+
+
+def test_the_next_images_are_read_while_the_model_works(
+    figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_is_read, parts, read = threading.Event(), [], embeddings._read
+
+    def reading(paths, size):
+        found = read(paths, size)
+        parts.append(len(paths))
+        if len(parts) == 2:
+            next_is_read.set()
+        return found
+
+    class Waiting:
+        dim, size, fingerprint = 2, (64, 32), "f"
+
+        def embed(self, images, *, flip: bool) -> np.ndarray:
+            assert next_is_read.wait(60)
+            return np.ones((len(images), 2), np.float32)
+
+    monkeypatch.setattr(embeddings, "CHUNK", 4)
+    monkeypatch.setattr(embeddings, "_read", reading)
+    assert embed_files(Waiting(), figures / "query", tmp_path / "f.parquet") == (10, [])
+    assert parts == [4, 4, 2]
 
 
 def test_one_image_without_camera(model: ReIDModel, tmp_path: Path) -> None:

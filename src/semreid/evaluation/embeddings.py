@@ -18,7 +18,7 @@ from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.models.embedder import Embedder
 
-CHUNK = 512
+CHUNK = 128  # images read at once, while the model works on those before
 
 
 def embed_files(
@@ -65,9 +65,9 @@ def embed_files(
             skipped += problems
             if good:
                 vectors = model.embed([image for _, image in good], flip=flip)
-                columns = [[str(p) for p, _ in good], [camera_of(p) for p, _ in good], vectors.ravel()]
-                columns[2] = pa.FixedSizeListArray.from_arrays(pa.array(columns[2]), model.dim)
-                writer.write_table(pa.table(columns, schema=schema))
+                places = [str(p) for p, _ in good], [camera_of(p) for p, _ in good]
+                rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), model.dim)
+                writer.write_table(pa.table([*places, rows], schema=schema))
             done += len(good) + len(problems)
             if progress is not None:
                 progress(done, len(paths))
