@@ -14,6 +14,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("step", "of a step"),
         ("export", "100.00% of all ranks the same"),
         ("magnifiernet", "the first losses are equal"),
+        ("pmm", "the mixed maps are equal bit for bit"),
         ("gallery", "100% same top 20"),
         ("part_search", "with a board before the bottom"),
         ("people", "faster than plain NumPy"),

@@ -1,0 +1,206 @@
+"""A training step of PMM against the published formulation, in which Grad-CAM is a backward pass through the network.
+
+The reference has the same weights, replaces the same blocks and takes the same losses, all checked in the run: for each
+activation map a whole backward pass of the true scores, seen by a hook; blocks found and masks filled one by one;
+maps mixed by sums of products; label smoothing by one-hot targets; float32.
+
+python benchmarks/pmm.py                ResNet-50 at 384x128, batches of 16 (minutes)
+python benchmarks/pmm.py --size tiny    the tiny recipe: ResNet-18 of half width at 128x64, batches of 64
+python benchmarks/pmm.py --quick        seconds; for a test
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from _timing import memory_growth
+from magnifiernet import smoothed
+from semreid.data.batch import Batch
+from semreid.models.model import ReIDModel
+from semreid.models.zoo import create_model
+from semreid.training.recipe import OptimRecipe
+from semreid.training.schedule import build_optimiser
+
+NUM_IDS, INSTANCES, GRID, BLOCKS = 767, 4, (8, 4), 3
+SIZES: dict[str, tuple[str, float, tuple[int, int], int, int]] = {
+    "full": ("resnet50", 1.0, (384, 128), 512, 16),
+    "tiny": ("resnet18", 0.5, (128, 64), 256, 64),
+    "quick": ("resnet18", 0.25, (128, 64), 32, 8),
+}
+"""Trunk, width, input size, width of a stage's feature, batch."""
+
+
+def make_model(size: str) -> ReIDModel:
+    torch.manual_seed(0)
+    trunk, width, pixels, dim, _ = SIZES[size]
+    return create_model("pmm", NUM_IDS, trunk=trunk, width=width, size=pixels, dim=dim).train()
+
+
+def make_batch(size: str) -> Batch:
+    *_, (height, width), _, count = SIZES[size]
+    generator = torch.Generator().manual_seed(0)
+    pids = torch.arange(count // INSTANCES).repeat_interleave(INSTANCES)
+    return Batch(torch.rand(count, 3, height, width, generator=generator), pids, torch.zeros_like(pids))
+
+
+def soft_triplet(features: Tensor, pids: Tensor) -> Tensor:
+    squares = features.pow(2).sum(1, keepdim=True)
+    distances = (squares + squares.t() - 2 * features @ features.t()).clamp(min=1e-12).sqrt()
+    same = pids[:, None] == pids[None]
+    return F.softplus((distances * same).max(1)[0] - (distances + 1e9 * same).min(1)[0]).mean()
+
+
+class Straightforward(nn.Module):
+    """The published formulation on the weights of a model of ours."""
+
+    def __init__(self, model: ReIDModel) -> None:
+        super().__init__()
+        self.model, self.head = model, cast("Any", model.heads["multistage"])
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute the losses, named as ours."""
+        return self.losses(self.model.maps(batch.images)["layer4"], batch.pids)[0]
+
+    def losses(self, maps: Tensor, pids: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Compute the losses, and the map of each stage."""
+        found, views, shared = {}, [maps], self.head.block(maps)
+        for stage, (reduce, classifier) in enumerate(zip(self.head.reductions, self.head.classifiers, strict=True)):
+            pool = F.adaptive_max_pool2d if stage else F.adaptive_avg_pool2d
+            seen: dict[str, Tensor] = {}
+            hook = views[-1].register_hook(lambda gradient, seen=seen: seen.update(gradient=gradient))
+            feature = reduce(pool(views[-1], 1).flatten(1))
+            logits = classifier(feature)
+            if stage < 2:
+                cam = self._cam(views[-1], logits, pids, seen)
+                views.append(self._mix(shared, cam, pids))
+            hook.remove()
+            found[f"multistage.id_{stage + 1}"] = smoothed(logits, pids)
+            found[f"multistage.triplet_{stage + 1}"] = soft_triplet(feature, pids)
+        return found, views
+
+    def _cam(self, maps: Tensor, logits: Tensor, pids: Tensor, seen: dict[str, Tensor]) -> Tensor:
+        score = torch.zeros(())
+        for image, pid in enumerate(pids):
+            score = score + logits[image, pid]
+        score.backward(retain_graph=True)  # fills the gradients of all parameters: to be thrown away
+        weights = seen["gradient"].mean(dim=(2, 3), keepdim=True)
+        return F.relu((weights * maps).sum(1)).detach()
+
+    def _mix(self, maps: Tensor, cams: Tensor, pids: Tensor) -> Tensor:
+        count, _, h, w = maps.shape
+        ties, wishes = torch.rand(count, *GRID), torch.rand(count, count)  # drawn as ours are
+        tall, wide = h // GRID[0], w // GRID[1]
+        mask, negatives = torch.ones_like(maps), []
+        for image in range(count):
+            negatives.append(max((j for j in range(count) if pids[j] != pids[image]), key=wishes[image].__getitem__))
+            sums = {}
+            for y in range(GRID[0]):
+                for x in range(GRID[1]):
+                    place = slice(y * tall, (y + 1) * tall), slice(x * wide, (x + 1) * wide)
+                    sums[y, x] = cams[image][place].sum().item(), ties[image, y, x].item()
+            for y, x in sorted(sums, key=sums.__getitem__)[-BLOCKS:]:
+                mask[image, :, y * tall : (y + 1) * tall, x * wide : (x + 1) * wide] = 0
+        return maps * mask + maps[negatives] * (1 - mask)
+
+
+def step(
+    losses: Callable[[Batch], dict[str, Tensor]], batch: Batch, optimiser: torch.optim.Optimizer, bf16: bool
+) -> dict[str, Tensor]:
+    torch.manual_seed(0)  # the same negatives
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        found = losses(batch)
+    optimiser.zero_grad()
+    torch.stack(list(found.values())).sum().backward()
+    optimiser.step()
+    return {name: loss.detach() for name, loss in found.items()}
+
+
+def our_step(size: str, bf16: bool) -> Callable[[], dict[str, Tensor]]:
+    """A step as `semreid train` does it."""
+    model, batch = make_model(size).to(memory_format=torch.channels_last), make_batch(size)  # type: ignore[call-overload]
+    optimiser = build_optimiser(OptimRecipe(), model)
+    return lambda: step(model.losses, batch, optimiser, bf16)
+
+
+def their_step(size: str, memory_format: torch.memory_format) -> Callable[[], dict[str, Tensor]]:
+    model, batch = Straightforward(make_model(size)), make_batch(size)
+    model.to(memory_format=memory_format)  # type: ignore[call-overload]
+    optimiser = build_optimiser(OptimRecipe(), model)
+    return lambda: step(model, batch, optimiser, bf16=False)
+
+
+STEPS: dict[str, Callable[[str], Callable[[], dict[str, Tensor]]]] = {
+    "straightforward": lambda size: their_step(size, torch.contiguous_format),
+    "the same, channels last": lambda size: their_step(size, torch.channels_last),
+    "ours, float32": lambda size: our_step(size, bf16=False),
+    "ours, bf16": lambda size: our_step(size, bf16=True),
+}
+
+
+def peak(size: str, name: str) -> float:
+    """GiB by which two steps make a fresh process grow."""
+    command = [sys.executable, __file__, "--peak", name, "--size", size]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def check_mixed_maps(size: str) -> None:
+    """On one map, both formulations must replace the same positions by the same numbers."""
+    model, batch = make_model(size), make_batch(size)
+    maps = model.maps(batch.images)["layer4"].detach().requires_grad_()
+    torch.manual_seed(0)
+    ours = [
+        seen.view.maps
+        for seen in cast("Any", model.heads["multistage"]).passes({"layer4": maps}, batch.pids, batch.pids)
+    ]
+    torch.manual_seed(0)
+    theirs = Straightforward(model).losses(maps, batch.pids)[1]
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    print("the mixed maps are equal bit for bit")
+
+
+def compare(size: str, rounds: int) -> None:
+    check_mixed_maps(size)
+    steps = {name: make(size) for name, make in STEPS.items()}
+    first = {name: work() for name, work in steps.items()}
+    for name, expected in first["straightforward"].items():
+        torch.testing.assert_close(first["ours, float32"][name], expected, rtol=1e-3, atol=1e-4)
+    print("the first losses are equal")
+    seconds = {name: float("inf") for name in steps}
+    for _ in range(rounds):
+        for name, work in steps.items():
+            began = time.perf_counter()
+            work()
+            seconds[name] = min(seconds[name], time.perf_counter() - began)
+    memory = {name: peak(size, name) for name in STEPS}
+    slow, most = seconds["straightforward"], memory["straightforward"]
+    for name in STEPS:
+        print(
+            f"{name:23} {1e3 * seconds[name]:8.0f} ms a step, {slow / seconds[name]:5.2f} x; "
+            f"peak memory {memory[name]:.2f} GiB, {memory[name] / most:.0%}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--peak", choices=STEPS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak:
+        work = STEPS[arguments.peak](arguments.size)
+        print(memory_growth(lambda: [work() for _ in range(2)])[1])
+    else:
+        compare("quick" if arguments.quick else arguments.size, rounds=1 if arguments.quick else 3)
+
+
+if __name__ == "__main__":
+    main()
