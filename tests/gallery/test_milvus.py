@@ -2,6 +2,8 @@
 
 import builtins
 import contextlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -52,6 +54,7 @@ def test_a_server_that_goes_away_in_the_middle(
     server.start()
     try:
         assert rows_when_back(gallery) == 10
+        assert gallery.search(vectors[3:4], 1)[0][0].entry.id == "id0003"  # though it has let go of the collection
         with Gallery.open(uri, dim=DIM, fingerprint=MODEL) as again:
             assert again.add(vectors, entries) == (30, 0, 10)
     finally:
@@ -119,6 +122,29 @@ def test_an_index_of_another_kind_is_searched_with_the_parameters_of_the_uri(lit
         client.close()
         assert gallery.recall(vectors[:5], k=5) == 1
         assert gallery.search(vectors[:1], 1)[0][0].entry == entries[0]
+
+
+def test_another_process_searches_what_this_one_has_closed(tmp_path: Path) -> None:
+    with Gallery.open(tmp_path / "g.db", dim=DIM) as gallery:
+        gallery.add(*make_rows(3))
+    search = "from semreid.gallery import Gallery; print(Gallery.open('g.db').search([[1.0] * 8])[0][2].entry.id)"
+    done = subprocess.run([sys.executable, "-c", search], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout[:5]) == (0, "id000"), done.stderr
+
+
+def test_a_collection_that_the_server_has_released_is_loaded_again(lite_server: LiteServer) -> None:
+    from pymilvus import MilvusClient
+
+    address, _, name = lite_server.uri().partition("#")
+    vectors, entries = make_rows(5)
+    with Gallery.open(f"{address}#{name}", dim=DIM) as gallery:
+        gallery.add(vectors, entries)
+        client = MilvusClient(address)
+        client.release_collection(name)
+        assert gallery.search(vectors[2:3], 1)[0][0].entry == entries[2]
+        client.release_collection(name)
+        assert gallery.get(["id0004"]) == entries[4:]
+        client.close()
 
 
 def test_what_is_no_lite_gallery_is_left_alone(tmp_path: Path) -> None:

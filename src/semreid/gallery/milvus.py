@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -36,6 +36,7 @@ REQUEST_ROWS = 1000
 PAGE_ROWS = 8192  # rows read at once; a server gives at most 16,384
 PAGE_BYTES = 16 * 2**20
 LITE_UNFLUSHED = 1024  # rows that came since the last flush are searched 30 times slower in Lite than flushed ones
+RELEASED = re.compile("not loaded|in state 'released'")
 _lite_users: Counter[str] = Counter()
 _lite_lock = threading.Lock()
 _lite_turn = (
@@ -116,8 +117,8 @@ class MilvusStore:
         with self._asking("search"):
             self._flush()
             for start in range(0, len(queries), step):
-                hits = self._client.search(
-                    self._name,
+                hits = self._in_memory(
+                    self._client.search,
                     data=list(queries[start : start + step]),
                     limit=k,
                     filter=expression(where),
@@ -191,7 +192,22 @@ class MilvusStore:
         """Read rows, every acknowledged one."""
         settings |= {"consistency_level": "Strong", "timeout": TIMEOUT}
         with self._asking("read"):
-            return self._client.query(self._name, filter=wanted, output_fields=fields, **settings)  # type: ignore[no-any-return]
+            rows: Sequence[Mapping[str, Any]] = self._in_memory(
+                self._client.query, filter=wanted, output_fields=fields, **settings
+            )
+            return rows
+
+    def _in_memory(self, question: Callable[..., Any], **settings: object) -> Any:  # noqa: ANN401 - of pymilvus
+        """Ask; a server that has restarted may have to bring the collection into memory again first."""
+        from pymilvus.exceptions import MilvusException
+
+        try:
+            return question(self._name, **settings)
+        except MilvusException as error:
+            if not RELEASED.search(error.message):
+                raise
+        self._client.load_collection(self._name, timeout=LOADING)
+        return question(self._name, **settings)
 
     def _flush(self) -> None:
         """Let Lite write rows into files before it searches, if they are many; writing alone is faster without."""
