@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -32,11 +33,30 @@ class Batch:
     synthetic: Tensor | None = None
     attributes: Tensor | None = None
 
+    def joined_by(self, synthetic: Batch) -> Batch:
+        """Append synthetic images to real ones.
+
+        Args:
+            synthetic: A batch with the same fields, or with textures where this one has none.
+
+        Returns:
+            All images, in this order.
+        """
+        both: dict[str, Any] = {}
+        for field in fields(self):
+            parts = [part for batch in (self, synthetic) if (part := getattr(batch, field.name)) is not None]
+            both[field.name] = torch.cat(parts) if parts else None
+        count = len(self.images) + len(synthetic.images)
+        both["synthetic"] = torch.arange(count, device=self.images.device) >= len(self.images)
+        return Batch(**both)
+
     def real(self) -> Batch:
         """Return the batch without synthetic images, and without textures if there are any."""
         if self.synthetic is None:
             return self
-        left: dict[str, Any] = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("textures", "synthetic")
-        }
-        return Batch(**{name: value if value is None else value[~self.synthetic] for name, value in left.items()})
+        kept: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            left_out = value is None or field.name in ("textures", "synthetic")
+            kept[field.name] = None if left_out else value[~self.synthetic]
+        return Batch(**kept)

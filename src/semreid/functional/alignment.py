@@ -77,7 +77,8 @@ def next_person_triplets(pids: Tensor, block: int) -> Triplets:
     first = counts.cumsum(0) - counts
 
     def image(number: int) -> Tensor:
-        return first + number % counts
+        rows: Tensor = first + number % counts
+        return rows
 
     return Triplets(image(block)[:-1], image(block + 1)[:-1], image(block % 3)[1:])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -201,6 +202,35 @@ def load_model(path: Path | str) -> ReIDModel:
     model.load_state_dict(tensors)
     model.calibration = card.calibration
     return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def start_from(model: ReIDModel, run: Path | str) -> str:
+    """Give a model the weights of another: all of the trunk, and of heads of the same name whatever has the same shape.
+
+    Args:
+        model: The model to fill.
+        run: Run folder or card file of the other.
+
+    Returns:
+        What was taken, in words.
+
+    Raises:
+        SemreidError: If there is no such model, or its trunk is another.
+    """
+    own, found = model.state_dict(), load_model(run).state_dict()
+    taken = {name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape}
+    if lost := [name for name in own if name.startswith("trunk.") and name not in taken]:
+        raise SemreidError(
+            f"the trunk of {run} does not fit this model: '{lost[0]}' and {len(lost) - 1} more",
+            fix="set model.trunk and model.width as in the recipe.yaml of that run",
+        )
+    model.load_state_dict(taken, strict=False)
+    return f"from {run}: trunk" + "".join(f", {_share_taken(name, own, taken)}" for name in model.heads)
+
+
+def _share_taken(head: str, own: Iterable[str], taken: Iterable[str]) -> str:
+    wanted, got = (sum(name.startswith(f"heads.{head}.") for name in names) for names in (own, taken))
+    return f"{head} head" if got == wanted else f"{head} head in part" if got else f"not the {head} head"
 
 
 def _zoo() -> str:

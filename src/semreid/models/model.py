@@ -20,10 +20,11 @@ from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.models.embedder import Image, embed_in_batches, prepared_batches
-from semreid.models.heads import REGIONS, Annotation, Head
+from semreid.models.heads import REGIONS, Annotation, Head, Texture
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
 from semreid.models.verifier import Verifier
+from semreid.people.atlas import SIZE
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -117,8 +118,12 @@ class ReIDModel(nn.Module):
         Returns:
             Unweighted scalar by name, ``HEAD.LOSS``, such as ``identity.triplet``.
         """
-        maps = self.maps(batch.images)
-        named = {name: head.losses(maps, batch) for name, head in self._named_heads()}
+        maps, real = self.maps(batch.images), batch.real()
+        real_maps = maps if batch.synthetic is None else {name: m[~batch.synthetic] for name, m in maps.items()}
+        named = {
+            name: head.losses(maps, batch) if head.learns_from_synthetic else head.losses(real_maps, real)
+            for name, head in self._named_heads()
+        }
         return {f"{name}.{loss}": value for name, found in named.items() for loss, value in found.items()}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -272,6 +277,52 @@ class ReIDModel(nn.Module):
         batches = prepared_batches(images, self.size, batch_size)
         found = [self.parse_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip).cpu() for batch in batches]
         return torch.cat([torch.zeros(0, len(REGIONS), *self.size), *found]).numpy()
+
+    @torch.inference_mode()
+    def texture_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
+        """Paint the body textures of images of the right size, in evaluation mode.
+
+        Args:
+            images: RGB (B, 3, H, W), float in [0, 1] or uint8, on any device.
+            flip: Average with the mirrored texture of the mirrored image (test-time augmentation).
+
+        Returns:
+            RGB in [0, 1] over the atlas, (B, 3, 256, 256), float32.
+
+        Raises:
+            SemreidError: If no head of the model paints textures.
+        """
+        painter = next((head for head in self._heads() if isinstance(head, Texture)), None)
+        if painter is None:
+            raise SemreidError("no head of this model paints textures", fix="use a model such as san or san_pg")
+        images = images.to(self.device)
+        with self._evaluating():
+            found = painter.texture(self.maps(images))
+            return (found + painter.texture(self.maps(images.flip(-1))).flip(-1)) / 2 if flip else found
+
+    def texture(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
+        """Paint the body textures of people: what they look like from all sides, on the atlas of the synthetic people.
+
+        Args:
+            images: RGB uint8 arrays (H, W, 3) of any size, or paths.
+            batch_size: Images a step.
+            flip: Average with the mirrored texture of the mirrored image (test-time augmentation).
+
+        Returns:
+            RGB in [0, 1], (N, 3, 256, 256).
+
+        Raises:
+            SemreidError: If an image cannot be read or is no RGB image, or no head of the model paints textures.
+
+        Example:
+            >>> from semreid.models.zoo import create_model
+            >>> model = create_model("san_pg", num_ids=1, trunk="resnet18", width=0.25, size=(64, 32))
+            >>> model.texture([np.zeros((80, 40, 3), np.uint8)]).shape
+            (1, 3, 256, 256)
+        """
+        batches = prepared_batches(images, self.size, batch_size)
+        found = [self.texture_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip).cpu() for batch in batches]
+        return torch.cat([torch.zeros(0, 3, SIZE, SIZE), *found]).numpy()
 
     def verify(self, a: Image, b: Image, *, far: float | None = None, prior: float = 0.5) -> Verdict:
         """Tell whether two crops from different cameras show one person.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,20 +20,21 @@ from semreid.data import augment
 from semreid.data.attributes import FILE as ATTRIBUTES
 from semreid.data.attributes import read_attributes
 from semreid.data.batch import Batch
+from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset, Sample, num_identities
-from semreid.data.sampler import pk_batches, rank_share
+from semreid.data.sampler import Indices, pk_batches, rank_share
 from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store, content_sketch, samples_digest
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
-from semreid.models.card import Card, save_model
+from semreid.models.card import Card, save_model, start_from
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.recipe import Recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
-from semreid.training.schedule import build_optimiser, loss_weights, lr_factor
+from semreid.training.schedule import build_optimiser, build_second_optimiser, loss_weights, lr_factor
 
 
 class _Losses(nn.Module):
@@ -56,24 +57,27 @@ class Trainer:
         model: The model to train, with as many identities as the store has.
         store: Training images on the device or memory-mapped.
         device: Where to train.
+        pairs: Synthetic images with textures that join every batch, if any.
     """
 
     recipe: Recipe
     model: ReIDModel
     store: Store
     device: torch.device
+    pairs: Store | None = None
     epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.classes, self.labels = np.unique(self.store.pids, return_inverse=True)
-        self.camids = self.store.camids
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         distributed.synchronise_norms(self.model)
         self.network: nn.Module = _Losses(self.model)
         if distributed.world_size() > 1:
             self.network = DistributedDataParallel(self.network)
+            _require_divisible(self.recipe, distributed.world_size())
         self.optimiser = build_optimiser(self.recipe.optim, self.model)
+        self.second = build_second_optimiser(self.recipe.optim, self.model) if self.recipe.optim.apart else None
         decay = self.recipe.optim.ema
         average = get_ema_multi_avg_fn(decay)
         self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True) if decay else None
@@ -121,24 +125,35 @@ class Trainer:
         images = sum(map(len, batches))
         return {**means, "lr": lr, "images_per_second": images / seconds, "data_share": waited / seconds}
 
-    def batch(self, indices: np.ndarray[Any, np.dtype[np.int64]], step: int) -> Batch:
+    def batch(self, indices: Indices, step: int) -> Batch:
         """Compose and augment this process's share of a global batch.
 
         Args:
             indices: Rows of the global batch.
             step: Number of the step in the epoch; decides the random numbers.
         """
-        generator = torch.Generator().manual_seed(hash((self.recipe.seed, self.epoch, step)) % 2**63)
+        seed, data = (self.recipe.seed, self.epoch, step), self.recipe.data
+        generator = torch.Generator().manual_seed(hash(seed) % 2**63)
+        real = self._compose(self.store, indices, self.labels[indices], data.instances, generator)
+        if self.pairs is None:
+            return real
+        count, wanted = len(self.pairs), data.pairs_per_batch
+        chosen = np.random.default_rng(seed).choice(count, wanted, replace=count < wanted)
+        return real.joined_by(self._compose(self.pairs, chosen, np.full(wanted, -1), 1, generator))
+
+    def _compose(
+        self, store: Store, indices: Indices, pids: Indices, instances: int, generator: torch.Generator
+    ) -> Batch:
+        """Augment this process's share of the rows of a store; the random numbers are those of all rows."""
         draws = augment.draw(self.recipe.augment, len(indices), self.recipe.data.size, generator)
-        share = rank_share(indices, distributed.rank(), distributed.world_size(), self.recipe.data.instances)
-        mine = torch.from_numpy(indices[share])
+        share = rank_share(indices, distributed.rank(), distributed.world_size(), instances)
         draws = draws.share(share, self.device)
-        store, rows = self.store, mine.to(self.store.images.device)
+        rows = torch.from_numpy(indices[share]).to(store.images.device)
         regions, textures, attributes = store.regions, store.textures, store.attributes
         return Batch(
             images=augment.augment_images(store.images[rows].to(self.device), draws),
-            pids=torch.from_numpy(self.labels[mine.numpy()]).to(self.device),
-            camids=torch.from_numpy(self.camids[mine.numpy()]).to(self.device),
+            pids=torch.from_numpy(pids[share]).to(self.device),
+            camids=torch.tensor([store.samples[i].camid for i in indices[share]]).to(self.device),
             regions=None if regions is None else augment.augment_regions(regions[rows].to(self.device), draws),
             textures=None if textures is None else augment.augment_textures(textures[rows].to(self.device), draws),
             attributes=None if attributes is None else attributes[rows].to(self.device),
@@ -156,15 +171,41 @@ class Trainer:
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             losses: dict[str, Tensor] = self.network(batch)
-        total = sum_losses(losses, loss_weights(self.recipe.losses, self.epoch))
-        self.optimiser.zero_grad()
-        total.backward()
-        if self.recipe.optim.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optim.clip)
-        self.optimiser.step()
+        weights = loss_weights(self.recipe.losses, self.epoch)
+        total = sum_losses(losses, weights)
+        if self.second is None:
+            self.optimiser.zero_grad()
+            total.backward()
+            self._move(self.optimiser)
+        else:
+            self._learn_apart(losses, weights, self.second)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}
+
+    def _learn_apart(
+        self, losses: Mapping[str, Tensor], weights: Mapping[str, float], second: torch.optim.Optimizer
+    ) -> None:
+        """Take the gradients of two groups of losses on one graph, and only then move the weights by both."""
+        apart = self.recipe.optim.apart
+        _require_losses(apart, losses)
+        groups: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+        for name, loss in losses.items():
+            groups[name in apart][name] = weights.get(name, 1.0) * loss
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        gradients = [
+            torch.autograd.grad(sum_losses(group, {}), parameters, retain_graph=group is groups[0], allow_unused=True)
+            for group in groups
+        ]
+        for optimiser, found in zip((self.optimiser, second), gradients, strict=True):
+            for parameter, gradient in zip(parameters, found, strict=True):
+                parameter.grad = gradient
+            self._move(optimiser)
+
+    def _move(self, optimiser: torch.optim.Optimizer) -> None:
+        if self.recipe.optim.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optim.clip)
+        optimiser.step()
 
     def finish_epoch(self, row: dict[str, Any]) -> None:
         """Note the metrics of the epoch that was trained last, and go on to the next."""
@@ -179,6 +220,7 @@ class Trainer:
             "history": self.history,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "second": None if self.second is None else self.second.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
         }
 
@@ -187,6 +229,8 @@ class Trainer:
         self.epoch, self.history = state["epoch"], state["history"]
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self.second is not None:
+            self.second.load_state_dict(state["second"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
 
@@ -215,21 +259,35 @@ def sum_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Te
         >>> float(sum_losses({"a": torch.tensor(1.0), "b": torch.tensor(2.0)}, {"b": 0.5}))
         2.0
     """
-    unknown = sorted(weights.keys() - losses.keys())
-    if unknown:
-        raise SemreidError(
-            f"the recipe weighs a loss '{unknown[0]}' that the model does not have",
-            fix=f"its losses are {', '.join(losses)}",
-        )
+    _require_losses(weights, losses)
     return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
 
 
-def build_model(recipe: Recipe, num_ids: int) -> ReIDModel:
-    """Build the model of a recipe, with pretrained trunk weights where it names a file.
+def _require_losses(names: Iterable[str], losses: Mapping[str, Tensor]) -> None:
+    for name in sorted(set(names) - losses.keys()):
+        raise SemreidError(
+            f"the recipe weighs a loss '{name}' that the model does not have",
+            fix=f"its losses are {', '.join(losses)}",
+        )
+
+
+def _require_divisible(recipe: Recipe, processes: int) -> None:
+    if recipe.optim.apart:
+        raise SemreidError("optim.apart is for one process", fix="train without torchrun, or set optim.apart=[]")
+    if recipe.data.pairs and recipe.data.pairs_per_batch % processes:
+        raise SemreidError(
+            f"{recipe.data.pairs_per_batch} pairs in a batch cannot be divided among {processes} processes",
+            fix=f"set data.pairs_per_batch to a multiple of {processes}",
+        )
+
+
+def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None = None) -> ReIDModel:
+    """Build the model of a recipe, with pretrained weights where it names a file or a run folder.
 
     Args:
         recipe: The recipe.
         num_ids: Number of training identities.
+        say: Told what is taken from a run folder.
 
     Returns:
         The model.
@@ -246,7 +304,11 @@ def build_model(recipe: Recipe, num_ids: int) -> ReIDModel:
         )
     torch.manual_seed(recipe.seed)
     model = create_model(**model_arguments(recipe, num_ids))
-    if wanted.weights != "scratch":
+    if Path(wanted.weights).is_dir():
+        taken = start_from(model, wanted.weights)
+        if say is not None:
+            say(taken)
+    elif wanted.weights != "scratch":
         load_trunk_weights(model.trunk, wanted.weights)
     return model
 
@@ -302,12 +364,14 @@ def train(
         raise SemreidError(f"{dataset.name} has no training images", fix="it can only be evaluated")
     samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
     device = torch.device(device) if device else distributed.local_device()
-    model = build_model(recipe, num_identities(samples))
-    if validation is not None:
-        model.require_embedding()
+    pairs = load_dataset(recipe.data.pairs) if recipe.data.pairs else None
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
-        store = _open_store(model, dataset, samples, annotations, reporter)
+        model = build_model(recipe, num_identities(samples), reporter.say)
+        _require_fit(model, validation, pairs)
+        store = _open_store(model, dataset, samples, annotations, reporter, textures=pairs is None)
         trainer = Trainer(recipe, model, _on_device(store, device), device)
+        if pairs is not None:
+            trainer.pairs = _on_device(_open_store(model, pairs, pairs.train, None, reporter), device)
         if state is not None:
             trainer.restore(state)
             reporter.say(f"resumed after epoch {trainer.epoch}")
@@ -321,7 +385,7 @@ def train(
                 folder.record(text, trainer.history)
                 save_checkpoint(folder.path / CHECKPOINT, trainer.state())
         if first:
-            save_model(folder.path, trainer.judged, _card(trainer, dataset, samples))
+            save_model(folder.path, trainer.judged, _card(trainer, dataset, samples, pairs))
     return trainer.judged.eval()
 
 
@@ -331,15 +395,31 @@ def _open_store(
     samples: Sequence[Sample],
     annotations: Path | None,
     reporter: Reporter,
+    *,
+    textures: bool = True,
 ) -> Store:
-    """Decode the training images, with the annotations that the model learns from; one process writes the file."""
-    masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in model.needs else None
-    textures = annotation_paths(dataset, samples, "textures", annotations) if "textures" in model.needs else None
-    table = (annotations or dataset.root) / ATTRIBUTES
-    attributes = read_attributes(table, samples) if "attributes" in model.needs else None
+    """Decode the training images, with the annotations that the model learns from; one process writes the file.
+
+    Without ``textures`` they are taken where there are any, but not asked for.
+    """
+    home, needs = annotations or dataset.root, set(model.needs)
+    if not textures and "textures" in needs and not (home / "textures").is_dir():
+        reporter.say(f"no textures at {home}: reconstruction is learned from the pairs alone")
+        needs.remove("textures")
+    masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in needs else None
+    skins = annotation_paths(dataset, samples, "textures", annotations) if "textures" in needs else None
+    attributes = read_attributes(home / ATTRIBUTES, samples) if "attributes" in needs else None
     with distributed.first_process_first():
-        store = build_store(samples, model.size, masks=masks, textures=textures, progress=reporter.decoding)
+        store = build_store(samples, model.size, masks=masks, textures=skins, progress=reporter.decoding)
     return replace(store, attributes=attributes)
+
+
+def _require_fit(model: ReIDModel, validation: ReIDDataset | None, pairs: ReIDDataset | None) -> None:
+    if validation is not None:
+        model.require_embedding()
+    if pairs is not None and ("textures" not in model.needs or not pairs.train):
+        what = "no head of this model learns from pairs" if pairs.train else f"{pairs.name} has no training images"
+        raise SemreidError(f"data.pairs is set, and {what}", fix="use a model such as san, or set data.pairs=''")
 
 
 def _is_due(epoch: int, recipe: Recipe) -> bool:
@@ -359,9 +439,10 @@ def _on_device(store: Store, device: torch.device) -> Store:
     return store.to(device) if store.nbytes <= free // 2 else store
 
 
-def _card(trainer: Trainer, dataset: ReIDDataset, samples: Sequence[Sample]) -> Card:
+def _card(trainer: Trainer, dataset: ReIDDataset, samples: Sequence[Sample], pairs: ReIDDataset | None) -> Card:
     recipe = trainer.recipe
     last = trainer.history[-1]
+    used = [dataset] if pairs is None else [dataset, pairs]
     return Card(
         model=model_arguments(recipe, len(trainer.classes)),
         trained_on={
@@ -372,8 +453,9 @@ def _card(trainer: Trainer, dataset: ReIDDataset, samples: Sequence[Sample]) -> 
             "sha256": samples_digest(samples),
             "sketch": content_sketch(samples),
             "pretrained": recipe.model.weights,
+            **({} if pairs is None else {"pairs": {"dataset": pairs.name, "sha256": samples_digest(pairs.train)}}),
         },
-        terms=dataset.terms,
+        terms="; ".join(dict.fromkeys(source.terms for source in used)),
         seed=recipe.seed,
         metrics={name: value for name, value in last.items() if name.startswith("val_")},
     )

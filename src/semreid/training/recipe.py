@@ -32,8 +32,9 @@ class ModelRecipe:
         trunk: Trunk name.
         width: Multiplier of the trunk's channels.
         last_stride: Stride of the trunk's last stage.
-        weights: ``scratch``, or the path of pretrained trunk weights. ``imagenet`` stands in published
-            recipes for "give the path": there is no silent fall-back to random weights.
+        weights: ``scratch``; the path of pretrained trunk weights; or a run folder, whose trunk and heads are taken
+            as far as they fit. ``imagenet`` stands in published recipes for "give the path": there is no silent
+            fall-back to random weights.
         options: Options of the composition.
     """
 
@@ -56,6 +57,9 @@ class DataRecipe:
         identities: P, identities in a (global) batch.
         instances: K, images of each.
         holdout: Share of the training identities held out for validation; 0 trains on all of them.
+        pairs: NAME[/VARIANT]:PATH of a data set with textures, such as synthetic people, whose training images join
+            every batch for reconstruction alone; none if empty.
+        pairs_per_batch: How many of them join a (global) batch.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -64,6 +68,8 @@ class DataRecipe:
     identities: Annotated[int, Field(ge=2)] = 16
     instances: Annotated[int, Field(ge=2)] = 4
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    pairs: str = ""
+    pairs_per_batch: Count = 16
 
     @property
     def size(self) -> tuple[int, int]:
@@ -83,6 +89,9 @@ class OptimRecipe:
         momentum: Momentum of SGD.
         clip: Largest gradient norm; 0 is off.
         ema: Decay of the averaged weights that are saved and judged; 0 is off.
+        apart: Losses with an Adam of their own (momentum 0.5, no decay), whose gradient is taken from the same state
+            of the weights as that of the others; as the released code of SAN means to. One process only.
+        apart_lr: Learning rate of that optimiser; it does not change.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -93,6 +102,8 @@ class OptimRecipe:
     momentum: Share = 0.9
     clip: NonNegative = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    apart: tuple[str, ...] = ()
+    apart_lr: Positive = 1e-5
 
 
 @dataclass(frozen=True)

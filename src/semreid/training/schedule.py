@@ -63,6 +63,20 @@ def _weight_at(weight: LossWeight, epoch: int) -> float:
     return weight[max(start for start in weight if start <= epoch)] if epoch >= min(weight) else 0.0
 
 
+def build_second_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser for losses that move the weights apart from the others.
+
+    Args:
+        recipe: What the recipe says of it.
+        model: The model.
+
+    Returns:
+        The optimiser.
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.Adam(trainable, recipe.apart_lr, betas=(0.5, 0.999), fused=True)
+
+
 def build_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser for a model's trainable parameters.
 

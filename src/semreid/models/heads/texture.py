@@ -82,15 +82,15 @@ class Decoder(nn.Module):
             maps: The trunk's maps.
 
         Returns:
-            Textures in [-1, 1], not clipped, (B, 3, 256, 256), and the maps of the four blocks.
+            Textures in [0, 1], not clipped, (B, 3, 256, 256), and the maps of the four blocks.
         """
         x = self.reduce(maps["layer4"])
         found = []
         for source, block in zip(("layer3", "layer2", "layer1", "none"), self.blocks, strict=True):
             x = block(x + self.skips[source](maps[source]) if source in self.skips else x)
             found.append(x)
-        painted = F.interpolate(self.paint(x), (SIZE, SIZE), mode="bilinear", align_corners=True)
-        return painted.float(), found
+        painted = (self.paint(x).float() + 1) / 2  # its own range is [-1, 1], as published
+        return F.interpolate(painted, (SIZE, SIZE), mode="bilinear", align_corners=True), found
 
 
 def _init(module: nn.Module) -> None:
@@ -105,7 +105,7 @@ def _init(module: nn.Module) -> None:
 class Texture(Head):
     """Paint the aligned body texture; in training only, unless the texture is what the model is for.
 
-    Losses: ``reconstruction``, the mean absolute difference from the textures of the batch, colours in [-1, 1]; and
+    Losses: ``reconstruction``, the mean absolute difference from the textures of the batch, colours from -1 to 1; and
     ``triplet``, the Triplet ReID constraint on the maps of the decoder: two images of a person shall paint it from
     maps more alike than those of two people. Synthetic images have no part in the latter. No embedding.
 
@@ -156,7 +156,7 @@ class Texture(Head):
             RGB in [0, 1], (B, 3, 256, 256), float32.
         """
         painted: Tensor = self.decoder(maps)[0]
-        return ((painted + 1) / 2).clamp(0, 1)
+        return painted.clamp(0, 1)
 
     def embed(self, maps: Maps) -> None:
         """There is no embedding; a teacher writes ``texture``."""
@@ -168,7 +168,7 @@ class Texture(Head):
             raise SemreidError("this model learns from textures, and the batch has none", fix="set Batch.textures")
         if batch.synthetic is not None and len(batch.textures) < len(painted):
             painted = painted[batch.synthetic]
-        return texture_l1(painted, 2 * batch.textures - 1, self.valid if self.masked else None)
+        return 2 * texture_l1(painted, batch.textures, self.valid if self.masked else None)
 
     def _constraint(self, blocks: list[Tensor], pids: Tensor) -> Tensor:
         """Triplet ReID constraint on the maps of the global batch: the maps of all processes are compared."""

@@ -1,0 +1,169 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semreid.data.batch import Batch
+from semreid.errors import SemreidError
+from semreid.models.card import Card, load_model, save_model
+from semreid.models.model import ReIDModel
+from semreid.models.zoo import create_model
+from tests.conftest import draw_figure
+
+SMALL = {"num_ids": 3, "trunk": "resnet18", "width": 0.25, "size": (64, 32)}
+CROPS = [draw_figure(pid, 1, 0) for pid in range(5)]
+
+
+def build(name: str = "san", **options: object) -> ReIDModel:
+    """A small one with running statistics, in evaluation mode."""
+    torch.manual_seed(0)
+    model = create_model(name, **SMALL | options)
+    for norm in (m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)):
+        norm.momentum = 1.0
+    torch.nn.init.normal_(model.heads["texture"].decoder.paint.weight, std=5.0)  # a painter that has opinions
+    model.losses(make_batch())
+    return model.eval()
+
+
+def make_batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 3, 64, 32, generator=generator)
+    pids = torch.tensor([0, 0, 1, 1, 2, 2])
+    return Batch(images, pids, pids, textures=torch.rand(6, 3, 256, 256, generator=generator))
+
+
+@pytest.mark.parametrize(
+    ("variant", "parameters", "dim", "decoder"),
+    [("published", 23_508_032, 2048, 8_396_835), ("released", 24_558_144, 512, 9_071_075)],
+)
+def test_size_of_the_published_models(variant: str, parameters: int, dim: int, decoder: int) -> None:
+    model = create_model("san", num_ids=767, variant=variant)
+    info = model.info()
+    assert info["parameters_without_classifiers"] == parameters
+    assert info["embedding_dim"] == dim
+    assert info["macs"] == pytest.approx(4.053e9, rel=1e-3)  # the trunk alone: nothing is painted at inference
+    total = sum(p.numel() for p in model.parameters())
+    assert total == parameters + decoder + 767 * dim
+
+
+@pytest.mark.parametrize(("skips", "macs"), [(False, 2.929e9), (True, 3.097e9)])
+def test_operations_of_the_decoder(skips: bool, macs: float) -> None:
+    info = create_model("san_pg", num_ids=1, skips=skips).info()
+    assert info["macs"] - 4.0532e9 == pytest.approx(macs, rel=1e-3)
+    assert info["maps"]["texture"] == [3, 256, 256]
+    assert info["embedding_dim"] == 0
+
+
+def test_variants_decide_what_paper_and_code_disagree_on() -> None:
+    published, released = build().heads, build(variant="released").heads
+    assert (published["texture"].triplet, released["texture"].triplet) == ("published", "released")
+    assert (len(published["texture"].decoder.skips), len(released["texture"].decoder.skips)) == (0, 3)
+    assert (published["identity"].dim, released["identity"].dim) == (128, 512)
+    mixed = build(variant="released", skips=False, triplet="published", embedding="bnneck").heads
+    assert (mixed["texture"].triplet, len(mixed["texture"].decoder.skips)) == ("published", 0)
+    assert mixed["identity"].neck.weight.shape == (128,)
+
+
+def test_features_are_those_of_the_variants() -> None:
+    image = torch.rand(2, 3, 64, 32)
+    model = build()
+    pooled = model.maps(image)["layer4"].mean((2, 3))
+    torch.testing.assert_close(model(image), pooled)
+    released = build(variant="released")
+    linear, norm, _ = released.heads["identity"].reduce
+    expected = norm(linear(released.maps(image)["layer4"].mean((2, 3)))).clamp(min=0)
+    torch.testing.assert_close(released(image), expected)
+
+
+@pytest.mark.parametrize("variant", ["published", "released"])
+def test_embedding_is_bit_identical_without_the_decoder(variant: str) -> None:
+    model = build(variant=variant)
+    state = model.inference_state()
+    assert not [name for name in state if "texture" in name]
+    bare = build(variant=variant)
+    del bare.heads["texture"]
+    assert set(state) == set(bare.inference_state())
+    bare.load_state_dict(state, strict=False)
+    np.testing.assert_array_equal(bare.embed(CROPS), model.embed(CROPS))
+    before, fingerprint = model.embed(CROPS), model.fingerprint
+    for parameter in model.heads["texture"].parameters():
+        torch.nn.init.constant_(parameter, float("nan"))
+    np.testing.assert_array_equal(model.embed(CROPS), before)
+    assert model.fingerprint == fingerprint
+
+
+def test_a_saved_model_still_paints(tmp_path: Path) -> None:
+    model = build()
+    architecture = {"name": "san", **SMALL}
+    save_model(tmp_path, model, Card(architecture, {}, "none", 0))
+    loaded = load_model(tmp_path)
+    textures = loaded.texture(CROPS, batch_size=2)
+    assert textures.shape == (5, 3, 256, 256)
+    assert textures.dtype == np.float32
+    assert 0 <= textures.min() < textures.max() <= 1
+    np.testing.assert_allclose(textures, model.texture(CROPS), atol=1e-5)
+
+
+def test_texture_with_flip_follows_the_mirror() -> None:
+    model = build("san_pg", skips=True)
+    straight, mirrored = (model.texture(c, flip=True) for c in (CROPS, [c[:, ::-1].copy() for c in CROPS]))
+    np.testing.assert_allclose(straight, mirrored[..., ::-1], atol=1e-5)
+    assert np.abs(straight - straight[..., ::-1]).max() > 1e-3
+    assert model.texture([]).shape == (0, 3, 256, 256)
+
+
+def test_the_teacher_counts_its_decoder_and_does_not_embed() -> None:
+    teacher = build("san_pg")
+    assert [name for name in teacher.inference_state() if "texture.decoder" in name]
+    assert teacher.dim == 0
+    with pytest.raises(SemreidError, match="has no embedding"):
+        teacher.embed(CROPS)
+
+
+def test_models_without_a_painter_say_so() -> None:
+    model = create_model("baseline", **SMALL)
+    with pytest.raises(SemreidError, match="paints textures") as caught:
+        model.texture(CROPS)
+    assert "san_pg" in caught.value.fix
+    with pytest.raises(SemreidError, match=r"an image has shape \(64, 32\)"):
+        build().texture([CROPS[0][..., 0]])
+
+
+def test_skips_need_maps_that_fit() -> None:
+    with pytest.raises(SemreidError, match="cannot see earlier maps") as caught:
+        build(variant="released", last_stride=2)
+    assert "last_stride=1" in caught.value.fix
+    assert build(last_stride=2).texture(CROPS[:1]).shape == (1, 3, 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("variant", "v1"), ("embedding", "gap"), ("triplet", "hard"), ("skips", 3)]
+)
+def test_options_that_are_none_say_so(option: str, value: object) -> None:
+    with pytest.raises(SemreidError, match=f"model san: option '{option}' is "):
+        build(**{option: value})
+
+
+def test_synthetic_images_have_no_identity() -> None:
+    model = build()
+    real, extra = make_batch(), make_batch()
+    extra = replace(extra, textures=1 - 0.5 * extra.textures)
+    joined = Batch(
+        images=torch.cat([real.images, extra.images.flip(0)]),
+        pids=torch.cat([real.pids, torch.full((6,), -1)]),
+        camids=torch.cat([real.camids, extra.camids]),
+        textures=torch.cat([real.textures, extra.textures]),
+        synthetic=torch.arange(12) >= 6,
+    )
+    torch.manual_seed(3)
+    alone = model.losses(real)
+    torch.manual_seed(3)
+    found = model.losses(joined)
+    for name in ("identity.id", "identity.triplet", "texture.triplet"):
+        torch.testing.assert_close(found[name], alone[name], rtol=1e-4, atol=1e-5)
+    assert found["texture.reconstruction"] != alone["texture.reconstruction"]
+    pairs_only = model.losses(replace(joined, textures=extra.textures))
+    both = (pairs_only["texture.reconstruction"] + alone["texture.reconstruction"]) / 2
+    torch.testing.assert_close(found["texture.reconstruction"], both, rtol=1e-4, atol=1e-5)
