@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -106,22 +106,29 @@ def label(
     _open(out, kinds, {"teachers": [teacher.fingerprint for teacher in teachers]}, replace=replace)
     known = _read_journal(out / JOURNAL)
     todo = [c for c in crops if str(c.name) not in known or not all(c.file(out, kind).exists() for kind in kinds)]
-    chunks = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
     done = kept = len(crops) - len(todo)
     write_text(out / JOURNAL, _lines(known))  # without the half line that a stop may have left
     with (out / JOURNAL).open("a", encoding="utf-8") as journal:
-        for chunk, images in ahead(_read, chunks):
-            pictures, confidences = _look(parsers, painters, images)
-            for kind, made in pictures.items():
-                parallel(_write, [(crop.file(out, kind), one) for crop, one in zip(chunk, made, strict=True)])
-            found = dict(zip((str(crop.name) for crop in chunk), confidences, strict=True))
+        for found in _label_chunks(parsers, painters, todo, out):
             journal.write(_lines(found))
             journal.flush()
             known |= found
-            done += len(chunk)
+            done += len(found)
             if progress is not None:
                 progress(done, len(crops))
     return Labels(out, tuple(kinds), crops, known, kept=kept)
+
+
+def _label_chunks(
+    parsers: Sequence[ReIDModel], painters: Sequence[ReIDModel], todo: Sequence[Crop], out: Path
+) -> Iterator[dict[str, float | None]]:
+    """Write the labels of some crops after another; yield the confidences by name once they are written."""
+    chunks = (todo[start : start + BATCH] for start in range(0, len(todo), BATCH))
+    for chunk, images in ahead(_read, chunks):
+        pictures, confidences = _look(parsers, painters, images)
+        for kind, made in pictures.items():
+            parallel(_write, [(crop.file(out, kind), picture) for crop, picture in zip(chunk, made, strict=True)])
+        yield dict(zip((str(crop.name) for crop in chunk), confidences, strict=True))
 
 
 def import_masks(
@@ -247,7 +254,7 @@ def _lines(confidences: dict[str, float | None]) -> str:
     return "".join(f"{json.dumps(line)}\n" for line in confidences.items())
 
 
-def _read(chunk: list[Crop]) -> tuple[list[Crop], list[Image]]:
+def _read(chunk: Sequence[Crop]) -> tuple[Sequence[Crop], list[Image]]:
     return chunk, parallel(lambda crop: read_image(crop.sample), chunk)
 
 
