@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from semreid.data.images import read_image, resize
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import annotation_paths, build_store, samples_digest
 from semreid.errors import SemreidError
+from semreid.people.atlas import VERSION
 from tests.conftest import draw_figure, write_image
 
 
@@ -111,10 +113,39 @@ def test_bad_masks(samples: list[Sample], tmp_path: Path, mask: np.ndarray | Non
         build_store(samples[:1], (32, 16), masks=[path])
 
 
-def test_texture_of_another_size(samples: list[Sample], tmp_path: Path) -> None:
-    path = write_image(tmp_path / "t.png", np.zeros((64, 64, 3), np.uint8))
-    with pytest.raises(SemreidError, match="64x64, not 256x256"):
+@pytest.mark.parametrize(
+    ("texture", "message"),
+    [
+        (np.zeros((64, 64, 3), np.uint8), "64x64, not 256x256"),
+        (np.zeros((256, 256), np.uint8), "is no texture"),
+        (np.zeros((256, 256, 3), np.uint16), "is no texture"),
+        (None, "1 of 1 images .* no texture at .*t.png"),
+    ],
+)
+def test_bad_textures(samples: list[Sample], tmp_path: Path, texture: np.ndarray | None, message: str) -> None:
+    path = tmp_path / "t.png"
+    if texture is not None:
+        write_image(path, texture)
+    with pytest.raises(SemreidError, match=message):
         build_store(samples[:1], (32, 16), textures=[path])
+
+
+def test_textures_of_another_atlas_are_refused(samples: list[Sample], tmp_path: Path) -> None:
+    dataset = ReIDDataset("toy", tmp_path, tuple(samples), (), ())
+    (tmp_path / "textures").mkdir()
+    (tmp_path / "masks").mkdir()
+    for name in ("people.json", "teachers.json"):
+        file = tmp_path / name
+        file.write_text(json.dumps({"atlas": VERSION + 1}))
+        with pytest.raises(SemreidError, match=f"of atlas {VERSION + 1}; .* paints atlas {VERSION}") as caught:
+            annotation_paths(dataset, samples, "textures")
+        assert "semreid label" in caught.value.fix
+        assert len(annotation_paths(dataset, samples, "masks")) == 3  # masks know no atlas
+        file.write_text("[")
+        with pytest.raises(SemreidError, match=f"{name} is damaged"):
+            annotation_paths(dataset, samples, "textures")
+        file.write_text(json.dumps({"atlas": VERSION}))
+    assert len(annotation_paths(dataset, samples, "textures")) == 3
 
 
 def test_annotations_lie_where_the_image_path_says(samples: list[Sample], tmp_path: Path) -> None:

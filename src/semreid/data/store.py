@@ -7,6 +7,7 @@ interrupted run leaves nothing that a later run could mistake for a store.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -26,8 +27,8 @@ from semreid.data.parallel import Progress, parallel
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
+from semreid.people.atlas import SIZE, VERSION
 
-TEXTURE_SIZE = 256
 SKETCH = 64
 Source = TypeVar("Source", Sample, Path)
 
@@ -116,7 +117,7 @@ def build_store(
     h, w = size
     images = _cached(samples, (h, w, 3), lambda s: resize(read_image(s), size), progress)
     regions = None if masks is None else _cached(masks, (h, w), lambda m: _resize_mask(read_mask(m), size), progress)
-    shape = (TEXTURE_SIZE, TEXTURE_SIZE, 3)
+    shape = (SIZE, SIZE, 3)
     skins = None if textures is None else _cached(textures, shape, _read_texture, progress)
     return Store(tuple(samples), images, regions, skins)
 
@@ -155,7 +156,8 @@ def annotation_paths(
         A path for every sample.
 
     Raises:
-        SemreidError: If there is no such folder, or an image lies outside of the data set's own.
+        SemreidError: If there is no such folder, an image lies outside of the data set's own, or textures are of
+            another atlas.
     """
     home = (folder or dataset.root) / kind
     if not home.is_dir():
@@ -163,6 +165,8 @@ def annotation_paths(
             f"this model learns from {kind}, and there is no folder {home}",
             fix="make them with `semreid label`, and give their folder with --annotations",
         )
+    if kind == "textures":
+        _require_atlas(home.parent)
     return [home / relative_name(sample, dataset.root).with_suffix(".png") for sample in samples]
 
 
@@ -187,6 +191,20 @@ def relative_name(sample: Sample, root: Path) -> Path:
             fix="keep images below the folder of the data set (or of its CSV file) to train with masks or textures",
         )
     return sample.path.relative_to(root)
+
+
+def _require_atlas(folder: Path) -> None:
+    """Refuse textures whose maker noted another atlas; those of unknown making are taken for current."""
+    for file in (folder / "people.json", folder / "teachers.json"):
+        try:
+            found = json.loads(file.read_text(encoding="utf-8")).get("atlas", VERSION) if file.is_file() else VERSION
+        except (ValueError, AttributeError) as error:
+            raise SemreidError(f"{file} is damaged: {error}", fix="copy the folder again") from error
+        if found != VERSION:
+            raise SemreidError(
+                f"the textures in {folder} are of atlas {found}; this version of semreid paints atlas {VERSION}",
+                fix="make them anew with `semreid synthesize` or `semreid label`",
+            )
 
 
 def content_digest(source: Sample | Path) -> bytes:
@@ -297,10 +315,14 @@ def _resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
 
 
 def _read_texture(path: Path) -> NDArray[np.uint8]:
-    texture = read_image(path)
-    if texture.shape[:2] != (TEXTURE_SIZE, TEXTURE_SIZE):
+    texture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if texture is None:
+        raise SemreidError(f"no texture at {path}", fix="make textures with `semreid label`")
+    if texture.ndim != 3 or texture.shape[2] != 3 or texture.dtype != np.uint8:
+        raise SemreidError(f"{path} is no texture", fix="textures are 8-bit RGB PNG, none of them grey")
+    if texture.shape[:2] != (SIZE, SIZE):
         raise SemreidError(
-            f"{path} is {texture.shape[0]}x{texture.shape[1]}, not {TEXTURE_SIZE}x{TEXTURE_SIZE}",
+            f"{path} is {texture.shape[0]}x{texture.shape[1]}, not {SIZE}x{SIZE}",
             fix="make textures of the current atlas with `semreid label`",
         )
-    return texture
+    return cv2.cvtColor(texture, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]

@@ -22,6 +22,7 @@ from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json, write_text
 from semreid.models.heads import Parser, Parsing, Texture
 from semreid.models.model import ReIDModel
+from semreid.people.atlas import VERSION
 from semreid.teachers.maps import SUFFIXES, Mapping, read_label_map, translate
 
 SETTINGS, JOURNAL = "teachers.json", "labels.jsonl"
@@ -103,7 +104,7 @@ def label(
         )
     kinds: list[Kind] = [*(["masks"] if parsers else []), *(["textures"] if painters else [])]  # type: ignore[list-item]
     crops = crops_of(dataset)
-    _open(out, kinds, {"teachers": [teacher.fingerprint for teacher in teachers]}, replace=replace)
+    _open(out, kinds, {"teachers": [teacher.fingerprint for teacher in teachers], "atlas": VERSION}, replace=replace)
     known = _read_journal(out / JOURNAL)
     todo = [c for c in crops if str(c.name) not in known or not all(c.file(out, kind).exists() for kind in kinds)]
     done = kept = len(crops) - len(todo)
