@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from semreid import distributed
 from semreid.console import say, show, stdout
+from semreid.data.images import read_image
 from semreid.errors import SemreidError
 from semreid.evaluation.calibration_plot import require_matplotlib
 from semreid.evaluation.protocol import Evaluation
@@ -53,6 +54,21 @@ def explain(
     write_explanation(found, out)
     show(found.to_json()) if json_ else stdout.print(_table(found))
     say(f"explained: {out / 'explanation.html'}")
+
+
+def stages(
+    model: Annotated[str, typer.Argument(help="Run folder or card file of a model with stages, such as pmm.")],
+    images: Annotated[list[Path], typer.Argument(help="Crops of as many people, two or more.")],
+    out: Annotated[Path, typer.Option("--out", help="PNG file to draw.")],
+) -> None:
+    """Draw what each stage of PMM looks at, and what is taken from the next because of it."""
+    from semreid.explain.stages import save_stages
+    from semreid.models.card import load_model
+
+    require_matplotlib()
+    require_writable(out)
+    save_stages(load_model(model).to(distributed.local_device()), [read_image(path) for path in images], out)
+    say(f"drawn: {out}")
 
 
 def write_explanation(explanation: Explanation, folder: Path) -> None:
