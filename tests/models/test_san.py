@@ -10,8 +10,12 @@ from semreid.errors import SemreidError
 from semreid.models.card import Card, load_model, save_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
+from semreid.training.loop import sum_losses
+from semreid.training.recipe import load_recipe
+from semreid.training.schedule import loss_weights
 from tests.conftest import draw_figure
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = {"num_ids": 3, "trunk": "resnet18", "width": 0.25, "size": (64, 32)}
 CROPS = [draw_figure(pid, 1, 0) for pid in range(5)]
 
@@ -34,12 +38,21 @@ def make_batch() -> Batch:
     return Batch(images, pids, pids, textures=torch.rand(6, 3, 256, 256, generator=generator))
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("san*.yaml")), ids=lambda path: path.stem)
+def test_recipes_fit_the_model(path: Path) -> None:
+    recipe = load_recipe(path)
+    losses = build(recipe.model.name, **recipe.model.options).train().losses(make_batch())
+    assert sum_losses(losses, loss_weights(recipe.losses, 0)) > 0
+    assert set(recipe.optim.apart) <= losses.keys()
+
+
 @pytest.mark.parametrize(
     ("variant", "parameters", "dim", "decoder"),
     [("published", 23_508_032, 2048, 8_396_835), ("released", 24_558_144, 512, 9_071_075)],
 )
 def test_size_of_the_published_models(variant: str, parameters: int, dim: int, decoder: int) -> None:
-    model = create_model("san", num_ids=767, variant=variant)
+    with torch.device("meta"):
+        model = create_model("san", num_ids=767, variant=variant)
     info = model.info()
     assert info["parameters_without_classifiers"] == parameters
     assert info["embedding_dim"] == dim
@@ -50,7 +63,8 @@ def test_size_of_the_published_models(variant: str, parameters: int, dim: int, d
 
 @pytest.mark.parametrize(("skips", "macs"), [(False, 2.929e9), (True, 3.097e9)])
 def test_operations_of_the_decoder(skips: bool, macs: float) -> None:
-    info = create_model("san_pg", num_ids=1, skips=skips).info()
+    with torch.device("meta"):
+        info = create_model("san_pg", num_ids=1, skips=skips).info()
     assert info["macs"] - 4.0532e9 == pytest.approx(macs, rel=1e-3)
     assert info["maps"]["texture"] == [3, 256, 256]
     assert info["embedding_dim"] == 0
