@@ -81,6 +81,10 @@ def synthesize(
     seed: Annotated[int, typer.Option("--seed", help="Another seed, other people.")] = 0,
     size: Annotated[str, typer.Option("--size", help="HEIGHTxWIDTH of the pictures.")] = "256x128",
     cameras: Annotated[int, typer.Option("--cameras", help="Cameras in the network; 0: one to ten people.")] = 0,
+    occlusion: Annotated[
+        float | None,
+        typer.Option("--occlusion", help="How often people are partly hidden, 0 to 1."),
+    ] = None,
     preview: Annotated[
         Path | None, typer.Option("--preview", help="PNG to draw first: textures, pictures, masks of a few.")
     ] = None,
@@ -90,7 +94,7 @@ def synthesize(
     from semreid.people.dataset import synthesize as run
 
     height, width = _size(size) or (256, 128)
-    recipe = PeopleRecipe(identities, images_per_identity, seed, height, width, cameras)
+    recipe = PeopleRecipe(identities, images_per_identity, seed, height, width, cameras, occlusion)
     if preview is not None:
         save_contact_sheet(recipe, preview)
     with _progress("making people") as progress:

@@ -113,6 +113,7 @@ def test_an_interrupted_run_goes_on(people, tmp_path, monkeypatch):
         ({"width": 4096}, "width is 4,096"),
         ({"cameras": 1}, "cameras is 1"),
         ({"cameras": -1}, "cameras is -1"),
+        ({"occlusion": 1.5}, "occlusion is 1.5"),
     ],
 )
 def test_senseless_numbers_are_refused(change, message):
@@ -125,6 +126,12 @@ def test_the_network_grows_with_the_people():
     assert PeopleRecipe(1000, 4).cameras == 100
     assert PeopleRecipe(50_000, 4).cameras == 240
     assert PeopleRecipe(1000, 4, cameras=7).cameras == 7
+
+
+def test_people_are_hidden_as_often_as_asked():
+    recipes = [PeopleRecipe(4, 6, seed=3, height=64, width=32, cameras=3, occlusion=share) for share in (0, 1)]
+    never, always = ([np.mean(shot.visible) for shot in stream(recipe, [1, 2])] for recipe in recipes)
+    assert np.mean(always) < np.mean(never) - 0.1
 
 
 def test_existing_folders_are_left_alone(tmp_path):

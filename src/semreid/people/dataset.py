@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class PeopleRecipe:
         height: Height of the pictures in pixels.
         width: Width of the pictures in pixels.
         cameras: Number of cameras in the network; 0 for one to ten identities, from 4 to 240.
+        occlusion: How often something or somebody stands before a person; None for the habit of each camera.
     """
 
     identities: int
@@ -54,6 +55,7 @@ class PeopleRecipe:
     height: int = 256
     width: int = 128
     cameras: int = 0
+    occlusion: float | None = None
 
     def __post_init__(self) -> None:
         if self.cameras == 0:
@@ -62,6 +64,8 @@ class PeopleRecipe:
             _require(name.replace("_", " "), getattr(self, name), low, high)
         for name in ("height", "width"):
             _require(name, getattr(self, name), *SIDES)
+        if self.occlusion is not None and not 0 <= self.occlusion <= 1:
+            raise SemreidError(f"occlusion is {self.occlusion}", fix="choose a number from 0 to 1")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -103,6 +107,8 @@ def _shots(recipe: PeopleRecipe, person: Person) -> Iterator[Shot]:
     count = recipe.images_per_identity
     passes = count if person.pid <= recipe.train_identities else max(2, count // 2)
     cameras = network(recipe.seed, recipe.cameras)
+    if recipe.occlusion is not None:
+        cameras = tuple(replace(camera, occlusion=recipe.occlusion) for camera in cameras)
     return shoot(person, cameras, count, passes, recipe.seed, recipe.size)
 
 
