@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Literal, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
@@ -257,9 +257,45 @@ def pmm(
     return {"multistage": Multistage("layer4", trunk.channels["layer4"], num_ids, dims=(dim,) * stages, mixing=mixing)}
 
 
+UnifiedPart = Literal["parsing", "srb", "sfb", "texture", "stages"]
+
+
+def unified(
+    trunk: Trunk,
+    num_ids: int,
+    *,
+    parts: tuple[UnifiedPart, ...] = ("parsing", "srb", "sfb", "texture", "stages"),
+    pool: Pooling = "avg",
+    dim: PositiveInt = 512,
+    masks: MaskSource = "offline",
+    triplet: TripletForm = "published",
+) -> dict[str, Head]:
+    """All three systems on one trunk: a global branch, and of each system what its paper added.
+
+    Args:
+        trunk: The trunk.
+        num_ids: Number of training identities.
+        parts: Which of the additions to have; SRB and SFB bring the parsing that they need.
+        pool: Pooling of the global branch.
+        dim: Width of the feature of each stage.
+        masks: Regions in training: from the part masks or the model's own.
+        triplet: Form of the Triplet ReID constraints on textures, or ``none``.
+
+    Returns:
+        The heads by name.
+    """
+    branches = tuple(branch for branch in get_args(Branch) if branch in parts)
+    heads = magnifiernet(trunk, num_ids, branches=branches, pool=pool, masks=masks)
+    if not branches and "parsing" not in parts:
+        del heads["parsing"]
+    if "texture" in parts:
+        heads["texture"] = _texture(trunk, skips=False, triplet=triplet, masked=False)
+    return heads | (pmm(trunk, num_ids, dim=dim) if "stages" in parts else {})
+
+
 MODELS: dict[str, Callable[..., dict[str, Head]]] = {"baseline": baseline, "magnifiernet": magnifiernet}
 MODELS |= {"parser": parser}
-MODELS |= {"bdb": bdb, "pmm": pmm}
+MODELS |= {"bdb": bdb, "pmm": pmm, "unified": unified}
 MODELS |= {"san": san, "san_pg": san_pg}
 """Heads by model name; each takes the trunk, the number of identities and its own options."""
 
