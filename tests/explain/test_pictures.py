@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from semreid.data.images import decode_image
-from semreid.explain.pictures import SIDE, data_uri, fitted, heat_over
+from semreid.explain.pictures import SIDE, data_uri, fitted, heat_over, jpeg
 
 GREY = np.full((64, 32, 3), 120, np.uint8)
 
@@ -26,6 +26,6 @@ def test_heat_is_clear_where_there_is_none_and_yellow_where_there_is_most() -> N
 
 def test_a_picture_survives_its_uri() -> None:
     gradient = np.linspace(0, 255, 2 * SIDE * SIDE * 3).reshape(2 * SIDE, SIDE, 3).astype(np.uint8)
-    kind, _, content = data_uri(gradient).partition(",")
+    kind, _, content = data_uri(jpeg(gradient)).partition(",")
     assert kind == "data:image/jpeg;base64"
     np.testing.assert_allclose(decode_image(b64decode(content)).astype(int), fitted(gradient), atol=12)

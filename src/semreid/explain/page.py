@@ -18,7 +18,7 @@ from semreid.evaluation.protocol import Evaluation
 from semreid.explain.charts import cmc_chart, score_chart
 from semreid.explain.explanation import Explanation
 from semreid.explain.findings import choose_examples, score_histograms
-from semreid.explain.pictures import data_uri
+from semreid.explain.pictures import data_uri, jpeg
 from semreid.explain.texts import GLYPHS, MARKS, MEANINGS, percent_text, time_text
 from semreid.gallery import Entry
 from semreid.version import __version__
@@ -121,7 +121,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(uri=data_uri, time=time_text, percent=percent_text)
+    environment.filters.update(uri=lambda picture: data_uri(jpeg(picture)), time=time_text, percent=percent_text)
     style = Markup(loader.get_source(environment, "style.css")[0])
     environment.globals.update(version=__version__, style=style, marks=MARKS, glyphs=GLYPHS, meanings=MEANINGS)
     return environment

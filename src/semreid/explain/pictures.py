@@ -74,14 +74,26 @@ def tinted(picture: Picture, colours: NDArray[np.uint8], opacity: NDArray[np.flo
     return np.rint(mixed).astype(np.uint8)
 
 
-def data_uri(picture: Picture) -> str:
-    """Encode a picture so that a page can hold it.
+def jpeg(picture: Picture, side: int = SIDE) -> bytes:
+    """Encode a picture anew, so that nothing of a file but its pixels is kept.
 
     Args:
-        picture: RGB (H, W, 3); shrunk as by `fitted`. Nothing but its pixels is kept.
+        picture: RGB (H, W, 3); shrunk as by `fitted`.
+        side: The longest side that is wanted.
 
     Returns:
-        A ``data:`` URI of a JPEG file.
+        A JPEG file.
     """
-    content = cv2.imencode(".jpg", fitted(picture)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    return f"data:image/jpeg;base64,{b64encode(content.tobytes()).decode()}"
+    return cv2.imencode(".jpg", fitted(picture, side)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+
+
+def data_uri(content: bytes) -> str:
+    """Write a JPEG file as an address, so that a page can hold it.
+
+    Args:
+        content: The file.
+
+    Returns:
+        A ``data:`` URI.
+    """
+    return f"data:image/jpeg;base64,{b64encode(content).decode()}"

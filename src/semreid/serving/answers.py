@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,16 +34,7 @@ class Row(BaseModel):
     @classmethod
     def of(cls, entry: Entry) -> Row:
         """Describe an entry."""
-        return cls(
-            id=entry.id,
-            path=entry.path,
-            pid=entry.pid,
-            camid=entry.camid,
-            timestamp=entry.timestamp,
-            box=entry.box,
-            tags=list(entry.tags),
-            picture=picture_url(entry.id),
-        )
+        return cls(**asdict(entry), picture=picture_url(entry.id))
 
 
 class MatchAnswer(BaseModel):
@@ -83,38 +75,21 @@ class CompareAnswer(BaseModel):
     """How alike two crops are."""
 
     similarity: float
-    probability: float | None
-    prior: float | None
-    decision: Decision | None
+    probability: float | None = None
+    prior: float | None = None
+    decision: Decision | None = None
     no_probability: str = Field(description="Why there is no probability; empty if there is.")
 
     @classmethod
     def of(cls, compared: Compared) -> CompareAnswer:
         """Describe a comparison."""
-        verdict = compared.verdict
+        similarity, verdict, reason = compared
         if verdict is None:
-            return cls(
-                similarity=compared.similarity,
-                probability=None,
-                prior=None,
-                decision=None,
-                no_probability=compared.reason,
-            )
-        decision = Decision(
-            same=verdict.same,
-            threshold=verdict.threshold,
-            asked_far=verdict.asked_far,
-            far_low=verdict.far.low,
-            far_high=verdict.far.high,
-            cameras=verdict.cameras,
-        )
-        return cls(
-            similarity=compared.similarity,
-            probability=verdict.probability,
-            prior=verdict.prior,
-            decision=decision,
-            no_probability="",
-        )
+            return cls(similarity=similarity, no_probability=reason)
+        same = {name: getattr(verdict, name) for name in ("same", "threshold", "asked_far", "cameras")}
+        decision = Decision(**same, far_low=verdict.far.low, far_high=verdict.far.high)
+        chances = {"probability": verdict.probability, "prior": verdict.prior}
+        return cls(similarity=similarity, decision=decision, no_probability="", **chances)
 
 
 class GalleryAnswer(BaseModel):

@@ -8,26 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Query, Request, Response, UploadFile
 
 from semreid.gallery import Entry
-from semreid.serving.answers import (
-    Added,
-    CompareAnswer,
-    GalleryAnswer,
-    Removed,
-    Row,
-    SearchAnswer,
-    refusals,
-)
+from semreid.serving import forms
+from semreid.serving.answers import Added, CompareAnswer, GalleryAnswer, Removed, Row, SearchAnswer, refusals
 from semreid.serving.errors import RequestError
-from semreid.serving.forms import (
-    Named,
-    PairFields,
-    SearchFields,
-    entry_fields,
-    given,
-    pair_fields,
-    row_id,
-    search_fields,
-)
+from semreid.serving.forms import Named, PairFields, SearchFields, row_id
 from semreid.serving.metrics import Metrics
 from semreid.serving.service import Crop, Found, Service
 
@@ -72,7 +56,7 @@ async def found(service: Service, metrics: Metrics, fields: SearchFields, crop: 
 
 @router.post("/api/search", responses=refusals(404, 413, 422, 503))
 async def search(
-    service: Asked, metrics: Counted, fields: Annotated[SearchFields, Depends(search_fields)]
+    service: Asked, metrics: Counted, fields: Annotated[SearchFields, Depends(forms.search_fields)]
 ) -> SearchAnswer:
     """Find the rows that look most like a crop: an uploaded image, or another row."""
     if fields.named is None:
@@ -81,7 +65,7 @@ async def search(
 
 
 @router.post("/api/compare", responses=refusals(404, 413, 422, 503))
-async def compare(service: Asked, fields: Annotated[PairFields, Depends(pair_fields)]) -> CompareAnswer:
+async def compare(service: Asked, fields: Annotated[PairFields, Depends(forms.pair_fields)]) -> CompareAnswer:
     """Tell how alike two crops are, and where the model is calibrated, how probably they show one person."""
     a, b = await pair_of(service, fields)
     return CompareAnswer.of(await service.compare(a, b, far=fields.far, prior=fields.prior))
@@ -113,10 +97,10 @@ async def row(service: Asked, id: RowId) -> Row:  # noqa: A002
 async def add(
     service: Asked,
     image: Annotated[UploadFile, File(description="A crop: JPEG, PNG, WebP, BMP or TIFF.")],
-    entry: Annotated[Entry, Depends(entry_fields)],
+    entry: Annotated[Entry, Depends(forms.entry_fields)],
 ) -> Added:
     """Add a crop to the gallery. When this answers, the row is safe; sending it again changes nothing."""
-    named = given(image, "")
+    named = forms.given(image, "")
     if named is None or named.file is None:
         raise RequestError(422, "there is no image", "send one in the field 'image'")
     kept, new = await service.add(named.file, named.name, entry)
@@ -145,7 +129,7 @@ async def picture(
 @router.get("/healthz", responses=refusals(503))
 async def health(service: Asked) -> dict[str, str]:
     """Tell whether the gallery answers."""
-    await service.count()
+    await service.ask(service.gallery.count)
     return {"status": "ok"}
 
 
@@ -154,7 +138,7 @@ async def measure(service: Asked, metrics: Counted) -> Response:
     """Return counters and latencies as Prometheus reads them."""
     gauges = {"embedded_images": service.embedding.embedded, "embedding_queue": service.embedding.waiting}
     try:
-        gauges |= {"gallery_rows": await service.count(), "gallery_up": 1}
+        gauges |= {"gallery_rows": await service.ask(service.gallery.count), "gallery_up": 1}
     except RequestError:
         gauges["gallery_up"] = 0
     return Response(metrics.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")

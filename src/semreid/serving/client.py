@@ -12,12 +12,12 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import numpy as np
-from pydantic import BaseModel, RootModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Meta, Vectors
-from semreid.serving.wire import About, Hit, Ids, Rows, Scan, Search, pack, unpack
+from semreid.serving.wire import About, Found, Ids, Rows, Scan, Search, pack, unpack
 
 PREFIX = "serve:"
 TOKEN = "SEMREID_SERVE_TOKEN"
@@ -25,7 +25,6 @@ TIMEOUT = 120.0
 REQUEST_BYTES = 4 * 2**20
 REQUEST_HITS = 16_384
 REQUEST_IDS = 10_000
-Found = RootModel[list[list[Hit]]]
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
@@ -89,8 +88,7 @@ class RemoteStore:
         step = max(1, REQUEST_HITS // k)
         for start in range(0, len(queries), step):
             asked = Search(queries=pack(queries[start : start + step]), k=k, where=where)
-            lines = self._ask("search", asked, Found).root
-            found += [[Match(hit.entry, hit.similarity) for hit in line] for line in lines]
+            found += self._ask("search", asked, Found).root
         return found
 
     def scan(self, where: Filter, *, vectors: bool) -> Iterator[tuple[list[Entry], Vectors]]:

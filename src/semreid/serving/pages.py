@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from http import HTTPStatus
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlencode
@@ -10,18 +9,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from starlette.responses import RedirectResponse
 
+from semreid.explain.pictures import data_uri
 from semreid.gallery import Entry, Filter
 from semreid.serving.answers import picture_url
 from semreid.serving.api import Asked, Counted, crop_of, found, pair_of
-from semreid.serving.forms import (
-    FURTHEST,
-    Named,
-    PairFields,
-    SearchFields,
-    pair_fields,
-    row_id,
-    search_fields,
-)
+from semreid.serving.forms import FURTHEST, Named, PairFields, SearchFields, pair_fields, row_id, search_fields
 from semreid.serving.guard import COOKIE, Access
 from semreid.serving.metrics import Metrics
 from semreid.serving.refusal import is_partial
@@ -149,4 +141,4 @@ def picture_of(crop: Crop) -> str:
     """Return where a page finds the picture of a crop: an upload is kept nowhere, so the page itself holds it."""
     if crop.entry is not None:
         return picture_url(crop.entry.id)
-    return f"data:image/jpeg;base64,{base64.b64encode(crop.picture).decode()}"
+    return data_uri(crop.picture)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import cv2
 
-from semreid.data.images import decode_image, read_image, resize
+from semreid.data.images import decode_image, read_image
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
@@ -20,7 +20,6 @@ from semreid.serving.errors import RequestError
 
 MAX_UPLOAD = 16 * 2**20
 """Bytes of one request; its pixels are bounded by `semreid.data.images`."""
-SHOWN_HEIGHT = 384
 
 
 def read_upload(file: BinaryIO, name: str) -> Image:
@@ -120,22 +119,6 @@ class Pictures:
         container, _, item = path.rpartition("#")
         file = self.file(container) if item else None
         return Sample(file, pid=0, camid=0, item=item) if file else None
-
-
-def shown(image: Image) -> bytes:
-    """Make the JPEG that a page shows: made anew, so nothing of a file but its pixels leaves the server.
-
-    Args:
-        image: RGB (H, W, 3).
-
-    Returns:
-        JPEG, at most 384 pixels high and wide.
-    """
-    scale = min(1.0, SHOWN_HEIGHT / max(image.shape[:2]))
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-        image = resize(image, (height, width))
-    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
 def keep(image: Image, folder: Path, id_: str) -> Path:

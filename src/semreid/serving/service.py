@@ -17,6 +17,8 @@ from anyio import CapacityLimiter, fail_after, to_thread
 from semreid.data.images import resize
 from semreid.errors import SemreidError
 from semreid.evaluation.embeddings import camera_of
+from semreid.explain.parts import knows_regions, regions_over
+from semreid.explain.pictures import jpeg
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.gallery import Entry, Filter, Gallery, Match, Stats
 from semreid.gallery.crops import Image
@@ -27,9 +29,10 @@ from semreid.models.judgement import Judge, usual_prior
 from semreid.models.model import ReIDModel
 from semreid.serving.embedding import EmbeddingThread, Vector
 from semreid.serving.errors import RequestError
-from semreid.serving.pictures import Pictures, keep, plain_name, read_upload, shown
+from semreid.serving.pictures import Pictures, keep, plain_name, read_upload
 
 READERS, DECODERS = 4, 2
+SHOWN = 384  # longest side of a picture, in pixels
 PATIENCE = 30.0
 """Seconds until a gallery that does not answer is given up."""
 COUNTING_SHARE = 0.01
@@ -113,7 +116,7 @@ class Service:
         self.pictures = Pictures([*images, *([uploads] if uploads else [])])
         self.embedding = EmbeddingThread(embedder)
         self.size = embedder.size
-        self.regions = embedder if isinstance(embedder, ReIDModel) and _knows_regions(embedder) else None
+        self.regions = embedder if isinstance(embedder, ReIDModel) and knows_regions(embedder) else None
         """The model, if it looks at body regions."""
         self.known: Stats | None = None
         """The gallery when it was last counted."""
@@ -137,7 +140,7 @@ class Service:
 
         def read() -> Crop:
             image = read_upload(file, name)
-            return Crop(resize(image, self.size), shown(image), camid=camera_of(Path(plain_name(name))))
+            return Crop(resize(image, self.size), jpeg(image, SHOWN), camid=camera_of(Path(plain_name(name))))
 
         return await to_thread.run_sync(read, limiter=self._decoders)
 
@@ -176,7 +179,7 @@ class Service:
 
         def read() -> bytes:
             image = self.pictures.read(entry)
-            return shown(self._over(image) if parts else image)
+            return jpeg(self._over(image) if parts else image, SHOWN)
 
         return await to_thread.run_sync(read, limiter=self._decoders)
 
@@ -332,17 +335,6 @@ class Service:
 
         return await self.ask(some)
 
-    async def count(self) -> int:
-        """Count the rows.
-
-        Returns:
-            Their number.
-
-        Raises:
-            RequestError: If the gallery does not answer.
-        """
-        return await self.ask(self.gallery.count)
-
     async def stats(self) -> Stats:
         """Count people, cameras and times; again only when some time has passed or rows were written here.
 
@@ -391,8 +383,6 @@ class Service:
 
     def _over(self, image: Image) -> Image:
         """The body regions over a picture."""
-        from semreid.explain.parts import regions_over
-
         assert self.regions is not None
         with self.embedding.turn:
             seen = self.regions.embed([image], parts=True)
@@ -435,9 +425,3 @@ class Service:
             written = await self.ask(write, *arguments, patience=None)
         self._fresh_until = 0.0
         return written
-
-
-def _knows_regions(model: ReIDModel) -> bool:
-    from semreid.explain.parts import knows_regions
-
-    return knows_regions(model)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import partial
 
 from fastapi import APIRouter, Response
-from pydantic import RootModel
 from starlette.responses import StreamingResponse
 
 from semreid.errors import SemreidError
@@ -19,12 +18,11 @@ from semreid.serving.api import Asked
 from semreid.serving.errors import RequestError
 from semreid.serving.forms import row_id
 from semreid.serving.service import Service
-from semreid.serving.wire import About, Hit, Ids, Rows, Scan, Search, pack, unpack
+from semreid.serving.wire import About, Found, Ids, Rows, Scan, Search, pack, unpack
 
 router = APIRouter(prefix="/api/store", include_in_schema=False)
 MOST_HITS = 20_000
 """Matches of one request, over all of its queries."""
-Found = RootModel[list[list[Hit]]]
 
 
 @router.get("/about")
@@ -66,14 +64,13 @@ async def search(service: Asked, asked: Search) -> Response:
     if not 1 <= asked.k * len(queries) <= MOST_HITS:
         raise RequestError(422, f"{len(queries)} queries with k = {asked.k}", f"ask for 1 to {MOST_HITS:,} matches")
     found = await service.ask(partial(service.gallery.search, where=asked.where), queries, asked.k)
-    hits = [[Hit(entry=match.entry, similarity=match.similarity) for match in line] for line in found]
-    return Response(Found(hits).model_dump_json(), media_type="application/json")
+    return Response(Found(found).model_dump_json(), media_type="application/json")
 
 
 @router.post("/scan")
 async def scan(service: Asked, asked: Scan) -> StreamingResponse:
     """Go through rows: a line of JSON for each batch, and one with an error if it cannot be completed."""
-    await service.count()  # a gallery that is out of reach is told by the status
+    await service.ask(service.gallery.count)  # a gallery that is out of reach is told by the status
     return StreamingResponse(_batches(service, asked), media_type="application/x-ndjson")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
-from semreid.gallery import Entry, Filter
+from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Vectors
 
 
@@ -46,11 +46,8 @@ class About(BaseModel):
     fingerprint: str
 
 
-class Hit(BaseModel):
-    """A row that was found."""
-
-    entry: Entry
-    similarity: float
+Found = RootModel[list[list[Match]]]
+"""Matches of each query."""
 
 
 def pack(vectors: Vectors) -> str:
