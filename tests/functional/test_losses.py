@@ -14,6 +14,7 @@ from semreid.functional import (
     label_smoothed_cross_entropy,
     region_share,
     semantic_diversity,
+    soft_overlap,
 )
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "losses.npz")
@@ -203,3 +204,16 @@ def test_shapes_that_do_not_fit_are_refused():
         class_balanced_cross_entropy(PARSING, LABELS[:, :5])
     with pytest.raises(SemreidError, match=r"regions \(B, R, D\)"):
         semantic_diversity(REGIONS[:, :1])
+
+
+def test_soft_overlap_of_certain_scores_is_the_intersection_and_the_union() -> None:
+    rng = np.random.default_rng(0)
+    found, true = (torch.from_numpy(rng.integers(0, 4, (2, 9, 7))) for _ in range(2))
+    shared, joint = soft_overlap(100.0 * torch.nn.functional.one_hot(found, 5).permute(0, 3, 1, 2), true)
+    for b in range(2):
+        for k in range(5):  # nobody has class 4
+            inside = found[b] == k, true[b] == k
+            assert shared[b, k] == pytest.approx(int((inside[0] & inside[1]).sum()), abs=1e-4)
+            assert joint[b, k] == pytest.approx(int((inside[0] | inside[1]).sum()), abs=1e-4)
+    with pytest.raises(SemreidError, match="labels"):
+        soft_overlap(torch.zeros(2, 4, 9, 7), true[:, :3])

@@ -11,6 +11,7 @@ from semreid.functional.losses import (
     class_balanced_cross_entropy,
     label_smoothed_cross_entropy,
     semantic_diversity,
+    soft_overlap,
 )
 from semreid.functional.pairs import (
     equal_error_rate,
@@ -60,6 +61,7 @@ __all__ = [
     "roc_curve",
     "semantic_diversity",
     "single_shot_cmc",
+    "soft_overlap",
     "tar_at_far",
     "threshold_at_far",
 ]
