@@ -24,7 +24,7 @@ from semreid.data.benchmarks import describe_benchmarks, load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.explain.cli import explain, stages, write_report
+from semreid.explain.cli import explain, stages, texture, write_report
 from semreid.files import require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
@@ -45,6 +45,7 @@ app = typer.Typer(
 app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
 app.command()(explain)
 app.command()(stages)
+app.command()(texture)
 app.command()(label)
 Data = Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -71,6 +71,21 @@ def stages(
     say(f"drawn: {out}")
 
 
+def texture(
+    model: Annotated[str, typer.Argument(help="Run folder or card file of a model that paints, such as san_pg.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, a row for each.")],
+    out: Annotated[Path, typer.Option("--out", help="PNG file.")],
+) -> None:
+    """Draw what people look like from all sides, as a model believes: their textures, and a body that wears them."""
+    from semreid.explain.textures import save_textures
+    from semreid.models.card import load_model
+
+    require_matplotlib()
+    require_writable(out)
+    save_textures(load_model(model).to(distributed.local_device()), images, out)
+    say(f"drawn: {out}")
+
+
 def write_explanation(explanation: Explanation, folder: Path) -> None:
     """Write an explanation as ``explanation.html``, ``.png`` and ``.json``.
 

@@ -1,0 +1,115 @@
+"""What a model believes that a person looks like from all sides: its texture, worn by a body that can be turned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.data.images import read_image, resize
+from semreid.errors import SemreidError
+from semreid.evaluation.calibration_plot import STYLE, require_matplotlib
+from semreid.explain.pictures import Picture
+from semreid.files import atomic_path
+from semreid.models.model import ReIDModel
+from semreid.people.atlas import SIZE, fill_gutters
+from semreid.people.body import BONE, BONES, Body, Shape, Silhouette, build_body
+from semreid.people.camera import linear
+from semreid.people.poses import Figure, Pose, take_pose
+from semreid.people.render import Light, View, bounding_box, project, render
+
+SIDES = {"front": 0.0, "right": 90.0, "back": 180.0, "left": 270.0}
+LIGHT = Light((0.3, 0.5, 0.8), (0.45, 0.45, 0.44), (0.72, 0.72, 0.74))
+HEIGHT, WIDTH, GAP = 256, 128, 12
+GAMMA = 2.2
+
+
+@cache
+def _mannequin() -> tuple[Body, Figure]:
+    """An average body in tight clothes, arms a little away from it."""
+    body = build_body(Shape(), Silhouette())
+    angles = np.zeros((len(BONES), 3), np.float32)
+    for side in ("left", "right"):
+        angles[BONE[f"{side}_upper_arm"]] = 0.0, 0.28, 0.0
+        angles[BONE[f"{side}_lower_arm"]] = 0.18, 0.0, 0.0
+        angles[BONE[f"{side}_thigh"]] = 0.0, 0.06, 0.1
+    return body, take_pose(body, Pose(angles))
+
+
+def wear(texture: NDArray[np.uint8], yaw: float, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Picture:
+    """Draw a body that wears a texture.
+
+    Args:
+        texture: RGB over the atlas, (256, 256, 3).
+        yaw: Degrees by which the body is turned: 0 faces the viewer, 90 shows its right side.
+        size: Height and width of the picture.
+
+    Returns:
+        RGB on white, (height, width, 3).
+
+    Raises:
+        SemreidError: If the texture has another shape.
+
+    Example:
+        >>> picture = wear(np.full((256, 256, 3), (200, 30, 30), np.uint8), yaw=180)
+        >>> picture.shape, picture[0, 0].tolist(), bool((picture[128, 64, 0] > picture[128, 64, 1] + 60).all())
+        ((256, 128, 3), [255, 255, 255], True)
+    """
+    if texture.shape != (SIZE, SIZE, 3):
+        raise SemreidError(f"a texture has shape {texture.shape}, not {(SIZE, SIZE, 3)}")
+    body, figure = _mannequin()
+    seen = project(figure, View(yaw=yaw, elevation=6.0))
+    _, top, _, bottom = bounding_box(seen)
+    half, middle = 0.53 * (bottom - top), (top + bottom) / 2
+    box = (-half * size[1] / size[0], middle - half, half * size[1] / size[0], middle + half)
+    albedo = linear(fill_gutters(texture))
+    drawn = render(seen, body.faces, albedo, box, size, light=LIGHT, ambient_share=body.shade, supersample=3)
+    light = drawn.colour + 1 - drawn.alpha[..., None]
+    return np.rint(255 * light.clip(0, 1) ** (1 / GAMMA)).astype(np.uint8)
+
+
+def texture_row(crop: Picture, texture: NDArray[np.uint8]) -> Picture:
+    """Lay out a crop, its texture, and the body that wears it from all `SIDES`.
+
+    Args:
+        crop: RGB, any size.
+        texture: RGB over the atlas, (256, 256, 3).
+
+    Returns:
+        RGB of 256 rows.
+    """
+    panels = [resize(crop, (HEIGHT, WIDTH)), texture, *(wear(texture, yaw) for yaw in SIDES.values())]
+    white = np.full((HEIGHT, GAP, 3), 255, np.uint8)
+    return np.hstack([part for panel in panels for part in (panel, white)][:-1])
+
+
+def save_textures(model: ReIDModel, images: Sequence[Path], target: Path) -> None:
+    """Draw crops with their textures, and bodies that wear them, into a PNG file.
+
+    Args:
+        model: A model that paints textures, such as ``san_pg``.
+        images: Paths of crops.
+        target: The file.
+
+    Raises:
+        SemreidError: If matplotlib is missing, an image cannot be read, the model paints no textures, or the file
+            cannot be written.
+    """
+    mpl = require_matplotlib()
+    crops = [read_image(path) for path in images]
+    textures = np.rint(255 * model.texture(crops, flip=True).transpose(0, 2, 3, 1)).astype(np.uint8)
+    rows = [texture_row(crop, texture) for crop, texture in zip(crops, textures, strict=True)]
+    picture = np.vstack([part for row in rows for part in (row, np.full((GAP, row.shape[1], 3), 255, np.uint8))])
+    height, width = picture.shape[0] / 150, picture.shape[1] / 150
+    with mpl.rc_context(STYLE), atomic_path(target) as temporary:
+        figure = mpl.figure.Figure(figsize=(width + 0.1, height + 0.25), dpi=150)
+        axes = figure.add_axes((0.05 / (width + 0.1), 0.0, width / (width + 0.1), height / (height + 0.25)))
+        axes.imshow(picture, aspect="auto")
+        axes.set_axis_off()
+        for column, title in enumerate(("crop", "texture", *SIDES)):
+            centre = WIDTH / 2 + column * (WIDTH + GAP) + (column > 1) * WIDTH + (column == 1) * WIDTH / 2
+            axes.text(centre, -8, title, ha="center", fontsize=9)
+        figure.savefig(temporary, format="png", facecolor="white")
