@@ -22,33 +22,12 @@ class Named(NamedTuple):
 
 
 def row_id(text: str) -> str:
-    """Check the id of a row.
-
-    Args:
-        text: The id.
-
-    Returns:
-        The same.
-
-    Raises:
-        SemreidError: If no row can have it.
-    """
+    """Return the id of a row, unless no row can have it."""
     return Entry(id=text).id
 
 
 def given(image: UploadFile | None, id_: str) -> Named | None:
-    """Take the crop that a request names.
-
-    Args:
-        image: An upload; browsers send an empty one where nothing was chosen.
-        id_: Id of a row.
-
-    Returns:
-        The crop, or None if none is named.
-
-    Raises:
-        RequestError: If two are.
-    """
+    """Take the one crop that a request names, if it does; browsers send an empty upload where nothing was chosen."""
     file = image.file if image is not None and image.filename else None
     if file is not None and id_:
         raise RequestError(422, "both an image and a row are given", "give one of the two")
@@ -100,11 +79,7 @@ def search_fields(
     rerank: Annotated[bool, Form(description="Re-rank the best by their neighbours (k-reciprocal).")] = False,
     prior: Annotated[
         float | None,
-        Form(
-            gt=0,
-            lt=1,
-            description="Probability of a match before looking; one over the people if empty.",
-        ),
+        Form(gt=0, lt=1, description="Probability of a match before looking; one over the people if empty."),
     ] = None,
 ) -> SearchFields:
     """Read a search."""

@@ -90,6 +90,9 @@ class Compared(NamedTuple):
 class Service:
     """Searches, compares, counts and adds, with bounded threads and memory.
 
+    Every question raises `RequestError` where the gallery does not answer, a row or a picture is not there, an
+    upload cannot be read, or rows may not be written.
+
     Args:
         gallery: The gallery.
         embedder: The model that made it.
@@ -125,18 +128,7 @@ class Service:
         self._readers, self._decoders = CapacityLimiter(READERS), CapacityLimiter(DECODERS)
 
     async def upload(self, file: BinaryIO, name: str) -> Crop:
-        """Take an upload.
-
-        Args:
-            file: The image file.
-            name: How its sender calls it.
-
-        Returns:
-            The crop.
-
-        Raises:
-            RequestError: If it cannot be read.
-        """
+        """Take an image file that its sender calls ``name``."""
 
         def read() -> Crop:
             image = read_upload(file, name)
@@ -145,35 +137,14 @@ class Service:
         return await to_thread.run_sync(read, limiter=self._decoders)
 
     async def row(self, id_: str) -> Crop:
-        """Take a row of the gallery.
-
-        Args:
-            id_: Its id.
-
-        Returns:
-            The crop, without its picture.
-
-        Raises:
-            RequestError: If there is no such row, or the gallery does not answer.
-        """
+        """Take a row of the gallery by its id, without its picture."""
         entry = (await self.ask(self.gallery.get, [id_]))[0]
         if entry is None:
             raise RequestError(404, f"the gallery has no row {id_[:128]!r}", "it may have been removed")
         return Crop(entry=entry, camid=entry.camid)
 
     async def picture(self, entry: Entry, *, parts: bool = False) -> bytes:
-        """Read the picture of a row, as JPEG.
-
-        Args:
-            entry: The row.
-            parts: Lay the body regions that the model sees over it.
-
-        Returns:
-            The JPEG.
-
-        Raises:
-            RequestError: If there is none that may be shown, or the model sees no regions.
-        """
+        """Read the picture of a row as JPEG; with ``parts``, the body regions that the model sees lie over it."""
         if parts and self.regions is None:
             raise RequestError(404, "this model does not look at body regions")
 
@@ -210,8 +181,7 @@ class Service:
             What was found.
 
         Raises:
-            RequestError: If the camera must be known and is not, or the gallery does not answer.
-            SemreidError: If the prior is not between 0 and 1.
+            SemreidError: If the camera must be known and is not, or the prior is not between 0 and 1.
         """
         camid = crop.camid if camid is None else camid
         if exclude_same_camera and camid is None:
@@ -237,7 +207,6 @@ class Service:
             How alike they are.
 
         Raises:
-            RequestError: If a picture must be read and cannot be, or the gallery does not answer.
             SemreidError: If no threshold is known for the rate, or the prior is not between 0 and 1.
         """
         vectors = await asyncio.gather(*(self._vector(crop, flip=self.judge.flip) for crop in (a, b)))
@@ -257,8 +226,6 @@ class Service:
             The row as it is now in the gallery, and whether it is new.
 
         Raises:
-            RequestError: If the server was not started for it, the upload cannot be read, or the gallery does not
-                answer.
             SemreidError: If the picture cannot be stored.
         """
         folder = self._require_writable()
@@ -279,33 +246,12 @@ class Service:
         return known, False
 
     async def write(self, vectors: Vectors, entries: list[Entry]) -> int:
-        """Insert or replace rows that were embedded elsewhere.
-
-        Args:
-            vectors: (N, D).
-            entries: What is known of each, with ids.
-
-        Returns:
-            How many rows were written.
-
-        Raises:
-            RequestError: If the server was not started for it, or the gallery does not answer.
-        """
+        """Insert or replace rows (N, D) that were embedded elsewhere, and say how many they were."""
         self._require_writable()
         return sum(await self._written(self.gallery.upsert, vectors, entries))
 
     async def delete(self, ids: list[str]) -> int:
-        """Delete rows, and their pictures if they were uploaded here.
-
-        Args:
-            ids: Their ids.
-
-        Returns:
-            How many there were.
-
-        Raises:
-            RequestError: If the server was not started for it, or the gallery does not answer.
-        """
+        """Delete rows, and their pictures if they were uploaded here; say how many there were."""
         uploads = Pictures([self._require_writable()])
         entries = await self.ask(self.gallery.get, ids)
         deleted: int = await self._written(self.gallery.remove, ids)
@@ -315,19 +261,7 @@ class Service:
         return deleted
 
     async def rows(self, where: Filter, offset: int, limit: int) -> list[Entry]:
-        """List rows, in the order in which the gallery goes through them.
-
-        Args:
-            where: Which rows.
-            offset: How many to pass over.
-            limit: How many to list.
-
-        Returns:
-            The rows.
-
-        Raises:
-            RequestError: If the gallery does not answer.
-        """
+        """List up to ``limit`` rows behind the first ``offset``, in the order in which the gallery has them."""
 
         def some() -> list[Entry]:
             entries = chain.from_iterable(batch for batch, _ in self.gallery.scan(where))
@@ -336,14 +270,7 @@ class Service:
         return await self.ask(some)
 
     async def stats(self) -> Stats:
-        """Count people, cameras and times; again only when some time has passed or rows were written here.
-
-        Returns:
-            The numbers.
-
-        Raises:
-            RequestError: If the gallery does not answer.
-        """
+        """Count people, cameras and times; again only when some time has passed or rows were written here."""
         async with self._counting:
             if self.known is None or time.monotonic() > self._fresh_until:
                 start = time.monotonic()
@@ -362,9 +289,6 @@ class Service:
 
         Returns:
             Its answer.
-
-        Raises:
-            RequestError: If the gallery does not answer.
         """
         try:
             with fail_after(patience):

@@ -66,16 +66,5 @@ def render(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Fill a template.
-
-    Args:
-        request: The request it answers.
-        name: The template.
-        values: What it shows; escaped there.
-        status: HTTP status.
-        headers: Further headers.
-
-    Returns:
-        The page.
-    """
+    """Fill a template with values, which are escaped there."""
     return _templates.TemplateResponse(request, name, dict(values), status, headers)
