@@ -22,6 +22,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("serving", "20 at once, among 2,000 rows: 0 failed"),
         ("explanation", "of their maximum; equal"),
         ("calibration", "in 3 crowds the interval holds the truth"),
+        ("textures", "where nothing is seen"),
     ],
 )
 def test_the_scripts_run_and_their_references_agree(script, promise, monkeypatch, capsys):
