@@ -189,7 +189,7 @@ def test_kill_9_in_the_middle_loses_no_acknowledged_row(run, model: Path, tmp_pa
         write_image(folder / "x" / f"{i:04d}_c1.png", draw_figure(i % 20, 1, i))
     place = tmp_path / name
     command = [sys.executable, "-m", "semreid", "gallery", "add", str(folder)]
-    command += ["--gallery", str(place), "--model", str(model), "--batch-size", "8"]
+    command += ["--gallery", str(place), "--model", str(model), "--batch-size", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as add:
         for line in add.stderr:

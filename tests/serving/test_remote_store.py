@@ -2,7 +2,6 @@
 
 import http.server
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -169,7 +168,7 @@ def test_malformed_questions_are_refused(owned, tmp_path, body):
     assert client.post("/api/store/write", json=rows).status_code == 422
 
 
-def test_a_database_that_is_killed_is_told(tmp_path):
+def test_a_database_that_is_killed_is_told(tmp_path, monkeypatch):
     pytest.importorskip("milvus_lite")
     database = LiteServer(tmp_path)
     try:
@@ -180,9 +179,8 @@ def test_a_database_that_is_killed_is_told(tmp_path):
             gallery = Gallery.open(f"serve:{address}")
             assert gallery.count() == 3
             database.kill()
-            start = time.monotonic()
+            monkeypatch.setattr(Service.ask, "__kwdefaults__", {"patience": 2.0})
             with pytest.raises(SemreidError, match=r"cannot|did not answer"):
                 gallery.search(vectors[:1], 1, where=Filter(camids=[1]))
-            assert time.monotonic() - start < 45
     finally:
         database.kill()

@@ -429,7 +429,7 @@ def test_a_crowd_waits_its_turn_and_what_is_too_much_is_told(gallery, crops, mon
 
     class Slow(Stripes):
         def step(self, batch, flip):
-            hold.wait(20)
+            hold.wait(90)
             return super().step(batch, flip)
 
     async def crowd():
@@ -439,7 +439,8 @@ def test_a_crowd_waits_its_turn_and_what_is_too_much_is_told(gallery, crops, mon
             asked = [
                 asyncio.create_task(client.post("/api/search", files={"image": ("a.png", FIGURE)})) for _ in range(60)
             ]
-            await asyncio.sleep(0.5)
+            while sum(task.done() for task in asked) < 60 - guard.ACTIVE - guard.WAITING:
+                await asyncio.sleep(0.01)  # until those that are too many are told so
             hold.set()
             return [response.status_code for response in await asyncio.gather(*asked)]
 
