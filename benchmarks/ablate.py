@@ -1,7 +1,7 @@
 r"""Train the rows of an ablation with several seeds, judge them, and print the table with intervals.
 
 python benchmarks/ablate.py benchmarks/ablations/magnifiernet.yaml --data cuhk03-np/labeled:DIR --annotations LABELS \
-    --test cuhk03-np/labeled:DIR --test cuhk03-np/detected:DIR --out RUNS --seeds 0 1 schedule.epochs=20
+    --test cuhk03-np/labeled:DIR --test cuhk03-np/detected:DIR --out RUNS --seeds 0,1 schedule.epochs=20
 python benchmarks/ablate.py --quick                     seconds, on synthetic people; for a test
 
 A study is a YAML file: the name of each row, its recipe and overrides; those of the command line come last and hold for
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--annotations", type=Path)
     parser.add_argument("--test", action="append", default=[], help="what to judge on; may be repeated")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1])
     parser.add_argument("--flip", action="store_true", help="average with the mirror image when judging")
     arguments = parser.parse_intermixed_args()
     if arguments.quick:
