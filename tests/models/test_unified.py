@@ -3,12 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
-from semreid.training.loop import sum_losses
+from semreid.training.loop import build_model, sum_losses
 from semreid.training.recipe import load_recipe
 from semreid.training.schedule import loss_weights
 from tests.conftest import draw_figure
@@ -84,3 +85,17 @@ def test_recipe_weighs_the_losses_that_there_are() -> None:
 def test_parts_that_are_none_say_what_there_is() -> None:
     with pytest.raises(SemreidError, match="model unified: option 'parts' is "):
         build(parts=["decoder"])
+
+
+@pytest.mark.parametrize("study", ["pmm", "unified"])
+def test_rows_of_the_studies_are_models_with_the_losses_they_weigh(study: str) -> None:
+    rows = yaml.safe_load((RECIPES.parent / "benchmarks" / "ablations" / f"{study}.yaml").read_text())
+    widths = {}
+    for name, (recipe, *overrides) in rows.items():
+        settings = load_recipe(RECIPES.parent / recipe, [*overrides, "model.width=0.125", "schedule.epochs=20"])
+        model = build_model(settings, 3)
+        losses = model.losses(batch())
+        assert sum_losses(losses, loss_weights(settings.losses, 19)) > 0, name
+        widths[name] = model.dim
+    assert widths["baseline"] == 64
+    assert len(widths) == len(rows) > 8
