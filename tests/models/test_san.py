@@ -7,6 +7,7 @@ import torch
 
 from semreid.data.batch import Batch
 from semreid.errors import SemreidError
+from semreid.export.graph import crops_to_vectors, example_input, to_onnx
 from semreid.models.card import Card, load_model, save_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -106,6 +107,15 @@ def test_embedding_is_bit_identical_without_the_decoder(variant: str) -> None:
         torch.nn.init.constant_(parameter, float("nan"))
     np.testing.assert_array_equal(model.embed(CROPS), before)
     assert model.fingerprint == fingerprint
+
+
+def test_the_decoder_is_not_exported() -> None:
+    model = build()
+    graph = to_onnx(crops_to_vectors(model), example_input(model, 2)).graph
+    numbers = sum(int(np.prod(tensor.dims)) for tensor in graph.initializer)
+    used = sum(tensor.numel() for tensor in model.inference_state().values())
+    assert numbers < 1.01 * used
+    assert sum(p.numel() for p in model.heads["texture"].parameters()) > 0.05 * used
 
 
 def test_a_saved_model_still_paints(tmp_path: Path) -> None:
