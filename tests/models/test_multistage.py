@@ -191,6 +191,12 @@ def test_what_is_replaced_at_random(kind: str, share: float) -> None:
         assert not second.view.maps.permute(0, 2, 3, 1)[replaced].any()
 
 
+@pytest.mark.parametrize("kind", ["hardmix", "cutmix", "cutout", "batchdrop"])
+def test_a_map_of_one_position(kind: str) -> None:
+    _, second, _ = run(make_head(kind=kind), {"layer4": torch.rand(7, 16, 1, 1)})
+    assert second.view.replaced.all()
+
+
 def test_embedding_is_that_of_whole_maps_and_draws_nothing() -> None:
     head = make_head().eval()
     maps = make_maps()

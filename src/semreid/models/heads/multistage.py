@@ -237,9 +237,11 @@ class Multistage(Head):
         if mixing.kind == "batchdrop":
             return stripe(torch.rand(()).to(device), (size[0], size[1])).expand(count, -1, -1)
         rows, columns, k = fit_grid((size[0], size[1]), mixing.grid, mixing.blocks)
-        draws = _mine(torch.rand(count * world_size(), rows * columns)).to(device, non_blocking=True)
+        draws = _mine(torch.rand(count * world_size(), max(2, rows * columns))).to(device, non_blocking=True)
         if mixing.kind == "hardmix":
-            blocks = salient_blocks(block_scores(seen.cam(classes), (rows, columns)), k, ties=draws)
+            blocks = salient_blocks(
+                block_scores(seen.cam(classes), (rows, columns)), k, ties=draws[:, : rows * columns]
+            )
         else:
             blocks = rectangle_blocks(draws[:, :2], (rows, columns), k)
         return resize_labels(blocks, (size[0], size[1]))
