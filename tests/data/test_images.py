@@ -91,6 +91,10 @@ def test_a_bad_file_is_one_error_that_names_it(tmp_path, content, says):
 def test_missing_other_and_huge_files(tmp_path):
     with pytest.raises(SemreidError, match=r"cannot read .*gone\.png"):
         read_image(tmp_path / "gone.png")
+    for name in ("gone", "zero\0byte.png", f"{'x' * 300}.png"):
+        with pytest.raises(SemreidError, match="cannot read "):
+            read_image(tmp_path / name)
+    (tmp_path / "film.mp4").touch()
     with pytest.raises(SemreidError, match=r"film\.mp4 is not an image file"):
         read_image(tmp_path / "film.mp4")
     (tmp_path / "huge.bmp").touch()

@@ -149,10 +149,16 @@ def test_files_of_other_tools_keep_what_they_know(tmp_path: Path) -> None:
         np.testing.assert_array_equal(gallery.vectors(["a", "b"]), [[0.5] * 4, [0, 0, 0, 1]])
 
 
-@pytest.mark.parametrize("uri", ["", "memory", "g.sqlite", "ftp://host", "gallery", "/tmp"])
-def test_what_names_no_gallery(uri: str) -> None:
-    with pytest.raises(SemreidError, match="names no gallery"):
-        Gallery.open(uri, dim=3)
+FORMLESS = ["", "memory", "g.sqlite", "ftp://host", "gallery", "/tmp"]
+BROKEN = ["http://[::1", "http://host:99999", "serve:http://[::1", "~nobody-at-all/g.db", f"{'x' * 300}.parquet"]
+
+
+@pytest.mark.parametrize("uri", [*FORMLESS, *BROKEN])
+@pytest.mark.parametrize("dim", [None, 3])
+def test_what_names_no_gallery(uri: str, dim: int | None) -> None:
+    with pytest.raises(SemreidError, match="names no gallery") as caught:
+        Gallery.open(uri, dim=dim)
+    assert "the forms are memory:" in caught.value.fix
 
 
 def test_memory_must_know_how_wide_its_vectors_are() -> None:

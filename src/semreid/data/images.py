@@ -113,14 +113,19 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
 
 
 def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", "") or error
+        raise SemreidError(f"cannot read {path}: {reason}", fix="check the name") from error
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise SemreidError(f"{path} is not an image file", fix="use " + " ".join(sorted(IMAGE_SUFFIXES)))
+    if size > MAX_BYTES:
+        raise SemreidError(f"{path} is larger than {MAX_BYTES >> 20} MiB", fix="crop or shrink the image")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SemreidError(f"{path} is larger than {MAX_BYTES >> 20} MiB", fix="crop or shrink the image")
         return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise SemreidError(f"cannot read {path}: {getattr(error, 'strerror', '') or error}") from error
+    except OSError as error:
+        raise SemreidError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _check_bounds(data: bytes, name: str) -> None:

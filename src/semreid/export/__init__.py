@@ -140,7 +140,9 @@ def _checked_graph(
 
 def _require_sense(out: Path, kind: Kind, float_input: bool, int8: Int8 | None) -> None:
     if out.suffix != SUFFIXES[kind]:
-        raise SemreidError(f"{out}: a file of format {kind} ends in {SUFFIXES[kind]}", fix=f"name it so: {out.stem}")
+        raise SemreidError(
+            f"{out}: a file of format {kind} ends in {SUFFIXES[kind]}", fix=f"name it {out.with_suffix(SUFFIXES[kind])}"
+        )
     if float_input and (kind != "onnx" or int8):
         raise SemreidError("float input is for other programs, and only for fp32 ONNX", fix="leave out one of the two")
     if int8 and not int8.data.train:

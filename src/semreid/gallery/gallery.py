@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +24,10 @@ from semreid.models.embedder import Embedder
 ANY = Filter()
 POOL = 100  # candidates that re-ranking looks at, at least
 LARGEST_K = 16_384  # what a Milvus server gives at most
+FORMS = (
+    "the forms are memory:, FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][?OPTIONS][#NAME] of Milvus, and "
+    "serve:http://HOST:PORT"
+)
 Reorder = Callable[[int, Sequence[Match]], list[Match]]
 """Puts the candidates of a query, given by its row, into another order."""
 
@@ -444,6 +449,7 @@ class Gallery:
 
 def _open_store(uri: str, meta: Meta | None) -> Store:
     """Open what a URI names, or make it with ``meta``."""
+    _require_place(uri)
     if uri == "memory:":
         if meta is None:
             raise SemreidError("memory: is empty when it is opened", fix="say how wide its vectors will be: dim=...")
@@ -457,18 +463,24 @@ def _open_store(uri: str, meta: Meta | None) -> Store:
 
         return RemoteStore.open(uri)
     if not uri.endswith(".parquet"):
-        raise SemreidError(
-            f"{uri!r} names no gallery",
-            fix="the forms are memory:, FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][?OPTIONS][#NAME] of "
-            "Milvus, and "
-            "serve:http://HOST:PORT",
-        )
+        raise SemreidError(f"{uri!r} names no gallery", fix=FORMS)
     file = Path(uri).expanduser()
     if file.exists():
         return MemoryStore.load(file)
     if meta is None:
         raise missing(uri)
     return MemoryStore(meta, file)
+
+
+def _require_place(uri: str) -> None:
+    """Refuse what can be no address and no file."""
+    try:
+        if "://" in uri:
+            _ = urlsplit(uri.removeprefix("serve:")).port
+        else:
+            Path(uri).expanduser().exists()
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a home folder of nobody
+        raise SemreidError(f"{uri[:200]!r} names no gallery: {error}", fix=FORMS) from error
 
 
 def _checked(ids: Sequence[str]) -> Sequence[str]:
