@@ -17,7 +17,7 @@ from semreid.gallery import Entry, Gallery
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
 from semreid.serving import require_web
-from semreid.serving.server import access_at, serve
+from semreid.serving.server import access_at, open_service, serve
 from semreid.serving.service import Service
 from tests.serving.conftest import Stripes
 
@@ -77,6 +77,14 @@ def test_what_cannot_be_served_is_said_before_a_model_is_loaded(tmp_path):
     ):
         with pytest.raises(SemreidError, match=message):
             CliRunner().invoke(app, ["serve", "--gallery", "x.db", "--model", "none", *words], catch_exceptions=False)
+
+
+def test_folders_for_pictures_must_be_folders(tmp_path):
+    (tmp_path / "file").touch()
+    for settings in ({"images": [tmp_path / "none"]}, {"images": [tmp_path], "uploads": tmp_path / "file"}):
+        with pytest.raises(SemreidError, match="(none|file) is no folder for pictures"):
+            open_service(str(tmp_path / "g.parquet"), Stripes(), **settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_token_can_come_from_the_environment(tmp_path):

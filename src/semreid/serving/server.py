@@ -39,8 +39,11 @@ def open_service(
         The service; it owns the gallery.
 
     Raises:
-        SemreidError: If there is no such gallery or calibration, or the gallery is that of another model.
+        SemreidError: If there is no such gallery, calibration or folder, or the gallery is that of another model.
     """
+    for folder in (*images, *([uploads] if uploads and uploads.exists() else [])):
+        if not folder.expanduser().is_dir():
+            raise SemreidError(f"{folder} is no folder for pictures", fix="check --images and --uploads")
     gallery = Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) if uploads else Gallery.open(uri)
     try:
         source = Path(calibration)
