@@ -191,6 +191,14 @@ def test_two_optimisers_take_both_gradients_before_any_step(figure_data: ReIDDat
         assert (learned[name].detach() - expected[name]).norm() <= 0.05 * step + 1e-7, name
 
 
+def test_what_several_processes_cannot_do_is_said() -> None:
+    loop._require_divisible(plan("somewhere", count=4), 2)
+    with pytest.raises(SemreidError, match="3 pairs in a batch cannot be divided among 2 processes"):
+        loop._require_divisible(plan("somewhere", count=3), 2)
+    with pytest.raises(SemreidError, match="optim.apart is for one process"):
+        loop._require_divisible(plan(optim={"apart": ["texture.triplet"]}), 2)
+
+
 def test_names_of_losses_learned_apart_must_exist(figure_data: ReIDDataset, textures: Path, tmp_path: Path) -> None:
     with pytest.raises(SemreidError, match=r"'texture.l1'"):
         train(plan(optim={"apart": ["texture.l1"]}), figure_data, tmp_path / "run", annotations=textures)

@@ -264,9 +264,9 @@ def sum_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Te
 
 
 def _require_losses(names: Iterable[str], losses: Mapping[str, Tensor]) -> None:
-    for name in sorted(set(names) - losses.keys()):
+    if unknown := sorted(set(names) - losses.keys()):
         raise SemreidError(
-            f"the recipe weighs a loss '{name}' that the model does not have",
+            f"the recipe weighs a loss '{unknown[0]}' that the model does not have",
             fix=f"its losses are {', '.join(losses)}",
         )
 
