@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from semreid.errors import SemreidError
-from semreid.functional.alignment import aligned_triplet, next_person_triplets, random_triplets, texture_l1
+from semreid.functional import aligned_triplet, next_person_triplets, random_triplets, texture_l1
 
 
 def mapped(batch: int = 6, channels: int = 5) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Pure, typed maths of person re-identification: everything here is a function of its arguments."""
 
+from semreid.functional.alignment import aligned_triplet, next_person_triplets, random_triplets, texture_l1
 from semreid.functional.calibration import Calibration, Verdict, calibrate
 from semreid.functional.cameras import center_by_camera
 from semreid.functional.distance import distance_blocks, pairwise_distance
@@ -32,6 +33,7 @@ __all__ = [
     "Ranking",
     "SingleShot",
     "Verdict",
+    "aligned_triplet",
     "avg_pool",
     "batch_hard_triplet",
     "calibrate",
@@ -49,9 +51,11 @@ __all__ = [
     "k_reciprocal_rerank",
     "label_smoothed_cross_entropy",
     "max_pool",
+    "next_person_triplets",
     "operating_points",
     "pair_scores",
     "pairwise_distance",
+    "random_triplets",
     "rank_distances",
     "rank_features",
     "region_distance",
@@ -63,5 +67,6 @@ __all__ = [
     "single_shot_cmc",
     "soft_overlap",
     "tar_at_far",
+    "texture_l1",
     "threshold_at_far",
 ]
