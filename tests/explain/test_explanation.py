@@ -132,11 +132,11 @@ def test_there_is_no_probability_without_a_calibration_that_holds(
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -1.0])
-def test_a_prior_that_is_none_is_refused(
-    calibrated: ReIDModel, crops: list[Path], gallery: Gallery, prior: float
+def test_a_prior_that_is_none_is_refused_also_where_nothing_is_calibrated(
+    model: ReIDModel, crops: list[Path], gallery: Gallery, prior: float
 ) -> None:
     with pytest.raises(SemreidError, match="between 0 and 1"):
-        explain(calibrated, crops[0], gallery, prior=prior)
+        explain(model, crops[0], gallery, prior=prior)
 
 
 def test_its_json_holds_all_but_pictures(model: ReIDModel, crops: list[Path], gallery: Gallery) -> None:

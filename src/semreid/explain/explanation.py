@@ -15,6 +15,7 @@ from semreid.evaluation.embeddings import camera_of
 from semreid.explain.evidence import Evidence
 from semreid.explain.pictures import Picture
 from semreid.explain.sources import gather_evidence
+from semreid.functional.calibration import require_prior
 from semreid.gallery import Entry, Filter, Gallery, Match
 from semreid.gallery.crops import read_crop
 from semreid.gallery.entry import derived_id
@@ -127,6 +128,7 @@ def explain(
     """
     if not 1 <= top <= MOST:
         raise SemreidError(f"top is {top}", fix=f"ask for 1 to {MOST} matches")
+    require_prior(0.5 if prior is None else prior)
     gallery.require(model)
     crop = read_image(query) if isinstance(query, (str, Path)) else query
     entry = _known_of(query, gallery, pid, camid)

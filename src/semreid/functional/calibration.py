@@ -295,6 +295,19 @@ def log_likelihood_ratio(score: ArrayLike, knots: Knots) -> NDArray[np.float64]:
     return np.asarray(np.interp(np.asarray(score, float), x, y))
 
 
+def require_prior(prior: float) -> None:
+    """Refuse a probability before looking that leaves nothing to be learned.
+
+    Args:
+        prior: The probability.
+
+    Raises:
+        SemreidError: If it is not between 0 and 1.
+    """
+    if not 0 < prior < 1:
+        raise SemreidError(f"a prior lies between 0 and 1; got {prior:g}", fix="0.5 is as likely as not")
+
+
 def posterior(llr: ArrayLike, prior: float) -> NDArray[np.float64]:
     """Weigh a likelihood ratio with what was to be expected (rule of Bayes).
 
@@ -312,8 +325,7 @@ def posterior(llr: ArrayLike, prior: float) -> NDArray[np.float64]:
         >>> posterior(np.log([1.0, 99.0]), 0.01).round(2)
         array([0.01, 0.5 ])
     """
-    if not 0 < prior < 1:
-        raise SemreidError(f"a prior lies between 0 and 1; got {prior:g}", fix="0.5 is as likely as not")
+    require_prior(prior)
     return np.asarray(1 / (1 + np.exp(-np.asarray(llr, float)) * (1 - prior) / prior))
 
 
