@@ -293,10 +293,16 @@ def unified(
     return heads | (pmm(trunk, num_ids, dim=dim) if "stages" in parts else {})
 
 
-MODELS: dict[str, Callable[..., dict[str, Head]]] = {"baseline": baseline, "magnifiernet": magnifiernet}
-MODELS |= {"parser": parser}
-MODELS |= {"bdb": bdb, "pmm": pmm, "unified": unified}
-MODELS |= {"san": san, "san_pg": san_pg}
+MODELS: dict[str, Callable[..., dict[str, Head]]] = {
+    "baseline": baseline,
+    "magnifiernet": magnifiernet,
+    "san": san,
+    "bdb": bdb,
+    "pmm": pmm,
+    "unified": unified,
+    "parser": parser,
+    "san_pg": san_pg,
+}
 """Heads by model name; each takes the trunk, the number of identities and its own options."""
 
 
