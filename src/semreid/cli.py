@@ -122,8 +122,9 @@ def train(
 
     settings = load_recipe(recipe, overrides or [])
     with distributed.process_group():
-        run(settings, _load(data, skip_corrupt), out, annotations=annotations, resume=resume)
-        _say(f"trained: {out}. Next: semreid evaluate {out} --data {data}")
+        trained = run(settings, _load(data, skip_corrupt), out, annotations=annotations, resume=resume)
+        step = f"evaluate {out} --data {data}" if trained.dim else f"label {out} --data DATA --out DIR"
+        _say(f"trained: {out}. Next: semreid {step}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ import torch
 from semreid.cli import main
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
+from tests.conftest import write_image
 from tests.teachers.conftest import truth
 
 
@@ -64,3 +65,20 @@ def test_labels_come_from_one_source(command, crowd: Path, tmp_path: Path, argum
     code, _, told = command(*arguments, "--data", f"people:{crowd}", "--out", tmp_path / "labels")
     assert code == 1
     assert "from teachers or from label maps" in told
+
+
+def test_after_training_a_teacher_comes_labelling(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], crowd: Path, tmp_path: Path
+) -> None:
+    for name, mask in truth(crowd):
+        write_image(crowd / "masks" / name, mask)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("model: {name: parser, trunk: resnet18, width: 0.125, weights: scratch}\n")
+    small = ["data.height=64", "data.width=32", "data.identities=2", "data.instances=2", "schedule.epochs=1"]
+    arguments = ["train", plan, "--data", f"people:{crowd}", "--out", tmp_path / "run", *small]
+    monkeypatch.setattr(sys, "argv", ["semreid", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+        sys.exit(0)
+    assert not caught.value.code
+    assert f"Next: semreid label {tmp_path / 'run'}" in capfd.readouterr().err
