@@ -113,6 +113,12 @@ def test_constraint_is_the_loop_over_triplets_and_blocks(form: str) -> None:
     assert found == pytest.approx(total, rel=1e-5)
 
 
+def test_a_batch_of_one_person_has_no_constraint() -> None:
+    batch = make_batch(pids=torch.zeros(6, dtype=torch.long))
+    for form in ("published", "released"):
+        assert make_head(triplet=form).losses(maps_of(batch), batch)["triplet"] == 0
+
+
 def test_without_constraint_there_is_reconstruction_alone() -> None:
     head, batch = make_head(triplet="none"), make_batch()
     assert head.losses(maps_of(batch), batch).keys() == {"reconstruction"}

@@ -173,12 +173,13 @@ class Texture(Head):
     def _constraint(self, blocks: list[Tensor], pids: Tensor) -> Tensor:
         """Triplet ReID constraint on the maps of the global batch: the maps of all processes are compared."""
         pids = gather_labels(pids)
-        if self.triplet == "released":
-            each = (
-                aligned_triplet(gather(maps), next_person_triplets(pids, i), channel_mean=True).sum()
-                for i, maps in enumerate(blocks)
-            )
+        released = self.triplet == "released"
+        if released:
+            chosen = [next_person_triplets(pids, i) for i in range(len(blocks))]
         else:
-            triplets = random_triplets(pids)
-            each = (aligned_triplet(gather(maps), triplets).mean() for maps in blocks[:PUBLISHED_BLOCKS])
-        return torch.stack(list(each)).sum()
+            chosen = [random_triplets(pids)] * PUBLISHED_BLOCKS
+        each = [
+            aligned_triplet(gather(maps.float()), triplets, channel_mean=released).sum()
+            for maps, triplets in zip(blocks, chosen, strict=False)
+        ]
+        return torch.stack(each).sum() / (1 if released else max(1, len(chosen[0].anchor)))
