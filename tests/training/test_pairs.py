@@ -122,6 +122,19 @@ def test_resume_with_pairs_and_two_optimisers_gives_the_uninterrupted_result(
     assert same(weights(tmp_path / "torn"), weights(tmp_path / "whole"))
 
 
+def test_a_run_of_a_version_without_these_keys_goes_on(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    settings = recipe(schedule={"epochs": 1})
+    train(settings, figure_data, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    state = torch.load(checkpoint)
+    added = ("pairs", "apart")
+    state["recipe"] = "".join(x for x in dump_recipe(settings).splitlines(True) if not x.strip().startswith(added))
+    assert state["recipe"] != dump_recipe(settings)
+    del state["second"]
+    torch.save(state, checkpoint)
+    train(settings, figure_data, tmp_path / "run", resume=True)
+
+
 def test_pairs_that_cannot_be_used_are_refused(
     figure_data: ReIDDataset, figures: Path, pairs: Path, tmp_path: Path
 ) -> None:

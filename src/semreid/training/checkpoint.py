@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
+from semreid.training.recipe import dump_recipe, parse_recipe
 from semreid.weights import read_torch
 
 FORMAT = 1
@@ -49,9 +51,10 @@ def load_checkpoint(path: Path, recipe: str) -> dict[str, Any]:
             f"{path} has format {state.get('format')}; this version reads {FORMAT}",
             fix="go on with the version that wrote it, or train anew into another folder",
         )
-    if state["recipe"] != recipe:
+    before = dump_recipe(parse_recipe(yaml.safe_load(state["recipe"]), source=str(path)))  # with keys added since then
+    if before != recipe:
         raise SemreidError(
-            f"{path} was written under another recipe: {_first_difference(state['recipe'], recipe)}",
+            f"{path} was written under another recipe: {_first_difference(before, recipe)}",
             fix="resume with the recipe.yaml of the run folder and no overrides, or train into another folder",
         )
     return state
