@@ -15,7 +15,7 @@ from semreid.models.zoo import create_model
 from semreid.teachers.label import JOURNAL, label
 from semreid.teachers.report import write_report
 from tests.conftest import write_image
-from tests.teachers.conftest import MeanPainter, RedParser, person, teacher, truth
+from tests.teachers.glass import MeanPainter, RedParser, person, teacher, truth
 
 
 def read(path: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ from semreid.cli import main
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
 from tests.conftest import write_image
-from tests.teachers.conftest import truth
+from tests.teachers.glass import truth
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from semreid.errors import SemreidError
 from semreid.people.atlas import Part
 from semreid.teachers.label import import_masks
 from semreid.teachers.maps import MAPPINGS, read_label_map, translate
-from tests.teachers.conftest import truth
+from tests.teachers.glass import truth
 
 
 def test_mappings_cover_the_schemes_and_end_in_our_parts() -> None:
