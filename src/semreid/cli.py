@@ -400,7 +400,7 @@ def _show_report(content: Mapping[str, Any]) -> None:
         table.add_row(name, f"{value:.1f}", f"{low_high[0]:.1f} to {low_high[1]:.1f}" if low_high else "")
     stdout.print(table)
     counts = ", ".join(f"{name} {value:,}" for name, value in content["counts"].items())
-    extras = [name for name in ("flip", "rerank") if content["protocol"][name]]
+    extras = [name.replace("_", " ") for name in ("flip", "center_cameras", "rerank") if content["protocol"][name]]
     stdout.print(counts + (f"; with {' and '.join(extras)}" if extras else ""), highlight=False, soft_wrap=True)
 
 
