@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -29,6 +32,30 @@ def memory_growth(work: Callable[[], T]) -> tuple[T, float]:
     before = _kibibytes("VmRSS")
     result = work()
     return result, (_kibibytes("VmHWM") - before) / 2**20  # not ru_maxrss, which begins with that of the parent
+
+
+Steps = Mapping[str, Callable[[str], Callable[[], object]]]
+"""By name, what makes a training step of a size."""
+
+
+def peak(script: str, name: str, size: str) -> float:
+    """GiB by which two steps of a script make a fresh process grow."""
+    command = [sys.executable, script, "--peak", name, "--size", size]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def compare_steps(about: str | None, sizes: Iterable[str], steps: Steps, compare: Callable[[str, int], None]) -> None:
+    """The command line of a script that compares training steps: ``compare`` takes the size and how many rounds."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=sizes, default="full")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--peak", choices=steps, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak:
+        work = steps[arguments.peak](arguments.size)
+        print(memory_growth(lambda: [work() for _ in range(2)])[1])
+    else:
+        compare("quick" if arguments.quick else arguments.size, 1 if arguments.quick else 3)
 
 
 def _kibibytes(name: str) -> int:

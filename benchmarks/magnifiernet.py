@@ -11,9 +11,6 @@ python benchmarks/magnifiernet.py --quick        seconds; for a test
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from itertools import combinations
@@ -23,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _timing import memory_growth
+from _timing import compare_steps, peak
 from semreid.data.batch import Batch
 from semreid.models.heads import REGIONS
 from semreid.models.heads.regularization import sample_regions
@@ -177,12 +174,6 @@ STEPS: dict[str, Callable[[str], Callable[[], dict[str, Tensor]]]] = {
 }
 
 
-def peak(size: str, name: str) -> float:
-    """GiB by which two steps make a fresh process grow."""
-    command = [sys.executable, __file__, "--peak", name, "--size", size]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def compare(size: str, rounds: int) -> None:
     steps = {name: make(size) for name, make in STEPS.items()}
     first = {name: work() for name, work in steps.items()}
@@ -195,7 +186,7 @@ def compare(size: str, rounds: int) -> None:
             began = time.perf_counter()
             work()
             seconds[name] = min(seconds[name], time.perf_counter() - began)
-    memory = {name: peak(size, name) for name in STEPS}
+    memory = {name: peak(__file__, name, size) for name in STEPS}
     slow, most = seconds["straightforward"], memory["straightforward"]
     for name in STEPS:
         print(
@@ -204,18 +195,5 @@ def compare(size: str, rounds: int) -> None:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="full")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--peak", choices=STEPS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.peak:
-        work = STEPS[arguments.peak](arguments.size)
-        print(memory_growth(lambda: [work() for _ in range(2)])[1])
-    else:
-        compare("quick" if arguments.quick else arguments.size, rounds=1 if arguments.quick else 3)
-
-
 if __name__ == "__main__":
-    main()
+    compare_steps(__doc__, SIZES, STEPS, compare)

@@ -11,9 +11,6 @@ python benchmarks/pmm.py --quick        seconds; for a test
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -22,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _timing import memory_growth
+from _timing import compare_steps, peak
 from magnifiernet import smoothed
 from semreid.data.batch import Batch
 from semreid.models.model import ReIDModel
@@ -146,12 +143,6 @@ STEPS: dict[str, Callable[[str], Callable[[], dict[str, Tensor]]]] = {
 }
 
 
-def peak(size: str, name: str) -> float:
-    """GiB by which two steps make a fresh process grow."""
-    command = [sys.executable, __file__, "--peak", name, "--size", size]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def check_mixed_maps(size: str) -> None:
     """On one map, both formulations must replace the same positions by the same numbers."""
     model, batch = make_model(size), make_batch(size)
@@ -185,23 +176,10 @@ def compare(size: str, rounds: int) -> None:
         slow = seconds["straightforward"]
         times = f"{clock:7.2f} s a step, {slow[0] / clock:.2f} x; {cpu:7.2f} s of CPU, {slow[1] / cpu:.2f} x"
         print(f"{name:16} {times}", flush=True)
-    memory = {name: peak(size, name) for name in STEPS}
+    memory = {name: peak(__file__, name, size) for name in STEPS}
     for name, grown in memory.items():
         print(f"{name:16} peak memory {grown:.2f} GiB, {grown / memory['straightforward']:.0%}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="full")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--peak", choices=STEPS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.peak:
-        work = STEPS[arguments.peak](arguments.size)
-        print(memory_growth(lambda: [work() for _ in range(2)])[1])
-    else:
-        compare("quick" if arguments.quick else arguments.size, rounds=1 if arguments.quick else 3)
-
-
 if __name__ == "__main__":
-    main()
+    compare_steps(__doc__, SIZES, STEPS, compare)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from hashlib import blake2b
 from typing import Literal, cast, overload
 
@@ -274,9 +275,8 @@ class ReIDModel(nn.Module):
             >>> model.parse([np.zeros((80, 40, 3), np.uint8)]).shape
             (1, 8, 64, 32)
         """
-        batches = prepared_batches(images, self.size, batch_size)
-        found = [self.parse_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip).cpu() for batch in batches]
-        return torch.cat([torch.zeros(0, len(REGIONS), *self.size), *found]).numpy()
+        empty = torch.zeros(0, len(REGIONS), *self.size)
+        return self._in_batches(images, batch_size, partial(self.parse_batch, flip=flip), empty)
 
     @torch.inference_mode()
     def texture_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
@@ -320,9 +320,8 @@ class ReIDModel(nn.Module):
             >>> model.texture([np.zeros((80, 40, 3), np.uint8)]).shape
             (1, 3, 256, 256)
         """
-        batches = prepared_batches(images, self.size, batch_size)
-        found = [self.texture_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip).cpu() for batch in batches]
-        return torch.cat([torch.zeros(0, 3, SIZE, SIZE), *found]).numpy()
+        empty = torch.zeros(0, 3, SIZE, SIZE)
+        return self._in_batches(images, batch_size, partial(self.texture_batch, flip=flip), empty)
 
     def verify(self, a: Image, b: Image, *, far: float | None = None, prior: float = 0.5) -> Verdict:
         """Tell whether two crops from different cameras show one person.
@@ -366,6 +365,13 @@ class ReIDModel(nn.Module):
             "input": list(size),
             "maps": {name: list(m.shape[1:]) for name, m in maps.items()},
         }
+
+    def _in_batches(
+        self, images: Iterable[Image], batch_size: int, step: Callable[[Tensor], Tensor], empty: Tensor
+    ) -> NDArray[np.float32]:
+        batches = prepared_batches(images, self.size, batch_size)
+        found = [step(torch.from_numpy(batch).permute(0, 3, 1, 2)).cpu() for batch in batches]
+        return torch.cat([empty, *found]).numpy()
 
     def _embed_rows(self, batch: NDArray[np.uint8], flip: bool) -> NDArray[np.float32]:
         return self.embed_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip).cpu().numpy()
