@@ -55,8 +55,9 @@ class PartOrder:
 
     def __init__(self, model: PartEmbedder, queries: Sequence[Image]) -> None:
         self._model = model
-        self._queries = model.embed(queries, parts=True)
-        self.vectors: Vectors = self._queries.embedding
+        found = model.embed(queries, parts=True)
+        self.vectors: Vectors = found.embedding
+        self._regions, self._weights = found.regions, region_weights(found)
         self._seen: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def __call__(self, query: int, matches: Sequence[Match]) -> list[Match]:
@@ -75,8 +76,8 @@ class PartOrder:
         if not matches:
             return []
         regions, weights = (np.stack(values) for values in zip(*self._look(matches), strict=True))
-        own = self._queries.regions[query : query + 1], region_weights(self._queries)[query : query + 1]
-        shared = region_distance(own[0], regions, own[1], weights)[0]
+        own = slice(query, query + 1)
+        shared = region_distance(self._regions[own], regions, self._weights[own], weights)[0]
         whole = 1 - np.array([match.similarity for match in matches])
         return [matches[i] for i in np.argsort(whole + shared, kind="stable")]
 
