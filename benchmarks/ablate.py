@@ -4,17 +4,19 @@ python benchmarks/ablate.py benchmarks/ablations/magnifiernet.yaml --data cuhk03
     --test cuhk03-np/labeled:DIR --test cuhk03-np/detected:DIR --out RUNS --seeds 0,1 schedule.epochs=20
 python benchmarks/ablate.py --quick                     seconds, on synthetic people; for a test
 
-A study is a YAML file: the name of each row, its recipe and overrides; those of the command line come last and hold for
-all rows. Whatever is in RUNS already is not done again, so the command goes on where it was stopped, and prints the
-table of what is there. The difference to the first row is paired: the same queries, each averaged over the seeds, and
-people are drawn with replacement.
+A study is a YAML file: the name of each row, its recipe and overrides, with $NAME for what is in the environment;
+those of the command line come last and hold for all rows. Whatever is in RUNS already is not done again, so the
+command goes on where it was stopped, and prints the table of what is there. The difference to the first row is
+paired: the same queries, each averaged over the seeds, and people are drawn with replacement.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from pathlib import Path
+from string import Template
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -63,8 +65,16 @@ def train_rows(
             folder = out / run_name(row, seed)
             if not (folder / WEIGHTS).exists():
                 print(f"training {folder.name}", flush=True)
-                wanted = load_recipe(ROOT / recipe, [*overrides, *common, f"seed={seed}"])
+                wanted = load_recipe(ROOT / recipe, [*(fill_in(o) for o in overrides), *common, f"seed={seed}"])
                 train(wanted, load_dataset(data), folder, annotations=annotations, resume=folder.exists())
+
+
+def fill_in(override: str) -> str:
+    """Put in what $NAME stands for, from the environment."""
+    try:
+        return Template(override).substitute(os.environ)
+    except KeyError as error:
+        raise SystemExit(f"{override}: set {error.args[0]} in the environment") from error
 
 
 def run_name(row: str, seed: int) -> str:

@@ -163,7 +163,8 @@ def test_skips_need_maps_that_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("variant", "v1"), ("embedding", "gap"), ("triplet", "hard"), ("skips", 3)]
+    ("option", "value"),
+    [("variant", "v1"), ("embedding", "gap"), ("triplet", "hard"), ("skips", 3), ("decoder_blocks", 2)],
 )
 def test_options_that_are_none_say_so(option: str, value: object) -> None:
     with pytest.raises(SemreidError, match=f"model san: option '{option}' is "):

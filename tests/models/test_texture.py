@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from semreid.data.augment import AugmentRecipe, augment_images, augment_textures, draw
 from semreid.data.batch import Batch
@@ -57,6 +58,24 @@ def test_shapes_of_the_published_decoder() -> None:
 def test_narrow_trunks_get_narrow_decoders() -> None:
     _, blocks = make_head().decoder(maps_of(make_batch()))
     assert [block.shape[1] for block in blocks] == [32, 16, 16, 16]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_three_blocks_learn_from_textures_of_half_the_size(masked: bool) -> None:
+    head, batch = make_head(blocks=3, masked=masked), make_batch()
+    maps = maps_of(batch)
+    painted, blocks = head.decoder(maps)
+    assert painted.shape == (6, 3, 128, 128)
+    assert [block.shape[1] for block in blocks] == [32, 16, 16]
+    halves = batch.textures.numpy().reshape(6, 3, 128, 2, 128, 2).mean(axis=(3, 5))
+    counts = valid_texels().reshape(128, 2, 128, 2).mean(axis=(1, 3)) > 0.5 if masked else np.ones((128, 128), bool)
+    expected = 2 * np.abs(painted.detach().numpy() - halves)[..., counts].mean()
+    losses = head.losses(maps, batch)
+    assert losses["reconstruction"].item() == pytest.approx(expected, rel=1e-5)
+    assert losses["triplet"] > 0
+    texture = head.texture(maps)
+    assert texture.shape == (6, 3, 256, 256)
+    assert F.avg_pool2d(texture, 2)[..., 1:-1, 1:-1].allclose(painted.clamp(0, 1)[..., 1:-1, 1:-1], atol=0.05)
 
 
 def test_initialisation_is_that_of_the_sheet() -> None:

@@ -19,6 +19,7 @@ from semreid.models.trunk import Maps
 from semreid.people.atlas import SIZE, valid_texels
 
 TripletForm = Literal["published", "released", "none"]
+Blocks = Literal[3, 4]
 PUBLISHED_BLOCKS = 3
 """The constraint is on the maps of the first three of four blocks; the released code has it on all."""
 
@@ -54,19 +55,21 @@ def _narrow(c_in: int, c_out: int) -> nn.Sequential:
 
 
 class Decoder(nn.Module):
-    """Reduction, four residual up-sampling blocks, and a 7x7 convolution that paints the texture.
+    """Reduction, residual up-sampling blocks, and a 7x7 convolution that paints the texture.
 
     Widths follow the trunk: 512, 256, 64, 32, 16 with a ResNet-50, less (but at least 16) with a narrow one.
 
     Args:
         channels: Channels of the trunk's maps by name.
         skips: Add the trunk's earlier maps on the way, as the released code does.
+        blocks: Four as published; three paint half as fine, in a fraction of the time.
     """
 
-    def __init__(self, channels: Mapping[str, int], *, skips: bool) -> None:
+    def __init__(self, channels: Mapping[str, int], *, skips: bool, blocks: Blocks = 4) -> None:
         super().__init__()
+        self.side = SIZE >> (4 - blocks)
         top = min(512, channels["layer4"] // 2)
-        widths = [max(16, top // share) for share in (1, 2, 8, 16, 32)]
+        widths = [max(16, top // share) for share in (1, 2, 8, 16, 32)[: blocks + 1]]
         self.reduce = _narrow(channels["layer4"], widths[0])
         sources = ("layer3", "layer2", "layer1") if skips else ()
         joined = zip(sources, widths, strict=False)
@@ -82,15 +85,16 @@ class Decoder(nn.Module):
             maps: The trunk's maps.
 
         Returns:
-            Textures in [0, 1], not clipped, (B, 3, 256, 256), and the maps of the four blocks.
+            Textures in [0, 1], not clipped, (B, 3, side, side) with a side of 256, or 128 after three blocks, and the
+            maps of the blocks.
         """
         x = self.reduce(maps["layer4"])
         found = []
-        for source, block in zip(("layer3", "layer2", "layer1", "none"), self.blocks, strict=True):
+        for source, block in zip(("layer3", "layer2", "layer1", "none"), self.blocks, strict=False):
             x = block(x + self.skips[source](maps[source]) if source in self.skips else x)
             found.append(x)
         painted = (self.paint(x).float() + 1) / 2  # its own range is [-1, 1], as published
-        return F.interpolate(painted, (SIZE, SIZE), mode="bilinear", align_corners=True), found
+        return F.interpolate(painted, (self.side, self.side), mode="bilinear", align_corners=True), found
 
 
 def _init(module: nn.Module) -> None:
@@ -116,6 +120,7 @@ class Texture(Head):
             (the next person of the batch, all four blocks, distance averaged over channels), or ``none``.
         masked: Let only texels count that lie on the body, not the gutters between charts.
         teacher: The model is for textures: its decoder counts, and inference writes the map ``texture``.
+        blocks: Up-sampling blocks of the decoder. With three it learns from textures of half the size.
     """
 
     needs = ("textures",)
@@ -130,12 +135,14 @@ class Texture(Head):
         triplet: TripletForm = "published",
         masked: bool = False,
         teacher: bool = False,
+        blocks: Blocks = 4,
     ) -> None:
         super().__init__()
         self.triplet, self.masked, self.teacher = triplet, masked, teacher
         self.training_only = () if teacher else ("decoder",)
-        self.decoder = Decoder(channels, skips=skips)
-        self.register_buffer("valid", torch.from_numpy(valid_texels().copy()), persistent=False)
+        self.decoder = Decoder(channels, skips=skips, blocks=blocks)
+        valid = torch.from_numpy(valid_texels().copy())
+        self.register_buffer("valid", self._shrink(valid[None].float())[0] > 0.5, persistent=False)
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute ``reconstruction`` and, unless it is ``none``, ``triplet``."""
@@ -156,6 +163,8 @@ class Texture(Head):
             RGB in [0, 1], (B, 3, 256, 256), float32.
         """
         painted: Tensor = self.decoder(maps)[0]
+        if self.decoder.side < SIZE:
+            painted = F.interpolate(painted, (SIZE, SIZE), mode="bilinear")
         return painted.clamp(0, 1)
 
     def embed(self, maps: Maps) -> None:
@@ -168,7 +177,12 @@ class Texture(Head):
             raise SemreidError("this model learns from textures, and the batch has none", fix="set Batch.textures")
         if batch.synthetic is not None and len(batch.textures) < len(painted):
             painted = painted[batch.synthetic]
-        return 2 * texture_l1(painted, batch.textures, self.valid if self.masked else None)
+        return 2 * texture_l1(painted, self._shrink(batch.textures), self.valid if self.masked else None)
+
+    def _shrink(self, textures: Tensor) -> Tensor:
+        """Bring (..., 256, 256) to the size of what is painted, texels averaged."""
+        share = SIZE // self.decoder.side
+        return textures if share == 1 else F.avg_pool2d(textures, share)
 
     def _constraint(self, blocks: list[Tensor], pids: Tensor) -> Tensor:
         """Triplet ReID constraint on the maps of the global batch: the maps of all processes are compared."""
