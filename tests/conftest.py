@@ -1,13 +1,17 @@
-"""Figures: crops that a small network can tell apart in seconds, in the true Market-1501 layout."""
+"""Figures, crops that a small network can tell apart in seconds, in the true Market-1501 layout; the command line."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from semreid.cli import main
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset
 
@@ -20,6 +24,28 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("SEMREID_CACHE", str(cache))
     return cache
+
+
+class Result(NamedTuple):
+    """What a command returns and prints."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """The command line, in this process: ``run("evaluate", folder, ...)``."""
+
+    def command(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["semreid", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+            sys.exit(0)
+        return Result(int(caught.value.code or 0), *capfd.readouterr())
+
+    return command
 
 
 def draw_figure(pid: int, camid: int, image: int, height: int = 64, width: int = 32) -> np.ndarray:

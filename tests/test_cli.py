@@ -1,34 +1,14 @@
 """The command line as a user meets it: whole commands, what they print, and what they return."""
 
 import json
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from semreid.cli import main
 from semreid.training.recipe import dump_recipe
 from tests.conftest import write_figures
 from tests.training.test_loop import recipe
-
-
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
-    def command(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["semreid", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-            sys.exit(0)
-        out, err = capfd.readouterr()
-        return Result(int(caught.value.code or 0), out, err)
-
-    return command
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,9 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from semreid import demo
-from semreid.cli import main
 from semreid.errors import SemreidError
 from semreid.people.dataset import PeopleRecipe
 from tests.conftest import write_figures
@@ -27,15 +25,12 @@ def test_demo_refuses_what_the_doctor_refuses(tmp_path: Path) -> None:
     assert not (tmp_path / "demo").exists()
 
 
-def test_demo_without_data_makes_its_people(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_demo_without_data_makes_its_people(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(demo.SETTINGS, "schedule", {"epochs": 1, "warmup_epochs": 0})
     monkeypatch.setattr(
         demo, "PEOPLE", PeopleRecipe(identities=8, images_per_identity=4, height=64, width=32, cameras=3)
     )
-    monkeypatch.setattr(sys, "argv", ["semreid", "demo", "--out", str(tmp_path / "demo")])
-    with pytest.raises(SystemExit, match="0"):
-        main()
-    assert "mAP" in capfd.readouterr().out
+    done = run("demo", "--out", tmp_path / "demo")
+    assert done.code == 0
+    assert "mAP" in done.out
     assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS | {"people"}

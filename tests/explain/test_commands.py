@@ -1,28 +1,14 @@
 """``semreid explain`` and the pages of ``semreid evaluate``, as a user meets them."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from semreid.cli import main
 from semreid.gallery import Gallery
 from semreid.models.card import Card, save_model
 from semreid.models.model import ReIDModel
 from tests.conftest import write_figures
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["semreid", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-            sys.exit(0)
-        return int(caught.value.code or 0), *capfd.readouterr()
-
-    return command
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from semreid.cli import main
 from semreid.errors import SemreidError
 from semreid.explain.stages import pasted, stage_views
 from semreid.models.card import Card, save_model
@@ -56,17 +54,13 @@ def test_blocks_come_from_the_same_place_of_the_other_crop() -> None:
 
 
 @pytest.mark.parametrize("name", ["pmm", "bdb"])
-def test_the_command_draws_a_picture(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_draws_a_picture(run, name: str, tmp_path: Path) -> None:
     save_model(tmp_path / "run", build(name), Card({"name": name, **ARGUMENTS, "size": [128, 64]}, {}, "none", 0))
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for file, crop in zip(files, CROPS, strict=False):
         cv2.imwrite(str(file), crop)
     out = tmp_path / "stages.png"
-    monkeypatch.setattr(sys, "argv", ["semreid", "stages", *map(str, (tmp_path / "run", *files, "--out", out))])
-    with pytest.raises(SystemExit) as caught:
-        main()
-        sys.exit(0)
-    assert not caught.value.code
+    assert run("stages", tmp_path / "run", *files, "--out", out).code == 0
     height, width, _ = cv2.imread(str(out)).shape
     assert width > height > 200
 

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from semreid import cli
 from semreid.errors import SemreidError
 from semreid.explain.textures import SIDES, save_textures, texture_row, wear
 from semreid.models.zoo import create_model
@@ -73,14 +72,11 @@ def test_the_picture_has_a_row_for_each_crop(tmp_path: Path) -> None:
     assert one.shape[1] == two.shape[1]
 
 
-def test_models_that_paint_nothing_and_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_paint_nothing_and_files_that_are_none(run, tmp_path: Path) -> None:
     crop = write_image(tmp_path / "1.png", draw_figure(1, 1, 0))
     with pytest.raises(SemreidError, match="paints textures"):
         save_textures(create_model("baseline", **SMALL), [crop], tmp_path / "a.png")
     with pytest.raises(SemreidError, match="cannot read"):
         save_textures(create_model("san_pg", **SMALL), [tmp_path / "none.png"], tmp_path / "a.png")
     assert not (tmp_path / "a.png").exists()
-    monkeypatch.setattr("sys.argv", ["semreid", "texture", "baseline", str(crop), "--out", str(tmp_path / "a.png")])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code == 1
+    assert run("texture", "baseline", crop, "--out", tmp_path / "a.png").code == 1

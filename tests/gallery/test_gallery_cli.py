@@ -9,25 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from semreid.cli import main
 from semreid.gallery import Gallery
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
 from tests.conftest import draw_figure, write_image
 
 SETTINGS = {"name": "baseline", "num_ids": 1, "trunk": "resnet18", "width": 0.25, "size": [64, 32]}
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["semreid", "gallery", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-            sys.exit(0)
-        return int(caught.value.code or 0), *capfd.readouterr()
-
-    return command
 
 
 def save(folder: Path, **changes: object) -> Path:
@@ -57,65 +44,61 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_main_job(run, crops: Path, model: Path, tmp_path: Path, name: str) -> None:
     place = tmp_path / name
     where = ["--gallery", place]
-    code, out, err = run("add", crops, *where, "--model", model, "--batch-size", 10, "--tag", "day")
+    code, out, err = run("gallery", "add", crops, *where, "--model", model, "--batch-size", 10, "--tag", "day")
     assert (code, out) == (0, f"24 rows added to {place}, 0 replaced, 0 there before\n")
     assert err == "10 of 24 are in the gallery\n20 of 24 are in the gallery\n24 of 24 are in the gallery\n"
-    assert "0 rows added" in run("add", crops, *where, "--model", model)[1]
+    assert "0 rows added" in run("gallery", "add", crops, *where, "--model", model)[1]
 
     query = crops / "person1" / "0000_c1.png"
-    code, out, err = run("search", query, *where, "--model", model, "-k", 3, "--other-cameras", "--json")
+    code, out, err = run("gallery", "search", query, *where, "--model", model, "-k", 3, "--other-cameras", "--json")
     assert (code, err) == (0, "")
     matches = json.loads(out)["results"][0]["matches"]
     assert [m["camid"] for m in matches] == [2, 2, 2]
     assert [set(m) for m in matches] == [{"similarity", "id", "path", "pid", "camid", "timestamp", "box", "tags"}] * 3
-    table = run("search", crops / "person1", *where, "--model", model, "--pid", "person3", "--rerank")[1]
+    table = run("gallery", "search", crops / "person1", *where, "--model", model, "--pid", "person3", "--rerank")[1]
     assert table.count("person3") > 6
     assert "person2" not in table
 
-    assert json.loads(run("info", *where, "--json")[1])["cameras"] == {"1": 12, "2": 12}
-    assert "24 crops of 4 people" in run("info", *where)[1]
-    assert run("remove", *where, "--pid", "person3", "--camid", 1)[1].startswith("3 rows removed")
-    assert run("remove", *where, matches[0]["id"], "nobody")[1].startswith("1 rows removed")
-    assert run("export", tmp_path / "export.parquet", *where)[1].startswith("20 rows")
+    assert json.loads(run("gallery", "info", *where, "--json")[1])["cameras"] == {"1": 12, "2": 12}
+    assert "24 crops of 4 people" in run("gallery", "info", *where)[1]
+    assert run("gallery", "remove", *where, "--pid", "person3", "--camid", 1)[1].startswith("3 rows removed")
+    assert run("gallery", "remove", *where, matches[0]["id"], "nobody")[1].startswith("1 rows removed")
+    assert run("gallery", "export", tmp_path / "export.parquet", *where)[1].startswith("20 rows")
     copy = ["--gallery", tmp_path / "copy.db"]
-    assert run("import", tmp_path / "export.parquet", *copy)[1].startswith("20 rows added")
-    assert json.loads(run("info", *copy, "--json")[1]) == json.loads(run("info", *where, "--json")[1])
+    assert run("gallery", "import", tmp_path / "export.parquet", *copy)[1].startswith("20 rows added")
+    assert json.loads(run("gallery", "info", *copy, "--json")[1]) == json.loads(
+        run("gallery", "info", *where, "--json")[1]
+    )
 
 
 def test_enrolling_people_and_searching_in_time(run, crops: Path, model: Path, tmp_path: Path) -> None:
     add = ["--gallery", tmp_path / "g.parquet", "--model", model]
     lines = [f"{crops}/person0/000{i}_c1.png,0,{i},{1_700_000_000 + i}" for i in range(3)]
     (tmp_path / "seen.csv").write_text("\n".join(["path,pid,camid,timestamp", *lines]))
-    assert run("add", tmp_path / "seen.csv", *add)[0] == 0
-    assert run("add", crops / "person1", *add, "--pid", "alice", "--camid", 9, "--tag", "known")[0] == 0
-    info = json.loads(run("info", *add[:2], "--json")[1])
+    assert run("gallery", "add", tmp_path / "seen.csv", *add)[0] == 0
+    assert run("gallery", "add", crops / "person1", *add, "--pid", "alice", "--camid", 9, "--tag", "known")[0] == 0
+    info = json.loads(run("gallery", "info", *add[:2], "--json")[1])
     assert (info["people"], info["unknown"], info["cameras"]) == (1, 3, {"0": 1, "1": 1, "2": 1, "9": 6})
 
     def found(*options: object) -> list[dict]:
-        result = run("search", crops / "person0" / "0000_c1.png", *add, "--json", *options)
+        result = run("gallery", "search", crops / "person0" / "0000_c1.png", *add, "--json", *options)
         return json.loads(result[1])["results"][0]["matches"]
 
     assert {m["timestamp"] for m in found("--since", "2023-11-14T22:13:21")} == {1_700_000_001, 1_700_000_002}
     assert len(found("--since", "2023-11-14T23:13:21+01:00", "--until", "1700000002")) == 1
     assert {m["pid"] for m in found("--tag", "known")} == {"alice"}
-    assert run("add", crops / "person1", *add, "--pid", "[/x]", "--replace")[0] == 0  # no markup of the terminal
-    assert "[/x]" in run("search", crops / "person1" / "0000_c1.png", *add)[1]
+    assert (
+        run("gallery", "add", crops / "person1", *add, "--pid", "[/x]", "--replace")[0] == 0
+    )  # no markup of the terminal
+    assert "[/x]" in run("gallery", "search", crops / "person1" / "0000_c1.png", *add)[1]
 
 
-def test_data_sets_and_features(run, crops: Path, model: Path, tmp_path: Path, monkeypatch) -> None:
+def test_data_sets_and_features(run, crops: Path, model: Path, tmp_path: Path) -> None:
     add = ["--gallery", tmp_path / "g.db", "--model", model]
-    assert "rows added" in run("add", "--data", f"folder:{crops}", "--part", "all", *add)[1]
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "argv", ["semreid", "embed", str(model), str(crops), "--out", str(tmp_path / "f.parquet")])
-        main_quietly()
-    code, out, _ = run("add", tmp_path / "f.parquet", *add)
+    assert "rows added" in run("gallery", "add", "--data", f"folder:{crops}", "--part", "all", *add)[1]
+    run("embed", model, crops, "--out", tmp_path / "f.parquet")
+    code, out, _ = run("gallery", "add", tmp_path / "f.parquet", *add)
     assert (code, out.splitlines()[-1]) == (0, f"0 rows added to {tmp_path}/g.db, 0 replaced, 24 there before")
-
-
-def main_quietly() -> None:
-    with pytest.raises(SystemExit):
-        main()
-        sys.exit(0)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +126,7 @@ def test_what_cannot_be_done_is_one_message_with_exit_status_1(
 ) -> None:
     names = {"tmp": tmp_path, "crops": crops, "model": model, "filled": filled, "other": other}
     names |= {"query": crops / "person0" / "0000_c1.png"}
-    code, out, err = run(*(a.format(**names) for a in arguments))
+    code, out, err = run("gallery", *(a.format(**names) for a in arguments))
     assert (code, out) == (1, "")
     assert message in err
     assert "Traceback" not in err
@@ -169,17 +152,17 @@ def filled(tmp_path_factory: pytest.TempPathFactory, crops: Path, model: Path) -
 
 def test_body_regions_decide_where_the_model_knows_them(run, crops: Path, tmp_path: Path) -> None:
     where = ["--gallery", tmp_path / "g.parquet", "--model", save(tmp_path / "parted", name="magnifiernet")]
-    assert run("add", crops, *where)[0] == 0
+    assert run("gallery", "add", crops, *where)[0] == 0
     query = crops / "person0" / "0000_c1.png"
-    code, out, err = run("search", query, *where, "-k", 4, "--parts", "--other-cameras", "--json")
+    code, out, err = run("gallery", "search", query, *where, "-k", 4, "--parts", "--other-cameras", "--json")
     assert (code, err) == (0, "")
     assert {m["camid"] for m in json.loads(out)["results"][0]["matches"]} == {2}
 
 
 def test_usage_errors_exit_with_2(run, crops: Path) -> None:
-    assert run("add", "--gallery", "g.db", "--model", "baseline")[0] == 2
-    assert run("add", crops, "--data", "folder:x", "--gallery", "g.db", "--model", "baseline")[0] == 2
-    assert run("add", crops)[0] == 2
+    assert run("gallery", "add", "--gallery", "g.db", "--model", "baseline")[0] == 2
+    assert run("gallery", "add", crops, "--data", "folder:x", "--gallery", "g.db", "--model", "baseline")[0] == 2
+    assert run("gallery", "add", crops)[0] == 2
 
 
 @pytest.mark.parametrize("name", ["g.db", "g.parquet"])
@@ -202,7 +185,7 @@ def test_kill_9_in_the_middle_loses_no_acknowledged_row(run, model: Path, tmp_pa
     with Gallery.open(place) as gallery:
         there = gallery.count()
     assert acknowledged <= there < 600
-    code, out, _ = run("add", folder, "--gallery", place, "--model", model)
+    code, out, _ = run("gallery", "add", folder, "--gallery", place, "--model", model)
     assert (code, out) == (0, f"{600 - there} rows added to {place}, 0 replaced, {there} there before\n")
     with Gallery.open(place) as gallery:
         rows = [entry.path for entries, _ in gallery.scan() for entry in entries]

@@ -1,12 +1,11 @@
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from semreid.cli import main
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
 from tests.conftest import write_image
@@ -23,15 +22,8 @@ def run_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["semreid", "label", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-            sys.exit(0)
-        return int(caught.value.code or 0), *capfd.readouterr()
-
-    return run
+def command(run):
+    return partial(run, "label")
 
 
 def test_label_by_a_teacher(command, run_folder: Path, crowd: Path, tmp_path: Path) -> None:
@@ -67,18 +59,12 @@ def test_labels_come_from_one_source(command, crowd: Path, tmp_path: Path, argum
     assert "from teachers or from label maps" in told
 
 
-def test_after_training_a_teacher_comes_labelling(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], crowd: Path, tmp_path: Path
-) -> None:
+def test_after_training_a_teacher_comes_labelling(run, crowd: Path, tmp_path: Path) -> None:
     for name, mask in truth(crowd):
         write_image(crowd / "masks" / name, mask)
     plan = tmp_path / "plan.yaml"
     plan.write_text("model: {name: parser, trunk: resnet18, width: 0.125, weights: scratch}\n")
     small = ["data.height=64", "data.width=32", "data.identities=2", "data.instances=2", "schedule.epochs=1"]
-    arguments = ["train", plan, "--data", f"people:{crowd}", "--out", tmp_path / "run", *small]
-    monkeypatch.setattr(sys, "argv", ["semreid", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-        sys.exit(0)
-    assert not caught.value.code
-    assert f"Next: semreid label {tmp_path / 'run'}" in capfd.readouterr().err
+    trained = run("train", plan, "--data", f"people:{crowd}", "--out", tmp_path / "run", *small)
+    assert trained.code == 0
+    assert f"Next: semreid label {tmp_path / 'run'}" in trained.err
