@@ -7,10 +7,9 @@ import pytest
 
 from semreid.cli import app
 from semreid.export import Exported
-from tests.test_cli import run  # noqa: F401 - a fixture
 
 
-def test_an_exported_file_stands_in_for_its_model(run, run_folder, onnx_file: Exported, figures, tmp_path) -> None:  # noqa: F811
+def test_an_exported_file_stands_in_for_its_model(run, run_folder, onnx_file: Exported, figures, tmp_path) -> None:
     made = run("export", run_folder, "--out", tmp_path / "person.onnx")
     assert made.code == 0
     assert "fp32" in made.out
@@ -41,7 +40,7 @@ def test_an_exported_file_stands_in_for_its_model(run, run_folder, onnx_file: Ex
         (["info", "{tmp}/a.onnx"], "no exported model at"),
     ],
 )
-def test_what_cannot_be_done(run, run_folder, figures, tmp_path: Path, arguments, message: str) -> None:  # noqa: F811
+def test_what_cannot_be_done(run, run_folder, figures, tmp_path: Path, arguments, message: str) -> None:
     result = run(*(a.format(run=run_folder, figures=figures, tmp=tmp_path) for a in arguments))
     assert result.code == 1
     assert message in result.err
@@ -49,12 +48,12 @@ def test_what_cannot_be_done(run, run_folder, figures, tmp_path: Path, arguments
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_format_is_a_usage_error(run, run_folder, tmp_path: Path) -> None:  # noqa: F811
+def test_an_unknown_format_is_a_usage_error(run, run_folder, tmp_path: Path) -> None:
     assert run("export", run_folder, "--format", "tflite", "--out", tmp_path / "a.tflite").code == 2
 
 
 @pytest.mark.parametrize("command", [c.name or c.callback.__name__ for c in app.registered_commands])
-def test_every_command_has_a_help_page(run, command: str) -> None:  # noqa: F811
+def test_every_command_has_a_help_page(run, command: str) -> None:
     page = run(command, "--help")
     assert page.code == 0
     assert "Usage: semreid" in page.out

@@ -52,6 +52,22 @@ def test_preprocessing_is_part_of_the_model(model: ReIDModel) -> None:
     torch.testing.assert_close(model(images.float() / 255), expected)
 
 
+def test_every_head_has_its_share_of_the_embedding_whatever_the_length_of_its_features(model: ReIDModel) -> None:
+    torch.manual_seed(0)
+    parted = create_model("magnifiernet", num_ids=3, trunk="resnet18", width=0.25, size=(64, 32)).eval()
+    images = torch.rand(3, 3, 64, 32)
+    with torch.no_grad():
+        joined = parted(images)
+        parted.heads["regularization"].neck.weight.mul_(7)
+        again = parted(images)
+        alone = model.eval()(images)
+    lengths = [block.norm(dim=1) for block in joined.split(list(parted.blocks.values()), dim=1)]
+    for length, size in zip(lengths, parted.blocks.values(), strict=True):
+        torch.testing.assert_close(length, torch.full((3,), size**0.5))
+    torch.testing.assert_close(again, joined)
+    assert not alone.norm(dim=1).allclose(torch.tensor(alone.shape[1] ** 0.5))  # one block stays as it is
+
+
 def test_flip_adds_the_raw_embedding_of_the_mirror_image(model: ReIDModel) -> None:
     images = torch.rand(2, 3, 64, 32)
     raw = model(images) + model(images.flip(-1))

@@ -145,7 +145,8 @@ class ReIDModel(nn.Module):
             maps: The trunk maps by name; heads may add to them.
 
         Returns:
-            The heads' blocks side by side, (B, dim), not normalised.
+            The heads' blocks side by side, (B, dim), not normalised; several blocks have length √D each, so that no
+            head outvotes the others by the length of its features.
 
         Raises:
             SemreidError: If the model has no embedding.
@@ -401,8 +402,12 @@ class ReIDModel(nn.Module):
             self.train(training)
 
     def _blocks(self, maps: Maps) -> dict[str, Tensor]:
+        """Blocks of the heads; where there are several, each of length √D, so that every number weighs the same."""
         found = {name: head.embed(maps) for name, head in self._named_heads()}
-        return {name: block for name, block in found.items() if block is not None}
+        blocks = {name: block for name, block in found.items() if block is not None}
+        if len(blocks) == 1:
+            return blocks
+        return {name: F.normalize(block) * block.shape[1] ** 0.5 for name, block in blocks.items()}
 
     def _heads(self) -> Iterator[Head]:
         return (head for _, head in self._named_heads())
