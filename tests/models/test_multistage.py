@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -40,6 +42,23 @@ def released_cam(seen: Pass, pids: Tensor) -> Tensor:
     hook.remove()
     weights = gradients[0].mean(dim=(2, 3), keepdim=True)
     return (weights * seen.view.maps).sum(1).relu().detach()
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_triplet_losses_of_features_as_they_are_or_of_unit_length(unit: bool) -> None:
+    torch.manual_seed(0)
+    head = Multistage("layer4", 16, 4, dims=(8,), unit_triplet=unit)
+    (seen,) = head.passes(make_maps(), PIDS)
+    lengths = seen.feature.norm(dim=1, keepdim=True)
+    features = (seen.feature / lengths if unit else seen.feature).tolist()
+    apart = [[sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5 for b in features] for a in features]
+    terms = []
+    for row, pid in zip(apart, PIDS, strict=True):
+        furthest = max(d for d, other in zip(row, PIDS, strict=True) if other == pid)
+        nearest = min(d for d, other in zip(row, PIDS, strict=True) if other != pid)
+        terms.append(math.log1p(math.exp(furthest - nearest)))
+    loss = head.losses(make_maps(), make_batch())["triplet_1"]
+    assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
 
 
 def test_cams_are_those_of_the_form_with_hooks_and_leave_the_gradients_alone() -> None:

@@ -214,19 +214,21 @@ def _texture(
     return Texture(trunk.channels, skips=skips, triplet=triplet, masked=masked, teacher=teacher, blocks=blocks)
 
 
-def bdb(trunk: Trunk, num_ids: int, *, dim: PositiveInt = 512) -> dict[str, Head]:
+def bdb(trunk: Trunk, num_ids: int, *, dim: PositiveInt = 512, unit_triplet: bool = False) -> dict[str, Head]:
     """Batch DropBlock network, which PMM grew out of: a global stage, and one that never sees a third of the body.
 
     Args:
         trunk: The trunk.
         num_ids: Number of training identities.
         dim: Width of the global feature; that of the other is twice as large.
+        unit_triplet: Let the triplet losses compare features of unit length.
 
     Returns:
         The heads by name.
     """
-    mixing = Mixing("batchdrop")
-    return {"multistage": Multistage("layer4", trunk.channels["layer4"], num_ids, dims=(dim, 2 * dim), mixing=mixing)}
+    channels, dims = trunk.channels["layer4"], (dim, 2 * dim)
+    head = Multistage("layer4", channels, num_ids, dims=dims, mixing=Mixing("batchdrop"), unit_triplet=unit_triplet)
+    return {"multistage": head}
 
 
 def pmm(
@@ -242,6 +244,7 @@ def pmm(
     label_mixing: bool = False,
     grid: tuple[PositiveInt, PositiveInt] = (8, 4),
     blocks: PositiveInt = 3,
+    unit_triplet: bool = False,
 ) -> dict[str, Head]:
     """PMM: stages that each lose what the one before relied on, by Attentive feature Hard-Mix.
 
@@ -257,6 +260,8 @@ def pmm(
         label_mixing: Teach each image all identities that it shows, in shares of the area.
         grid: Rows and columns of blocks.
         blocks: How many of them are replaced.
+        unit_triplet: Let the triplet losses compare features of unit length; not as published, but from random weights
+            features as they are collapse.
 
     Returns:
         The heads by name.
@@ -265,7 +270,9 @@ def pmm(
         SemreidError: If there are not as many blocks, or there is no other person whose label could be mixed in.
     """
     mixing = Mixing(mix, negative, detach_negative, cumulative, label_mixing, grid, blocks)
-    return {"multistage": Multistage("layer4", trunk.channels["layer4"], num_ids, dims=(dim,) * stages, mixing=mixing)}
+    channels, dims = trunk.channels["layer4"], (dim,) * stages
+    head = Multistage("layer4", channels, num_ids, dims=dims, mixing=mixing, unit_triplet=unit_triplet)
+    return {"multistage": head}
 
 
 UnifiedPart = Literal["parsing", "srb", "sfb", "texture", "stages"]
@@ -281,6 +288,7 @@ def unified(
     masks: MaskSource = "offline",
     triplet: TripletForm = "published",
     decoder_blocks: Blocks = 4,
+    unit_triplet: bool = False,
 ) -> dict[str, Head]:
     """All three systems on one trunk: a global branch, and of each system what its paper added.
 
@@ -293,6 +301,7 @@ def unified(
         masks: Regions in training: from the part masks or the model's own.
         triplet: Form of the Triplet ReID constraints on textures, or ``none``.
         decoder_blocks: Four as published; three learn from textures of half the size, in less than half the time.
+        unit_triplet: Let the triplet losses of the stages compare features of unit length.
 
     Returns:
         The heads by name.
@@ -303,7 +312,7 @@ def unified(
         del heads["parsing"]
     if "texture" in parts:
         heads["texture"] = _texture(trunk, triplet=triplet, blocks=decoder_blocks)
-    return heads | (pmm(trunk, num_ids, dim=dim) if "stages" in parts else {})
+    return heads | (pmm(trunk, num_ids, dim=dim, unit_triplet=unit_triplet) if "stages" in parts else {})
 
 
 MODELS: dict[str, Callable[..., dict[str, Head]]] = {

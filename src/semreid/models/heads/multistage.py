@@ -151,6 +151,8 @@ class Multistage(Head):
         num_ids: Number of training identities.
         dims: Width of the feature of each stage.
         mixing: What is replaced between two stages.
+        unit_triplet: Let the triplet losses compare features of unit length, as search does. Features as they are, as
+            published, can get out of the loss of a network from random weights by becoming all alike.
     """
 
     training_only = ("classifiers",)
@@ -163,8 +165,10 @@ class Multistage(Head):
         *,
         dims: tuple[int, ...] = (512, 512, 512),
         mixing: Mixing | None = None,
+        unit_triplet: bool = False,
     ) -> None:
         super().__init__()
+        self.unit_triplet = unit_triplet
         self.source, self.dim, self.mixing = source, sum(dims), mixing or Mixing()
         self.block = Bottleneck(channels, channels // Bottleneck.expansion) if len(dims) > 1 else None
         self.pools = nn.ModuleList(GlobalPool("max" if stage else "avg") for stage in range(len(dims)))
@@ -175,7 +179,8 @@ class Multistage(Head):
         """Compute ``id_1``, ``triplet_1`` and so on."""
         found: dict[str, Tensor] = {}
         for number, seen in enumerate(self.passes(maps, batch.pids, batch.pids), 1):
-            losses = recognition_losses(seen.feature, seen.logits, batch.pids, margin=None)
+            feature = F.normalize(seen.feature.float()) if self.unit_triplet else seen.feature
+            losses = recognition_losses(feature, seen.logits, batch.pids, margin=None)
             if self.mixing.labels:
                 target = owner_shares(seen.view.owners, seen.logits.shape[1])
                 losses["id"] = F.cross_entropy(seen.logits.float(), target, label_smoothing=0.1)
