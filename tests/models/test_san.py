@@ -130,8 +130,9 @@ def test_a_saved_model_still_paints(tmp_path: Path) -> None:
     np.testing.assert_allclose(textures, model.texture(CROPS), atol=1e-5)
 
 
-def test_texture_with_flip_follows_the_mirror() -> None:
-    model = build("san_pg", skips=True)
+@pytest.mark.parametrize("options", [{"skips": True}, {"decoder_blocks": 3}])
+def test_texture_with_flip_follows_the_mirror(options: dict[str, object]) -> None:
+    model = build("san_pg", **options)
     straight, mirrored = (model.texture(c, flip=True) for c in (CROPS, [c[:, ::-1].copy() for c in CROPS]))
     np.testing.assert_allclose(straight, mirrored[..., ::-1], atol=1e-5)
     assert np.abs(straight - straight[..., ::-1]).max() > 1e-3
