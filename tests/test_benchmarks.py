@@ -12,6 +12,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("ranking", "same mAP, mINP and rank-1"),
         ("reranking", "100.0000% of the values equal to 1e-5"),
         ("step", "of a step"),
+        ("costs", "| average pooling |"),
         ("ablate", "| average pooling |"),
         ("export", "100.00% of all ranks the same"),
         ("magnifiernet", "the first losses are equal"),

@@ -1,0 +1,106 @@
+"""What each row of an ablation costs: a training step, embedding an image, parameters, operations, and numbers to keep.
+
+python benchmarks/costs.py benchmarks/ablations/unified.yaml     minutes; times are ratios to the first row
+python benchmarks/costs.py --quick                               seconds, two rows; for a test
+
+Each row is measured as `semreid train` and `semreid embed` run it, without reading files; the rows take turns, and the
+best of several rounds counts. What a row needs at most is in its batch: part masks and textures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import yaml
+
+from _timing import timed
+from ablate import QUICK, QUICK_OVERRIDES, ROOT
+from semreid.data.batch import Batch
+from semreid.data.sample import Sample
+from semreid.data.store import Store
+from semreid.people.atlas import SIZE
+from semreid.training.loop import Trainer, build_model
+from semreid.training.recipe import Recipe, load_recipe
+
+NUM_IDS, PARTS = 593, 8
+
+
+class Row(NamedTuple):
+    """What is timed of a row, and what is known of it at once.
+
+    Attributes:
+        learn: A training step.
+        embed: Embedding a batch of the same size, in float32.
+        figures: ``parameters_without_classifiers``, ``embedding_dim``, ``macs``.
+    """
+
+    learn: Callable[[], object]
+    embed: Callable[[], object]
+    figures: dict[str, object]
+
+
+def make_row(recipe: Recipe) -> Row:
+    """Build the model of a recipe, and a batch with all that it may want."""
+    model, batch = build_model(recipe, NUM_IDS), make_batch(recipe)
+    nobody = Store((Sample(Path("0.jpg"), 0, 0),), torch.zeros(1, *recipe.data.size, 3, dtype=torch.uint8))
+    trainer = Trainer(recipe, model, nobody, torch.device("cpu"))
+    pictures = (255 * batch.images).to(torch.uint8)
+
+    def learn() -> None:
+        model.train()
+        trainer.step(batch)
+
+    return Row(learn, lambda: model.embed_batch(pictures), model.info())
+
+
+def make_batch(recipe: Recipe) -> Batch:
+    torch.manual_seed(0)
+    count, size = recipe.data.identities * recipe.data.instances, recipe.data.size
+    pids = torch.arange(recipe.data.identities).repeat_interleave(recipe.data.instances)
+    regions = torch.randint(0, PARTS, (count, *size), dtype=torch.uint8)
+    return Batch(torch.rand(count, 3, *size), pids, pids, regions, torch.rand(count, 3, SIZE, SIZE))
+
+
+def measure(row: Row, best: tuple[float, float]) -> tuple[float, float]:
+    """The better of earlier seconds and those of another round."""
+    return min(best[0], timed(row.learn)[1]), min(best[1], timed(row.embed)[1])
+
+
+def compare(rows: dict[str, Row], rounds: int) -> None:
+    """Print the table."""
+    never = (float("inf"), float("inf"))
+    best = dict.fromkeys(rows, never)
+    for turn in range(rounds + 1):
+        for name, row in rows.items():
+            found = measure(row, best[name])
+            best[name] = found if turn else never  # the first round warms up
+    first = next(iter(best.values()))
+    print("| row | training step | embedding | parameters without classifiers | MACs | numbers |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, (learn, embed) in best.items():
+        parameters, macs, dim = (
+            rows[name].figures[key] for key in ("parameters_without_classifiers", "macs", "embedding_dim")
+        )
+        ratios = f"{learn / first[0]:.2f}× | {embed / first[1]:.2f}×"
+        print(f"| {name} | {ratios} | {int(str(parameters)) / 1e6:.2f} M | {int(str(macs)) / 1e6:.0f} M | {dim} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, nargs="?")
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    if not (given.quick or given.study):
+        parser.error("give a study, or --quick")
+    study = QUICK if given.quick else yaml.safe_load(given.study.read_text(encoding="utf-8"))
+    common = QUICK_OVERRIDES if given.quick else []
+    recipes = {name: load_recipe(ROOT / recipe, [*overrides, *common]) for name, (recipe, *overrides) in study.items()}
+    compare({name: make_row(recipe) for name, recipe in recipes.items()}, 1 if given.quick else 10)
+
+
+if __name__ == "__main__":
+    main()
