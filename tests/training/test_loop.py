@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from semreid.data.sample import ReIDDataset
+from semreid.data.sampler import pk_batches
+from semreid.data.store import Store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.models.card import load_model, read_card
@@ -254,3 +256,18 @@ def test_loss_weights_by_name() -> None:
     with pytest.raises(SemreidError, match="weighs a loss 'a.trplet'") as caught:
         sum_losses(losses, {"a.trplet": 1})
     assert "a.triplet" in caught.value.fix
+
+
+def test_averaged_weights_forget_the_first_ones(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    plan = recipe(optim={"ema": 0.998})
+    pixels = torch.randint(0, 256, (len(figure_data.train), *plan.data.size, 3), dtype=torch.uint8)
+    model = loop.build_model(plan, len({s.pid for s in figure_data.train}))
+    trainer = loop.Trainer(plan, model, Store(figure_data.train, pixels), torch.device("cpu"))
+    name = "heads.identity.classifier.weight"
+    expected = torch.zeros(())
+    for step in range(6):
+        images = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=step)))
+        trainer.step(trainer.batch(images, step))
+        decay = min(0.998, (1 + step) / (10 + step)) if step else 0.0
+        expected = decay * expected + (1 - decay) * trainer.model.state_dict()[name]
+    torch.testing.assert_close(trainer.judged.state_dict()[name], expected)

@@ -48,6 +48,9 @@ class _Losses(nn.Module):
         return self.model.losses(batch)
 
 
+TensorList = tuple[Tensor, ...] | list[Tensor]
+
+
 @dataclass
 class Trainer:
     """Everything that changes while a model learns.
@@ -78,9 +81,8 @@ class Trainer:
             _require_divisible(self.recipe, distributed.world_size())
         self.optimiser = build_optimiser(self.recipe.optim, self.model)
         self.second = build_second_optimiser(self.recipe.optim, self.model) if self.recipe.optim.apart else None
-        decay = self.recipe.optim.ema
-        average = get_ema_multi_avg_fn(decay)
-        self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True) if decay else None
+        averaged = bool(self.recipe.optim.ema)
+        self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True) if averaged else None
 
     @property
     def judged(self) -> ReIDModel:
@@ -201,6 +203,12 @@ class Trainer:
             for parameter, gradient in zip(parameters, found, strict=True):
                 parameter.grad = gradient
             self._move(optimiser)
+
+    def _average(self, averaged: TensorList, current: TensorList, _: object) -> None:
+        """Average weights, at first over few steps: in a short run, the random numbers a head began with would stay."""
+        assert self.ema is not None
+        steps = int(self.ema.n_averaged)  # on the host, where the argument may not be
+        get_ema_multi_avg_fn(min(self.recipe.optim.ema, (1 + steps) / (10 + steps)))(averaged, current, steps)
 
     def _move(self, optimiser: torch.optim.Optimizer) -> None:
         if self.recipe.optim.clip:

@@ -88,7 +88,8 @@ class OptimRecipe:
         decay_norms: Decay biases and normalisation parameters too, as the published recipes do.
         momentum: Momentum of SGD.
         clip: Largest gradient norm; 0 is off.
-        ema: Decay of the averaged weights that are saved and judged; 0 is off.
+        ema: Decay of the averaged weights that are saved and judged; 0 is off. After n steps it is (1 + n) / (10 + n)
+            if that is less.
         apart: Losses with an Adam of their own (momentum 0.5, no decay), whose gradient is taken from the same state
             of the weights as that of the others; as the released code of SAN means to. One process only.
         apart_lr: Learning rate of that optimiser; it does not change.
