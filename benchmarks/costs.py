@@ -3,13 +3,14 @@
 python benchmarks/costs.py benchmarks/ablations/unified.yaml     minutes; times are ratios to the first row
 python benchmarks/costs.py --quick                               seconds, two rows; for a test
 
-Each row is measured as `semreid train` and `semreid embed` run it, without reading files; the rows take turns, and the
-best of several rounds counts. What a row needs at most is in its batch: part masks and textures.
+Each row is measured as `semreid train` and `semreid embed` run it, without reading files, in seconds of the processor,
+so that other work disturbs little; the rows take turns, and the best of several rounds counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,6 @@ from typing import NamedTuple
 import torch
 import yaml
 
-from _timing import timed
 from ablate import QUICK, QUICK_OVERRIDES, ROOT
 from semreid.data.batch import Batch
 from semreid.data.sample import Sample
@@ -67,7 +67,13 @@ def make_batch(recipe: Recipe) -> Batch:
 
 def measure(row: Row, best: tuple[float, float]) -> tuple[float, float]:
     """The better of earlier seconds and those of another round."""
-    return min(best[0], timed(row.learn)[1]), min(best[1], timed(row.embed)[1])
+    return min(best[0], seconds(row.learn)), min(best[1], seconds(row.embed))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 def compare(rows: dict[str, Row], rounds: int) -> None:
