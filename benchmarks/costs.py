@@ -13,7 +13,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -22,11 +22,12 @@ from ablate import QUICK, QUICK_OVERRIDES, ROOT
 from semreid.data.batch import Batch
 from semreid.data.sample import Sample
 from semreid.data.store import Store
+from semreid.models.heads.base import REGIONS
 from semreid.people.atlas import SIZE
 from semreid.training.loop import Trainer, build_model
 from semreid.training.recipe import Recipe, load_recipe
 
-NUM_IDS, PARTS = 593, 8
+NUM_IDS = 593
 
 
 class Row(NamedTuple):
@@ -40,7 +41,7 @@ class Row(NamedTuple):
 
     learn: Callable[[], object]
     embed: Callable[[], object]
-    figures: dict[str, object]
+    figures: dict[str, Any]
 
 
 def make_row(recipe: Recipe) -> Row:
@@ -61,7 +62,7 @@ def make_batch(recipe: Recipe) -> Batch:
     torch.manual_seed(0)
     count, size = recipe.data.identities * recipe.data.instances, recipe.data.size
     pids = torch.arange(recipe.data.identities).repeat_interleave(recipe.data.instances)
-    regions = torch.randint(0, PARTS, (count, *size), dtype=torch.uint8)
+    regions = torch.randint(0, len(REGIONS), (count, *size), dtype=torch.uint8)
     return Batch(torch.rand(count, 3, *size), pids, pids, regions, torch.rand(count, 3, SIZE, SIZE))
 
 
@@ -88,11 +89,10 @@ def compare(rows: dict[str, Row], rounds: int) -> None:
     print("| row | training step | embedding | parameters without classifiers | MACs | numbers |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, (learn, embed) in best.items():
-        parameters, macs, dim = (
-            rows[name].figures[key] for key in ("parameters_without_classifiers", "macs", "embedding_dim")
-        )
+        known = rows[name].figures
         ratios = f"{learn / first[0]:.2f}× | {embed / first[1]:.2f}×"
-        print(f"| {name} | {ratios} | {int(str(parameters)) / 1e6:.2f} M | {int(str(macs)) / 1e6:.0f} M | {dim} |")
+        sizes = f"{known['parameters_without_classifiers'] / 1e6:.2f} M | {known['macs'] / 1e6:.0f} M"
+        print(f"| {name} | {ratios} | {sizes} | {known['embedding_dim']} |")
 
 
 def main() -> None:

@@ -258,7 +258,7 @@ def test_loss_weights_by_name() -> None:
     assert "a.triplet" in caught.value.fix
 
 
-def test_averaged_weights_forget_the_first_ones(figure_data: ReIDDataset, tmp_path: Path) -> None:
+def test_averaged_weights_forget_the_first_ones(figure_data: ReIDDataset) -> None:
     plan = recipe(optim={"ema": 0.998})
     pixels = torch.randint(0, 256, (len(figure_data.train), *plan.data.size, 3), dtype=torch.uint8)
     model = loop.build_model(plan, len({s.pid for s in figure_data.train}))
