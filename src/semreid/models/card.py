@@ -18,6 +18,7 @@ from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json
 from semreid.functional.calibration import Calibration
 from semreid.models.embedder import is_exported
+from semreid.models.foreground import Foreground
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS, create_model
 from semreid.version import __version__
@@ -226,6 +227,42 @@ def start_from(model: ReIDModel, run: Path | str) -> str:
         )
     model.load_state_dict(taken, strict=False)
     return f"from {run}: trunk" + "".join(f", {_share_taken(name, own, taken)}" for name in model.heads)
+
+
+def parser_arguments(run: Path | str) -> dict[str, Any]:
+    """Return what rebuilds the parser of a run: the ``foreground`` of :func:`semreid.models.zoo.create_model`.
+
+    Args:
+        run: Run folder or card file of a parser.
+
+    Returns:
+        ``trunk``, ``width``, ``last_stride`` and ``size``.
+
+    Raises:
+        SemreidError: If there is no such model, or it is no parser.
+    """
+    model = read_card(run).model
+    if model["name"] != "parser":
+        raise SemreidError(
+            f"the foreground is found by a parser, and {run} is a model named {model['name']}",
+            fix="train one with recipes/tiny/parser.yaml, and give its run folder",
+        )
+    return {name: model[name] for name in ("trunk", "width", "last_stride", "size")}
+
+
+def fill_foreground(foreground: Foreground, run: Path | str) -> None:
+    """Give the part of a model that fades the background the weights of a parser.
+
+    Args:
+        foreground: What to fill; built with :func:`parser_arguments` of the same run.
+        run: Run folder or card file of the parser.
+
+    Raises:
+        SemreidError: If there is no such model.
+    """
+    parser = load_model(run)
+    foreground.trunk.load_state_dict(parser.trunk.state_dict())
+    foreground.parser.load_state_dict(parser.heads["parser"].state_dict())
 
 
 def _share_taken(head: str, own: Iterable[str], taken: Iterable[str]) -> str:

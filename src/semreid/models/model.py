@@ -21,6 +21,7 @@ from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.models.embedder import Image, embed_in_batches, prepared_batches
+from semreid.models.foreground import Foreground
 from semreid.models.heads import REGIONS, Annotation, Head, Texture
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
@@ -39,6 +40,7 @@ class ReIDModel(nn.Module):
         size: Input height and width in pixels.
         architecture: What built it. Strides and poolings leave no trace in the weights, so these names and
             options tell apart two models of equal weights.
+        foreground: Fades the background of the normalised images before the trunk sees them.
     """
 
     mean: Tensor
@@ -50,9 +52,11 @@ class ReIDModel(nn.Module):
         heads: Mapping[str, Head],
         size: tuple[int, int],
         architecture: Mapping[str, object] | None = None,
+        foreground: Foreground | None = None,
     ) -> None:
         super().__init__()
         self.architecture = dict(architecture or {})
+        self.foreground = foreground
         self.trunk = cast("nn.Module", trunk)
         self.heads = nn.ModuleDict(heads)
         self.size = size
@@ -98,17 +102,21 @@ class ReIDModel(nn.Module):
         """Where the model is."""
         return next(self.parameters()).device
 
-    def maps(self, images: Tensor) -> Maps:
+    def maps(self, images: Tensor, regions: Tensor | None = None) -> Maps:
         """Compute the trunk maps.
 
         Args:
             images: RGB (B, 3, H, W), float in [0, 1] or uint8.
+            regions: Part labels (B, H, W) where they are known; a model that fades the background believes them.
 
         Returns:
             The maps by name.
         """
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
-        return cast("Maps", self.trunk((scaled - self.mean) / self.std))
+        normalised = (scaled - self.mean) / self.std
+        if self.foreground is not None:
+            normalised = self.foreground(normalised, regions)
+        return cast("Maps", self.trunk(normalised))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Compute all losses of a batch.
@@ -119,7 +127,7 @@ class ReIDModel(nn.Module):
         Returns:
             Unweighted scalar by name, ``HEAD.LOSS``, such as ``identity.triplet``.
         """
-        maps, real = self.maps(batch.images), batch.real()
+        maps, real = self.maps(batch.images, batch.regions), batch.real()
         real_maps = maps if batch.synthetic is None else {name: m[~batch.synthetic] for name, m in maps.items()}
         named = {
             name: head.losses(maps, batch) if head.learns_from_synthetic else head.losses(real_maps, real)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Literal, get_args, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args, get_type_hints
 
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
+from semreid.models.foreground import Foreground
 from semreid.models.heads import (
     Attributes,
     Fusion,
@@ -340,6 +341,7 @@ def create_model(
     width: float = 1.0,
     last_stride: int = 1,
     size: tuple[int, int] = (256, 128),
+    foreground: Mapping[str, Any] | None = None,
     **options: object,
 ) -> ReIDModel:
     """Build an untrained model.
@@ -351,6 +353,7 @@ def create_model(
         width: Multiplier of the trunk's channels.
         last_stride: Stride of the trunk's last stage.
         size: Input height and width.
+        foreground: ``trunk``, ``width``, ``last_stride`` and ``size`` of a parser that fades the background.
         **options: Options of the composition.
 
     Returns:
@@ -372,7 +375,15 @@ def create_model(
     options = {option: _checked(name, option, value) for option, value in options.items()}
     built = build_trunk(trunk, width=width, last_stride=last_stride)
     architecture = {"name": name, "trunk": trunk, "width": width, "last_stride": last_stride, **options}
-    return ReIDModel(built, MODELS[name](built, num_ids, **options), size, architecture)
+    heads = MODELS[name](built, num_ids, **options)
+    if foreground is None:
+        return ReIDModel(built, heads, size, architecture)
+    return ReIDModel(built, heads, size, {**architecture, "foreground": dict(foreground)}, _foreground(**foreground))
+
+
+def _foreground(*, trunk: str, width: float, last_stride: int, size: tuple[int, int]) -> Foreground:
+    built = build_trunk(trunk, width=width, last_stride=last_stride)
+    return Foreground(built, Parser(built), (size[0], size[1]))
 
 
 def _checked(model: str, option: str, value: object) -> object:

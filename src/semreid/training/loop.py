@@ -27,7 +27,7 @@ from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store, content_sketch, samples_digest
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
-from semreid.models.card import Card, save_model, start_from
+from semreid.models.card import Card, fill_foreground, parser_arguments, save_model, start_from
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model
@@ -318,6 +318,8 @@ def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None 
             say(taken)
     elif wanted.weights != "scratch":
         load_trunk_weights(model.trunk, wanted.weights)
+    if model.foreground is not None:
+        fill_foreground(model.foreground, wanted.foreground)
     return model
 
 
@@ -330,9 +332,14 @@ def model_arguments(recipe: Recipe, num_ids: int) -> dict[str, Any]:
 
     Returns:
         Arguments by name; the model card keeps them.
+
+    Raises:
+        SemreidError: If ``model.foreground`` is no run of a parser.
     """
     wanted = recipe.model
     fixed = {"name": wanted.name, "num_ids": num_ids, "trunk": wanted.trunk, "width": wanted.width}
+    if wanted.foreground:
+        fixed["foreground"] = parser_arguments(wanted.foreground)
     return {**wanted.options, **fixed, "last_stride": wanted.last_stride, "size": recipe.data.size}
 
 

@@ -35,6 +35,8 @@ class ModelRecipe:
         weights: ``scratch``; the path of pretrained trunk weights; or a run folder, whose trunk and heads are taken
             as far as they fit. ``imagenet`` stands in published recipes for "give the path": there is no silent
             fall-back to random weights.
+        foreground: Run folder of a parser, which becomes part of the model and fades the background of every image in
+            training and in use; none if empty.
         options: Options of the composition.
     """
 
@@ -44,6 +46,7 @@ class ModelRecipe:
     width: Positive = 1.0
     last_stride: Literal[1, 2] = 1
     weights: str = "imagenet"
+    foreground: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,0 +1,132 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
+from semreid.export import export_model
+from semreid.models.card import load_model, parser_arguments, read_card
+from semreid.models.embedder import load_embedder
+from semreid.models.heads import REGIONS
+from semreid.models.model import ReIDModel
+from semreid.models.zoo import create_model
+from semreid.training.loop import build_model, train
+from semreid.training.recipe import Recipe, parse_recipe
+from tests.conftest import draw_figure, draw_mask
+from tests.training.test_loop import TINY
+
+
+def recipe(name: str = "baseline", **model: object) -> Recipe:
+    settings = {"name": name, "trunk": "resnet18", "width": 0.125, "weights": "scratch"} | model
+    return parse_recipe({**TINY, "model": settings, "schedule": {"epochs": 1, "warmup_epochs": 0}})
+
+
+@pytest.fixture(scope="module")
+def parser(figure_data: ReIDDataset, figure_masks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a parser that has seen little."""
+    run = tmp_path_factory.mktemp("parser") / "run"
+    plan = recipe("parser", last_stride=2)
+    train(replace(plan, schedule=replace(plan.schedule, epochs=8)), figure_data, run, annotations=figure_masks)
+    return run
+
+
+@pytest.fixture
+def model(parser: Path) -> ReIDModel:
+    return build_model(recipe(foreground=str(parser)), 3).eval()
+
+
+def crops(count: int = 4) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(draw_figure(pid, 1, 0)) for pid in range(count)]).permute(0, 3, 1, 2)
+
+
+def without_foreground(model: ReIDModel) -> ReIDModel:
+    plain = ReIDModel(model.trunk, dict(model.heads), model.size)  # type: ignore[arg-type]
+    return plain.eval()
+
+
+def test_the_trunk_sees_what_a_parser_takes_for_the_person(model: ReIDModel, parser: Path) -> None:
+    images = crops()
+    person = 1 - load_model(parser).parse_batch(images)[:, REGIONS.index("background"), None]
+    assert 0.1 < person.std()
+    faded = images / 255 * person + model.mean * (1 - person)
+    np.testing.assert_allclose(model.embed_batch(images), without_foreground(model).embed_batch(faded), atol=1e-5)
+
+
+def test_known_parts_are_believed(model: ReIDModel) -> None:
+    images = crops()
+    regions = torch.stack([torch.from_numpy(draw_mask(pid, 1, 0)) for pid in range(4)])
+    faded = torch.where((regions > 0)[:, None], images / 255, model.mean)
+    expected = without_foreground(model).maps(faded)["layer4"]
+    torch.testing.assert_close(model.maps(images, regions)["layer4"], expected, atol=1e-5, rtol=1e-4)
+    noisy = torch.where((regions > 0)[:, None], images, torch.randint(0, 256, images.shape, dtype=torch.uint8))
+    torch.testing.assert_close(model.maps(noisy, regions)["layer4"], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_parser_works_at_the_size_it_learned(parser: Path) -> None:
+    plan = recipe(foreground=str(parser))
+    larger = build_model(replace(plan, data=replace(plan.data, height=128, width=64)), 3).eval()
+    assert larger.foreground is not None
+    assert larger.foreground.size == (64, 32)
+    images = torch.nn.functional.interpolate(crops().float(), (128, 64)) / 255
+    person = 1 - load_model(parser).parse_batch(crops().float() / 255)[:, :1]
+    person = torch.nn.functional.interpolate(person, (128, 64), mode="bilinear")
+    faded = images * person + larger.mean * (1 - person)
+    np.testing.assert_allclose(larger.embed_batch(images), without_foreground(larger).embed_batch(faded), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["baseline", "magnifiernet"])
+def test_training_leaves_the_parser_as_it_is(
+    name: str, parser: Path, figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
+) -> None:
+    plan = recipe(name, foreground=str(parser))
+    trained = train(plan, figure_data, tmp_path / "run", annotations=figure_masks)
+    before, after = load_model(parser).state_dict(), trained.state_dict()
+    for part, where in (("trunk", "trunk"), ("parser", "heads.parser")):
+        names = [n for n in after if n.startswith(f"foreground.{part}.")]
+        assert names
+        for n in names:
+            assert torch.equal(after[n].cpu(), before[n.replace(f"foreground.{part}", where)]), n
+    assert not torch.equal(after["trunk.conv1.weight"].cpu(), build_model(recipe(name), 6).trunk.conv1.weight)
+    again = load_model(tmp_path / "run")
+    assert read_card(tmp_path / "run").model["foreground"] == parser_arguments(parser)
+    np.testing.assert_array_equal(again.embed_batch(crops()), trained.embed_batch(crops()))
+    assert again.fingerprint == trained.fingerprint != without_foreground(again).fingerprint
+
+
+def test_it_starts_from_a_run_with_and_from_one_without(parser: Path, figure_data: ReIDDataset, tmp_path: Path) -> None:
+    for name, start in (("without", recipe()), ("with", recipe(foreground=str(parser)))):
+        train(start, figure_data, tmp_path / name)
+        built = build_model(recipe(foreground=str(parser), weights=str(tmp_path / name)), 6)
+        assert built.foreground is not None
+        parsed = load_model(parser).trunk.conv1.weight
+        assert torch.equal(built.foreground.trunk.conv1.weight.contiguous(), parsed.contiguous())
+        assert torch.equal(built.trunk.conv1.weight, load_model(tmp_path / name).trunk.conv1.weight)
+
+
+def test_an_exported_model_fades_the_background_too(parser: Path, figure_data: ReIDDataset, tmp_path: Path) -> None:
+    model = train(recipe(foreground=str(parser)), figure_data, tmp_path / "run").eval()
+    images = [draw_figure(pid, 1, 0) for pid in range(4)]
+    files = export_model(tmp_path / "run", tmp_path / "model.onnx").files
+    found = load_embedder(files[0]).embed(images)
+    np.testing.assert_allclose(found, model.embed(images), atol=1e-4)
+    assert not np.allclose(found, without_foreground(model).embed(images), atol=1e-2)
+
+
+def test_only_a_parser_finds_the_foreground(parser: Path, figure_data: ReIDDataset, tmp_path: Path) -> None:
+    train(recipe(), figure_data, tmp_path / "run")
+    with pytest.raises(SemreidError, match="is a model named baseline") as caught:
+        train(recipe(foreground=str(tmp_path / "run")), figure_data, tmp_path / "other")
+    assert "parser.yaml" in caught.value.fix
+    with pytest.raises(SemreidError, match="no model card"):
+        train(recipe(foreground=str(tmp_path / "none")), figure_data, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_model_without_it_is_what_it_was() -> None:
+    plain = create_model("baseline", 3, trunk="resnet18", width=0.125, size=(64, 32))
+    assert plain.foreground is None
+    assert not any(name.startswith("foreground") for name in plain.state_dict())
+    assert "foreground" not in plain.architecture
