@@ -7,6 +7,7 @@ import torch
 
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
+from semreid.evaluation.calibration import choose_people
 from semreid.export import export_model
 from semreid.models.card import load_model, parser_arguments, read_card
 from semreid.models.embedder import load_embedder
@@ -130,3 +131,22 @@ def test_a_model_without_it_is_what_it_was() -> None:
     assert plain.foreground is None
     assert not any(name.startswith("foreground") for name in plain.state_dict())
     assert "foreground" not in plain.architecture
+
+
+def test_the_card_names_what_a_model_started_from_and_its_terms(
+    parser: Path, figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
+) -> None:
+    people = replace(figure_data, name="market1501", terms="no pictures of them in print")
+    train(recipe("parser"), people, tmp_path / "teacher", annotations=figure_masks)
+    others = replace(figure_data, name="other", train=tuple(s for s in figure_data.train if s.pid < 6), terms="free")
+    plan = recipe(foreground=str(tmp_path / "teacher"), weights=str(tmp_path / "teacher"))
+    train(plan, others, tmp_path / "run")
+    card = read_card(tmp_path / "run")
+    assert card.terms == "free; no pictures of them in print"
+    assert set(card.trained_on["before"]) == {"pretrained", "foreground"}
+    assert card.trained_on["before"]["foreground"]["images"] == 36
+    with pytest.raises(SemreidError, match="the training part of market1501"):
+        choose_people(tmp_path / "run", people, "all")
+    unseen = tuple(s for s in people.train if s.pid == 6)  # by the model, not by its teacher
+    with pytest.raises(SemreidError, match="was trained on some of these images"):
+        choose_people(tmp_path / "run", replace(others, name="new", train=(), query=unseen, gallery=()), "test")

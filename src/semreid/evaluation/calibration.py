@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -217,8 +217,18 @@ def _refuse_trained_people(card: Card, crops: Sequence[Sample], trained: Sequenc
 
 def _shared_benchmark(card: Card, dataset: ReIDDataset) -> str:
     """Name of the benchmark if data and training data are of one, perhaps with other boxes or another split."""
-    names = {name.partition("/")[0] for name in (dataset.name, card.trained_on.get("dataset", ""))}
-    return names.pop() if len(names) == 1 and not names & ANYBODYS else ""
+    name = _benchmark(dataset.name)
+    return name if name in _learned_from(card.trained_on) - ANYBODYS else ""
+
+
+def _learned_from(trained_on: Mapping[str, Any]) -> set[str]:
+    """Benchmarks that a model saw, and the runs that it started from."""
+    before = (_learned_from(other) for other in trained_on.get("before", {}).values())
+    return {_benchmark(trained_on.get("dataset", ""))}.union(*before)
+
+
+def _benchmark(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def _trained_on(what: str) -> SemreidError:

@@ -35,8 +35,8 @@ class Card:
 
     Attributes:
         model: Arguments of :func:`semreid.models.zoo.create_model` that rebuild it.
-        trained_on: Name, counts and digest of the training data.
-        terms: Licence terms of the training images; they bind the weights too.
+        trained_on: Name, counts and digest of the training data, and `before`: the same of the runs it started from.
+        terms: Licence terms of the training images and of those of the runs it started from; they bind the weights too.
         seed: Seed of the run.
         metrics: Figures with the data and protocol they were measured on.
         sha256: Digest of the weights file.

@@ -27,7 +27,7 @@ from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store, content_sketch, samples_digest
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
-from semreid.models.card import Card, fill_foreground, parser_arguments, save_model, start_from
+from semreid.models.card import Card, fill_foreground, parser_arguments, read_card, save_model, start_from
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model
@@ -382,6 +382,7 @@ def train(
     pairs = load_dataset(recipe.data.pairs) if recipe.data.pairs else None
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
         model = build_model(recipe, num_identities(samples), reporter.say)
+        card = _card(recipe, dataset, samples, pairs)  # before the work: a run that it starts from may go meanwhile
         _require_fit(model, validation, pairs)
         store = _open_store(model, dataset, samples, annotations, reporter, textures=pairs is None)
         trainer = Trainer(recipe, model, _on_device(store, device), device)
@@ -400,7 +401,8 @@ def train(
                 folder.record(text, trainer.history)
                 save_checkpoint(folder.path / CHECKPOINT, trainer.state())
         if first:
-            save_model(folder.path, trainer.judged, _card(trainer, dataset, samples, pairs))
+            judged = {name: value for name, value in trainer.history[-1].items() if name.startswith("val_")}
+            save_model(folder.path, trainer.judged, replace(card, metrics=judged))
     return trainer.judged.eval()
 
 
@@ -454,23 +456,29 @@ def _on_device(store: Store, device: torch.device) -> Store:
     return store.to(device) if store.nbytes <= free // 2 else store
 
 
-def _card(trainer: Trainer, dataset: ReIDDataset, samples: Sequence[Sample], pairs: ReIDDataset | None) -> Card:
-    recipe = trainer.recipe
-    last = trainer.history[-1]
+def _card(recipe: Recipe, dataset: ReIDDataset, samples: Sequence[Sample], pairs: ReIDDataset | None) -> Card:
+    """What is known of the model before it learns; terms and images of the runs it starts from are its own, too."""
     used = [dataset] if pairs is None else [dataset, pairs]
+    runs = {"pretrained": recipe.model.weights, "foreground": recipe.model.foreground}
+    before = {role: read_card(run) for role, run in runs.items() if run and Path(run).is_dir()}
+    sketches = [content_sketch(samples), *(card.trained_on.get("sketch", []) for card in before.values())]
     return Card(
-        model=model_arguments(recipe, len(trainer.classes)),
+        model=model_arguments(recipe, num_identities(samples)),
         trained_on={
             "dataset": dataset.name,
-            "identities": len(trainer.classes),
+            "identities": num_identities(samples),
             "images": len(samples),
             "corrupt_skipped": dataset.corrupt_skipped,
             "sha256": samples_digest(samples),
-            "sketch": content_sketch(samples),
-            "pretrained": recipe.model.weights,
+            "sketch": sorted(set().union(*sketches)),
+            **{role: run for role, run in runs.items() if run},
             **({} if pairs is None else {"pairs": {"dataset": pairs.name, "sha256": samples_digest(pairs.train)}}),
+            "before": {role: _without_sketch(card) for role, card in before.items()},
         },
-        terms="; ".join(dict.fromkeys(source.terms for source in used)),
+        terms="; ".join(dict.fromkeys([source.terms for source in used] + [card.terms for card in before.values()])),
         seed=recipe.seed,
-        metrics={name: value for name, value in last.items() if name.startswith("val_")},
     )
+
+
+def _without_sketch(card: Card) -> dict[str, Any]:
+    return {name: value for name, value in card.trained_on.items() if name != "sketch"}
