@@ -11,6 +11,7 @@ from semreid.evaluation.calibration import choose_people
 from semreid.export import export_model
 from semreid.models.card import load_model, parser_arguments, read_card
 from semreid.models.embedder import load_embedder
+from semreid.models.foreground import Foreground
 from semreid.models.heads import REGIONS
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -95,6 +96,19 @@ def test_training_leaves_the_parser_as_it_is(
     assert read_card(tmp_path / "run").model["foreground"] == parser_arguments(parser)
     np.testing.assert_array_equal(again.embed_batch(crops()), trained.embed_batch(crops()))
     assert again.fingerprint == trained.fingerprint != without_foreground(again).fingerprint
+
+
+def test_the_parser_works_in_training_only_where_there_are_no_masks(
+    parser: Path, figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    background = Foreground._background
+    monkeypatch.setattr(Foreground, "_background", lambda *args: asked.append(1) or background(*args))
+    plan = recipe(foreground=str(parser))
+    train(plan, figure_data, tmp_path / "with", annotations=figure_masks)
+    assert not asked
+    train(plan, figure_data, tmp_path / "without")
+    assert asked
 
 
 def test_it_starts_from_a_run_with_and_from_one_without(parser: Path, figure_data: ReIDDataset, tmp_path: Path) -> None:

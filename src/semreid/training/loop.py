@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,7 @@ from semreid.data.store import Store, annotation_paths, build_store, content_ske
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.models.card import Card, fill_foreground, parser_arguments, read_card, save_model, start_from
+from semreid.models.heads import Annotation
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model
@@ -384,10 +385,14 @@ def train(
         model = build_model(recipe, num_identities(samples), reporter.say)
         card = _card(recipe, dataset, samples, pairs)  # before the work: a run that it starts from may go meanwhile
         _require_fit(model, validation, pairs)
-        store = _open_store(model, dataset, samples, annotations, reporter, textures=pairs is None)
+        homes = [annotations or dataset.root, *([] if pairs is None else [pairs.root])]
+        needs = set(model.needs)
+        if model.foreground is not None and all((home / "masks").is_dir() for home in homes):
+            needs.add("regions")  # known parts are exact, and spare the parser the work
+        store = _open_store(model, dataset, samples, annotations, reporter, needs, textures=pairs is None)
         trainer = Trainer(recipe, model, _on_device(store, device), device)
         if pairs is not None:
-            trainer.pairs = _on_device(_open_store(model, pairs, pairs.train, None, reporter), device)
+            trainer.pairs = _on_device(_open_store(model, pairs, pairs.train, None, reporter, needs), device)
         if state is not None:
             trainer.restore(state)
             reporter.say(f"resumed after epoch {trainer.epoch}")
@@ -412,17 +417,18 @@ def _open_store(
     samples: Sequence[Sample],
     annotations: Path | None,
     reporter: Reporter,
+    needs: Set[Annotation],
     *,
     textures: bool = True,
 ) -> Store:
-    """Decode the training images, with the annotations that the model learns from; one process writes the file.
+    """Decode the training images, with the annotations that are needed; one process writes the file.
 
     Without ``textures`` they are taken where there are any, but not asked for.
     """
-    home, needs = annotations or dataset.root, set(model.needs)
+    home = annotations or dataset.root
     if not textures and "textures" in needs and not (home / "textures").is_dir():
         reporter.say(f"no textures at {home}: reconstruction is learned from the pairs alone")
-        needs.remove("textures")
+        needs = needs - {"textures"}
     masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in needs else None
     skins = annotation_paths(dataset, samples, "textures", annotations) if "textures" in needs else None
     attributes = read_attributes(home / ATTRIBUTES, samples) if "attributes" in needs else None
