@@ -24,6 +24,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("explanation", "of their maximum; equal"),
         ("calibration", "in 3 crowds the interval holds the truth"),
         ("textures", "where nothing is seen"),
+        ("transfer", "other cameras alone"),
     ],
 )
 def test_the_scripts_run_and_their_references_agree(script, promise, monkeypatch, capsys):
