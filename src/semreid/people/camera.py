@@ -185,10 +185,10 @@ def _warm(kelvin: float, tint: float = 0.0) -> NDArray[np.float64]:
 
 _LIGHTS: dict[Weather, tuple[float, ...]] = {
     # sun: least and most strength, warmth; sky: likewise
-    "sun": (0.7, 1.2, 0.2, 0.3, 0.6, -0.3),
-    "overcast": (0.05, 0.25, 0.0, 0.7, 1.0, -0.1),
-    "dusk": (0.1, 0.3, 0.7, 0.35, 0.6, -0.25),
-    "indoor": (0.15, 0.5, 0.35, 0.4, 0.8, 0.3),
+    "sun": (1.2, 2.6, 0.2, 0.2, 0.5, -0.3),
+    "overcast": (0.2, 0.9, 0.0, 0.5, 0.9, -0.1),
+    "dusk": (0.3, 1.0, 0.7, 0.25, 0.5, -0.25),
+    "indoor": (0.5, 1.8, 0.35, 0.25, 0.6, 0.3),
 }
 
 

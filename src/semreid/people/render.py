@@ -177,12 +177,12 @@ def _texels() -> Array:
 
 
 def _light(normals: Array, light: Light | None, ambient_share: Array | None) -> Array:
-    """Return the RGB light on every vertex: the sun by Lambert, slightly wrapped; the sky mostly from above."""
+    """Return the RGB light on every vertex: the sun by Lambert, slightly wrapped; the sky as a hemisphere above."""
     if light is None:
         return np.ones((len(normals), 3), np.float32)
     towards = np.array(light.direction, np.float32) / np.linalg.norm(light.direction)
-    lambert = np.clip((normals @ towards + 0.15) / 1.15, 0, None)
-    sky = 0.75 + 0.25 * normals[:, 1]
+    lambert = np.clip((normals @ towards + 0.05) / 1.05, 0, None)
+    sky = 0.5 + 0.5 * normals[:, 1]
     if ambient_share is not None:
         sky = sky * ambient_share
         lambert = lambert * (0.4 + 0.6 * ambient_share)

@@ -149,15 +149,15 @@ def folds(outfit: Outfit, rng: Generator) -> NDArray[np.float32]:
         rng: Source of randomness.
 
     Returns:
-        A factor of the light, 0.75 to 1.2 and 1 on skin, over the atlas, (256, 256).
+        A factor of the light, 0.3 to 1.7 and 1 on skin, over the atlas, (256, 256).
     """
     fields = _fold_fields()
     first, second = rng.integers(len(fields), size=2)
     shift = rng.integers(256, size=(2, 2))
     mixed = _rolled(fields[first], shift[0]) + _rolled(fields[second][:, ::-1], shift[1])
     _close_seam(mixed)
-    factor: NDArray[np.float32] = mixed * _fold_strength(outfit, rng.uniform(0.6, 1.1)) + np.float32(1)
-    return factor.clip(0.75, 1.2)
+    factor: NDArray[np.float32] = mixed * _fold_strength(outfit, rng.uniform(1.0, 3.2)) + np.float32(1)
+    return factor.clip(0.3, 1.7)
 
 
 @cache
