@@ -53,7 +53,7 @@ def judge(model: ReIDModel, dataset: ReIDDataset, groups: int) -> list[str]:
     def other_cameras(query: Rows, gallery: Rows) -> list[Ranking]:
         return [rank(plain, query[camids[query] == c], gallery[camids[gallery] != c]) for c in np.unique(camids[query])]
 
-    parts = list(deal(dataset, groups))
+    parts = deal(dataset, groups)
     ways = {"as they are": everybody, "centred by camera": without_cameras, "other cameras alone": other_cameras}
     return [f"{way:20} {mean_of(judged, parts)}" for way, judged in ways.items()]
 

@@ -383,8 +383,8 @@ def train(
     pairs = load_dataset(recipe.data.pairs) if recipe.data.pairs else None
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
         model = build_model(recipe, num_identities(samples), reporter.say)
-        card = _card(recipe, dataset, samples, pairs)  # before the work: a run that it starts from may go meanwhile
         _require_fit(model, validation, pairs)
+        card = _card(recipe, dataset, samples, pairs) if first else None  # now: a run that it starts from may go later
         homes = [annotations or dataset.root, *([] if pairs is None else [pairs.root])]
         needs = set(model.needs)
         if model.foreground is not None and all((home / "masks").is_dir() for home in homes):
@@ -405,7 +405,7 @@ def train(
             if first:
                 folder.record(text, trainer.history)
                 save_checkpoint(folder.path / CHECKPOINT, trainer.state())
-        if first:
+        if card is not None:
             judged = {name: value for name, value in trainer.history[-1].items() if name.startswith("val_")}
             save_model(folder.path, trainer.judged, replace(card, metrics=judged))
     return trainer.judged.eval()
