@@ -3,13 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate_in_full
 from semreid.explain import Explanation, explain
-from semreid.explain.sheet import save_evaluation, save_explanation
+from semreid.explain.sheet import DPI, _Sheet, save_evaluation, save_explanation
 from semreid.gallery import Entry, Gallery
 from semreid.models.model import ReIDModel
 
@@ -52,3 +53,16 @@ def test_curves_are_drawn_and_an_unwritable_place_is_named(
     (tmp_path / "file").touch()
     with pytest.raises(SemreidError, match="cannot write"):
         save_evaluation(evaluation, tmp_path / "file" / "curves.png")
+
+
+def test_a_line_is_cut_only_where_there_is_no_room_for_it() -> None:
+    figure = Figure(figsize=(8, 2), dpi=DPI)
+    sheet = _Sheet(figure)
+    for room in (7.0, 1.0, 0.01):
+        sheet.write(0.4, 0.4, "i" * 90, room=room)
+    whole, cut, least = (text.get_text() for text in figure.texts)
+    assert whole == "i" * 90
+    assert least == "i…"
+    assert cut.endswith("…")
+    assert 10 < len(cut) < 60
+    assert 0.8 < figure.texts[1].get_window_extent().width / DPI <= 1

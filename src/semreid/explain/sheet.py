@@ -33,7 +33,6 @@ DPI, COLUMNS = 150, 10
 MARGIN, GAP, CELL, TALL, TEXT = 0.4, 0.12, 0.95, 1.9, 0.2  # inches
 ABOVE, BELOW, HEADER = 0.26, 0.76, 0.85
 EDGE = 5  # pixels
-LONG, NARROW = 80, 16  # letters of a line
 
 
 def save_explanation(explanation: Explanation, target: Path) -> None:
@@ -53,10 +52,9 @@ def save_explanation(explanation: Explanation, target: Path) -> None:
     height = 2 * MARGIN + HEADER + max(1, -(-count // COLUMNS)) * band
     with _figure(width, height, target) as figure:
         sheet = _Sheet(figure)
-        sheet.write(
-            MARGIN, MARGIN, f"Matches of {Path(explanation.query.path).name or 'query'}", size=15, weight="bold"
-        )
-        sheet.write(MARGIN, MARGIN + 0.36, verdict(explanation), color=SOFT)
+        title = f"Matches of {Path(explanation.query.path).name or 'query'}"
+        sheet.write(MARGIN, MARGIN, title, size=15, weight="bold", room=width - 2 * MARGIN)
+        sheet.write(MARGIN, MARGIN + 0.36, verdict(explanation), color=SOFT, room=width - 2 * MARGIN)
         _draw_query(sheet, explanation, layers)
         for index, candidate in enumerate(explanation.candidates):
             left = MARGIN + (1 + index % COLUMNS) * (CELL + GAP) + 2 * GAP
@@ -127,13 +125,15 @@ class _Sheet:
         color: str = INK,
         weight: str = "normal",
         align: str = "left",
+        room: float = CELL + GAP / 2,
     ) -> None:
-        """Write a line of text, whatever it holds; a long one is cut short."""
-        longest = LONG if size > 9 else NARROW
-        text = text if len(text) <= longest else f"{text[: longest - 1]}…"
+        """Write a line of text, whatever it holds; one that is longer than its room in inches is cut short."""
         x, y = left / self.width, 1 - top / self.height
         written = self.figure.text(x, y, text, parse_math=False, color=color, ha=align, va="top")
         written.set(fontsize=size, fontweight=weight)
+        while len(text) > 1 and (long := written.get_window_extent().width / DPI) > room:
+            text = text[: max(1, min(len(text) - 1, int(len(text) * room / long)))]
+            written.set_text(f"{text}…")
 
     def finish(self) -> None:
         """Put the pictures under the texts."""
