@@ -285,14 +285,14 @@ def draw_shape(rng: np.random.Generator, female: bool) -> Shape:
 
     return Shape(
         stature=near(1.62 if female else 1.74, 0.065),
-        girth=near(0.95 if female else 1.0, 0.03) + 0.085 * heavy,
+        girth=near(1.08 if female else 1.15, 0.05) + 0.09 * heavy,
         hips=near(1.06 if female else 0.97, 0.04),
         shoulders=near(0.92 if female else 1.04, 0.035),
         belly=max(0.0, 0.010 * heavy),
         bust=near(0.012, 0.004) if female else 0.0,
         legs=near(1.0, 0.025),
         arms=near(1.0, 0.02),
-        head=near(1.0, 0.03) * (1.67 / 1.70),
+        head=near(1.1, 0.04) * (1.67 / 1.70),
     )
 
 

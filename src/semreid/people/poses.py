@@ -148,7 +148,7 @@ def draw_pose(body: Body, rng: np.random.Generator, bag_side: int = 1) -> Pose:
     """
     angles = np.zeros((len(BONES), 3), np.float32)
     walks = rng.random() < 0.75
-    phase, stride = rng.uniform(0, 2 * pi), rng.uniform(0.2, 0.55) if walks else rng.uniform(0.0, 0.12)
+    phase, stride = rng.uniform(0, 2 * pi), rng.uniform(0.25, 0.7) if walks else rng.uniform(0.0, 0.12)
     for side, offset in (("left", 0.0), ("right", pi)):
         _step(angles, side, phase + offset, stride, rng)
         _swing(angles, side, phase + offset + pi, stride, rng)
