@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from semreid.gallery import Entry, Gallery
+from semreid.gallery.parts import PartOrder
 from semreid.models.zoo import create_model
 from semreid.serving.answers import picture_url
 from semreid.serving.app import create_app
@@ -251,11 +252,35 @@ def test_a_model_with_body_regions_shows_them_over_the_picture(crops):
         assert "parts=true" in client.get("/").text
 
 
+def test_body_regions_that_both_show_order_the_best(crops):
+    model = create_model("magnifiernet", num_ids=1, trunk="resnet18", width=0.25, size=(64, 32))
+    files = sorted(crops.iterdir())
+    gallery = Gallery.open("memory:", dim=model.dim, fingerprint=model.fingerprint)
+    gallery.add(model.embed(files), [Entry(id=file.stem, path=str(file)) for file in files])
+    with TestClient(create_app(Service(gallery, model, images=[crops])), base_url="http://127.0.0.1") as client:
+        order = PartOrder(model, [files[3]])
+        expected = [match.entry.id for match in gallery.search(order.vectors, k=24, reorder=order)[0]]
+        upload = ids(search(client, files[3].read_bytes(), k=24, parts="true"))
+        assert upload == expected != ids(search(client, files[3].read_bytes(), k=24))
+        assert "regions that both show" in client.post("/search", data={"id": files[3].stem, "parts": "true"}).text
+        of_row = ids(search(client, id=files[3].stem, k=23, parts="true"))
+        assert of_row == [id_ for id_ in expected if id_ != files[3].stem]
+        assert 'name="parts"' in client.get("/filters").text
+        both = search(client, id=files[3].stem, parts="true", rerank="true")
+        assert both.status_code == 422
+        assert "exclude each other" in both.json()["error"]
+        files[5].unlink()
+        missing = search(client, id=files[3].stem, parts="true")
+        assert missing.status_code == 404
+        assert files[5].stem in missing.json()["error"]
+
+
 def test_a_model_without_body_regions_says_so(client):
-    response = client.get(picture_url("3_c1_0") + "&parts=true")
-    assert response.status_code == 404
-    assert "body regions" in response.json()["error"]
+    for response in (client.get(picture_url("3_c1_0") + "&parts=true"), search(client, id="3_c1_0", parts="true")):
+        assert response.status_code == (404 if response.request.method == "GET" else 422)
+        assert "body regions" in response.json()["error"]
     assert "parts=true" not in client.get("/").text
+    assert 'name="parts"' not in client.get("/filters").text
 
 
 def test_box_and_container_item_name_a_part_of_a_file(serving, crops):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semreid.functional.regions import region_distance
 from semreid.gallery.crops import read_crop
-from semreid.gallery.entry import Match, Vectors
+from semreid.gallery.entry import Entry, Match, Vectors
 from semreid.models.embedder import Image
 from semreid.models.parts import Parts
 
@@ -35,6 +35,7 @@ class PartOrder:
     Args:
         model: The model that made the gallery; it must have body regions.
         queries: Crops.
+        read: How to read the crop of a candidate.
 
     Attributes:
         vectors: Whole embeddings of the queries, (Q, D).
@@ -53,8 +54,10 @@ class PartOrder:
         [[]]
     """
 
-    def __init__(self, model: PartEmbedder, queries: Sequence[Image]) -> None:
-        self._model = model
+    def __init__(
+        self, model: PartEmbedder, queries: Sequence[Image], read: Callable[[Entry], Image] = read_crop
+    ) -> None:
+        self._model, self._read = model, read
         found = model.embed(queries, parts=True)
         self.vectors: Vectors = found.embedding
         self._regions, self._weights = found.regions, region_weights(found)
@@ -87,7 +90,7 @@ class PartOrder:
             self._seen.clear()
         new = [match.entry for match in matches if match.entry.id not in self._seen]
         if new:
-            found = self._model.embed((read_crop(entry) for entry in new), parts=True)
+            found = self._model.embed((self._read(entry) for entry in new), parts=True)
             rows = zip(found.regions, region_weights(found), strict=True)
             self._seen |= {entry.id: row for entry, row in zip(new, rows, strict=True)}
         return [self._seen[match.entry.id] for match in matches]

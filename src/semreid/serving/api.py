@@ -50,6 +50,7 @@ async def found(service: Service, metrics: Metrics, fields: SearchFields, crop: 
         camid=fields.camid,
         exclude_same_camera=fields.exclude_same_camera,
         rerank=fields.rerank,
+        parts=fields.parts,
         prior=fields.prior,
     )
 

@@ -66,6 +66,7 @@ class SearchFields(NamedTuple):
     camid: int | None
     exclude_same_camera: bool
     rerank: bool
+    parts: bool
     prior: float | None
 
 
@@ -77,13 +78,16 @@ def search_fields(
     query_camid: Annotated[int | None, Form(ge=0, description="Camera of the query, if nothing else tells it.")] = None,
     exclude_same_camera: Annotated[bool, Form(description="Leave out what the camera of the query saw.")] = False,
     rerank: Annotated[bool, Form(description="Re-rank the best by their neighbours (k-reciprocal).")] = False,
+    parts: Annotated[
+        bool, Form(description="Let the body regions that both show order the best; embeds these again.")
+    ] = False,
     prior: Annotated[
         float | None,
         Form(gt=0, lt=1, description="Probability of a match before looking; one over the people if empty."),
     ] = None,
 ) -> SearchFields:
     """Read a search."""
-    return SearchFields(given(image, id), where, k, query_camid, exclude_same_camera, rerank, prior)
+    return SearchFields(given(image, id), where, k, query_camid, exclude_same_camera, rerank, parts, prior)
 
 
 class PairFields(NamedTuple):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from threading import Lock
+from typing import BinaryIO, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from anyio import CapacityLimiter, fail_after, to_thread
@@ -24,9 +25,11 @@ from semreid.gallery import Entry, Filter, Gallery, Match, Stats
 from semreid.gallery.crops import Image
 from semreid.gallery.entry import Vectors, derived_id
 from semreid.gallery.gallery import ANY
+from semreid.gallery.parts import PartOrder
 from semreid.models.embedder import Embedder
 from semreid.models.judgement import Judge, usual_prior
 from semreid.models.model import ReIDModel
+from semreid.models.parts import Parts
 from semreid.serving.embedding import EmbeddingThread, Vector
 from semreid.serving.errors import RequestError
 from semreid.serving.pictures import Pictures, keep, plain_name, read_upload
@@ -35,6 +38,8 @@ READERS, DECODERS = 4, 2
 SHOWN = 384  # longest side of a picture, in pixels
 PATIENCE = 30.0
 """Seconds until a gallery that does not answer is given up."""
+LOOKING = 300.0
+"""The same for a search that reads and embeds pictures again."""
 COUNTING_SHARE = 0.01
 """Part of the time that counting a gallery anew may take."""
 T = TypeVar("T")
@@ -87,6 +92,18 @@ class Compared(NamedTuple):
     reason: str
 
 
+class _Regions:
+    """The body regions of crops, from a model that a thread of its own uses, too."""
+
+    def __init__(self, model: ReIDModel, turn: Lock) -> None:
+        self._model, self._turn = model, turn
+
+    def embed(self, images: Iterable[Image | Path | str], *, parts: Literal[True]) -> Parts:
+        crops = list(images)  # read before it is our turn
+        with self._turn:
+            return self._model.embed(crops, parts=parts)
+
+
 class Service:
     """Searches, compares, counts and adds, with bounded threads and memory.
 
@@ -119,8 +136,12 @@ class Service:
         self.pictures = Pictures([*images, *([uploads] if uploads else [])])
         self.embedding = EmbeddingThread(embedder)
         self.size = embedder.size
-        self.regions = embedder if isinstance(embedder, ReIDModel) and knows_regions(embedder) else None
-        """The model, if it looks at body regions."""
+        self.regions = (
+            _Regions(embedder, self.embedding.turn)
+            if isinstance(embedder, ReIDModel) and knows_regions(embedder)
+            else None
+        )
+        """What sees the body regions, if the model looks at them."""
         self.known: Stats | None = None
         """The gallery when it was last counted."""
         self._fresh_until = 0.0
@@ -145,12 +166,12 @@ class Service:
 
     async def picture(self, entry: Entry, *, parts: bool = False) -> bytes:
         """Read the picture of a row as JPEG; with ``parts``, the body regions that the model sees lie over it."""
-        if parts and self.regions is None:
-            raise RequestError(404, "this model does not look at body regions")
+        regions = self._require_regions(404) if parts else None
 
         def read() -> bytes:
             image = self.pictures.read(entry)
-            return jpeg(self._over(image) if parts else image, SHOWN)
+            over = regions_over(image, regions.embed([image], parts=True).labels[0]) if regions else image
+            return jpeg(over, SHOWN)
 
         return await to_thread.run_sync(read, limiter=self._decoders)
 
@@ -163,6 +184,7 @@ class Service:
         camid: int | None = None,
         exclude_same_camera: bool = False,
         rerank: bool = False,
+        parts: bool = False,
         prior: float | None = None,
     ) -> Found:
         """Find the rows that look most like a crop; a row does not find itself.
@@ -174,6 +196,7 @@ class Service:
             camid: Camera of the crop, if it is another than it says itself.
             exclude_same_camera: Leave out what the same camera saw.
             rerank: Re-rank the best, as `Gallery.search` does.
+            parts: Let the body regions that both show order the best, as `PartOrder` does.
             prior: Probability that a row shows the person, before looking; None: as `usual_prior`, once the
                 people of the gallery are counted.
 
@@ -186,10 +209,14 @@ class Service:
         camid = crop.camid if camid is None else camid
         if exclude_same_camera and camid is None:
             raise RequestError(422, "the camera of the query is not known", "say which camera took it")
-        vector = await self._vector(crop)
+        if rerank and parts:
+            raise RequestError(422, "re-ranking by neighbours and by regions exclude each other", "ask for one of them")
+        order = await self._order(crop) if parts else None
+        vector = order.vectors[0] if order else await self._vector(crop)
         excluded = [camid] if exclude_same_camera else None
-        ask = partial(self.gallery.search, where=where, query_camids=excluded, rerank=rerank)
-        found = (await self.ask(ask, vector[None], k + (crop.entry is not None)))[0]
+        ask = partial(self.gallery.search, where=where, query_camids=excluded, rerank=rerank, reorder=order)
+        patience = LOOKING if parts else PATIENCE
+        found = (await self.ask(ask, vector[None], k + (crop.entry is not None), patience=patience))[0]
         own = crop.entry.id if crop.entry else ""
         matches = [match for match in found if match.entry.id != own][:k]
         return self._judged(matches, camid, prior)
@@ -297,6 +324,8 @@ class Service:
                 )
         except TimeoutError as error:
             raise RequestError(503, f"the gallery did not answer within {patience:.0f} s", "ask again later") from error
+        except RequestError:
+            raise
         except SemreidError as error:
             raise RequestError(503, error.what, error.fix) from error
 
@@ -305,12 +334,26 @@ class Service:
         self.embedding.stop()
         self.gallery.close()
 
-    def _over(self, image: Image) -> Image:
-        """The body regions over a picture."""
-        assert self.regions is not None
-        with self.embedding.turn:
-            seen = self.regions.embed([image], parts=True)
-        return regions_over(image, seen.labels[0])
+    async def _order(self, crop: Crop) -> PartOrder:
+        """The order of candidates by the regions that they share with a crop."""
+        regions = self._require_regions(422)
+
+        def read(entry: Entry) -> Image:
+            return resize(self.pictures.read(entry), self.size)
+
+        def look() -> PartOrder:
+            image = crop.image
+            if image is None:
+                assert crop.entry is not None
+                image = read(crop.entry)
+            return PartOrder(regions, [image], read)
+
+        return await to_thread.run_sync(look, limiter=self._decoders)
+
+    def _require_regions(self, status: int) -> _Regions:
+        if self.regions is None:
+            raise RequestError(status, "this model does not look at body regions")
+        return self.regions
 
     async def _vector(self, crop: Crop, *, flip: bool = False) -> Vector:
         """The vector of a crop: a row's own, unless it is wanted averaged with the mirror image."""
