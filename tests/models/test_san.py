@@ -193,3 +193,28 @@ def test_synthetic_images_have_no_identity() -> None:
     pairs_only = model.losses(replace(joined, textures=extra.textures))
     both = (pairs_only["texture.reconstruction"] + alone["texture.reconstruction"]) / 2
     torch.testing.assert_close(found["texture.reconstruction"], both, rtol=1e-4, atol=1e-5)
+
+
+def test_synthetic_images_are_normalised_apart_in_the_trunk() -> None:
+    model, real = build().train(), make_batch()
+    order = torch.tensor([2, 0, 3, 1, 4, 5, 6, 7])  # the synthetic ones may come anywhere
+    joined = Batch(
+        images=torch.cat([torch.rand(2, 3, 64, 32), real.images])[order],
+        pids=torch.cat([torch.tensor([-1, -1]), real.pids])[order],
+        camids=torch.cat([torch.tensor([9, 9]), real.camids])[order],
+        textures=torch.rand(8, 3, 256, 256),
+        synthetic=(torch.arange(8) < 2)[order],
+    )
+    real = replace(joined.real(), textures=real.textures)
+    alone = model.losses(real)["identity.triplet"]
+    statistics = {name: value.clone() for name, value in model.trunk.named_buffers() if "running" in name}
+    found = model.losses(joined)["identity.triplet"]
+    torch.testing.assert_close(found, alone)
+    for name, value in statistics.items():
+        torch.testing.assert_close(model.trunk.get_buffer(name), value)
+    places = (~joined.synthetic).nonzero()[:, 0]
+    maps = model.maps(real.images)
+    for name, together in model._joined_maps(maps, joined, joined.synthetic).items():
+        assert torch.equal(together[places], maps[name])
+        assert len(together) == 8
+    assert {norm.momentum for norm in model.trunk.modules() if isinstance(norm, torch.nn.BatchNorm2d)} == {1.0}

@@ -119,7 +119,7 @@ class ReIDModel(nn.Module):
         return cast("Maps", self.trunk(normalised))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Compute all losses of a batch.
+        """Compute all losses of a batch; synthetic images go through the trunk as a batch of their own.
 
         Args:
             batch: The batch.
@@ -127,13 +127,23 @@ class ReIDModel(nn.Module):
         Returns:
             Unweighted scalar by name, ``HEAD.LOSS``, such as ``identity.triplet``.
         """
-        maps, real = self.maps(batch.images, batch.regions), batch.real()
-        real_maps = maps if batch.synthetic is None else {name: m[~batch.synthetic] for name, m in maps.items()}
+        real = batch.real()
+        maps = real_maps = self.maps(real.images, real.regions)
+        if batch.synthetic is not None:
+            maps = self._joined_maps(real_maps, batch, batch.synthetic)
         named = {
             name: head.losses(maps, batch) if head.learns_from_synthetic else head.losses(real_maps, real)
             for name, head in self._named_heads()
         }
         return {f"{name}.{loss}": value for name, found in named.items() for loss, value in found.items()}
+
+    def _joined_maps(self, real: Maps, batch: Batch, synthetic: Tensor) -> Maps:
+        """Maps of all images of a batch, given those of the real ones, whose statistics alone the trunk keeps."""
+        regions = None if batch.regions is None else batch.regions[synthetic]
+        with _statistics_kept(self.trunk):
+            others = self.maps(batch.images[synthetic], regions)
+        rows = synthetic.argsort(stable=True).argsort()  # where each image is among real ones first
+        return {name: torch.cat([real[name], others[name]])[rows] for name in real}
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute raw embeddings.
@@ -422,3 +432,17 @@ class ReIDModel(nn.Module):
 
     def _named_heads(self) -> Iterator[tuple[str, Head]]:
         return ((name, cast("Head", head)) for name, head in self.heads.items())
+
+
+@contextlib.contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Let batch normalisations use the statistics of what passes, and remember those of earlier batches alone."""
+    norms = [norm for norm in module.modules() if getattr(norm, "running_mean", None) is not None]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0  # type: ignore[assignment]
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
