@@ -39,7 +39,7 @@ def _chart():
 def test_every_camera_is_sensible(seed):
     camera = install_camera(seed, seed % 7)
     assert -10 <= camera.elevation <= 40
-    assert 2 <= camera.distance <= 20
+    assert 3 <= camera.distance <= 9
     assert np.linalg.norm(camera.sun) == pytest.approx(1)
     assert camera.sun[1] > 0
     assert all(

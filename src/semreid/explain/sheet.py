@@ -48,7 +48,7 @@ def save_explanation(explanation: Explanation, target: Path) -> None:
     count = len(explanation.candidates)
     layers = max((c.evidence.layers for c in explanation.candidates), key=len, default=())
     band = ABOVE + TALL + BELOW + len(layers) * 2 * (TALL + GAP) + 2 * GAP
-    width = 2 * MARGIN + (min(COLUMNS, max(4, count)) + 1) * (CELL + GAP) + 2 * GAP
+    width = 2 * MARGIN + (min(COLUMNS, max(5, count)) + 1) * (CELL + GAP) + 2 * GAP
     height = 2 * MARGIN + HEADER + max(1, -(-count // COLUMNS)) * band
     with _figure(width, height, target) as figure:
         sheet = _Sheet(figure)
@@ -150,7 +150,7 @@ def _draw_query(sheet: _Sheet, explanation: Explanation, layers: Sequence[Layer]
     top += ABOVE + TALL + BELOW + 0.02
     for layer in layers:
         for line, text in enumerate((*textwrap.wrap(layer.title, 16), "in the match")):
-            sheet.write(MARGIN, top + line * TEXT, text, size=9, color=SOFT)
+            sheet.write(MARGIN, top + line * TEXT, text, size=9, color=SOFT, room=CELL + 3 * GAP)
         sheet.write(MARGIN, top + TALL + GAP, "in the query", size=9, color=SOFT)
         top += 2 * (TALL + GAP)
 

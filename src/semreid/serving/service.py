@@ -307,7 +307,7 @@ class Service:
             return self.known
 
     async def ask(self, question: Callable[..., T], *arguments: object, patience: float | None = PATIENCE) -> T:
-        """Ask the gallery, in a thread. What is asked was checked before, so what it raises is trouble of its own.
+        """Ask the gallery, in a thread. What was asked was checked: what it raises is its own trouble, or a picture's.
 
         Args:
             question: A method of the gallery.
@@ -338,17 +338,18 @@ class Service:
         """The order of candidates by the regions that they share with a crop."""
         regions = self._require_regions(422)
 
-        def read(entry: Entry) -> Image:
-            return resize(self.pictures.read(entry), self.size)
-
         def look() -> PartOrder:
             image = crop.image
             if image is None:
                 assert crop.entry is not None
-                image = read(crop.entry)
-            return PartOrder(regions, [image], read)
+                image = self._read(crop.entry)
+            return PartOrder(regions, [image], self._read)
 
         return await to_thread.run_sync(look, limiter=self._decoders)
+
+    def _read(self, entry: Entry) -> Image:
+        """The crop of a row at the size of the model."""
+        return resize(self.pictures.read(entry), self.size)
 
     def _require_regions(self, status: int) -> _Regions:
         if self.regions is None:
@@ -364,7 +365,7 @@ class Service:
         if not flip:
             vector: Vector = (await self.ask(self.gallery.vectors, [entry.id]))[0]
             return vector
-        image = await to_thread.run_sync(lambda: resize(self.pictures.read(entry), self.size), limiter=self._decoders)
+        image = await to_thread.run_sync(self._read, entry, limiter=self._decoders)
         return await self.embedding.embed(image, flip=True)
 
     def _judged(self, matches: list[Match], camid: int | None, prior: float | None) -> Found:
