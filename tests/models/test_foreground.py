@@ -11,7 +11,7 @@ from semreid.evaluation.calibration import choose_people
 from semreid.export import export_model
 from semreid.models.card import load_model, parser_arguments, read_card
 from semreid.models.embedder import load_embedder
-from semreid.models.foreground import Foreground
+from semreid.models.foreground import Foreground, white_balanced
 from semreid.models.heads import REGIONS
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -128,6 +128,68 @@ def test_an_exported_model_fades_the_background_too(parser: Path, figure_data: R
     found = load_embedder(files[0]).embed(images)
     np.testing.assert_allclose(found, model.embed(images), atol=1e-4)
     assert not np.allclose(found, without_foreground(model).embed(images), atol=1e-2)
+
+
+def test_the_background_tells_the_cast() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand((3, 3, 16, 8), generator=generator) * 0.7
+    background = torch.rand((3, 1, 16, 8), generator=generator)
+    found = white_balanced(images, background)
+    for image, where, balanced in zip(images.double(), background.double(), found, strict=True):
+        total, weight = torch.zeros(3, dtype=torch.double), 0.0
+        for y in range(16):
+            for x in range(8):
+                total += where[0, y, x] * image[:, y, x] ** 6
+                weight += float(where[0, y, x])
+        colour = ((total / 128 + 0.01 * 0.5**6) / (weight / 128 + 0.01)) ** (1 / 6)
+        expected = (image * (colour.mean() / colour)[:, None, None]).clamp(0, 1)
+        torch.testing.assert_close(balanced.double(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(white_balanced(images, torch.zeros_like(background)), images)
+
+
+def test_two_cameras_agree_on_the_colour_of_a_person() -> None:
+    scene = torch.full((1, 3, 16, 8), 0.5)
+    scene[:, :, 4:12, 2:6] = torch.tensor([0.4, 0.1, 0.2]).view(1, 3, 1, 1)
+    background = torch.ones(1, 1, 16, 8)
+    background[:, :, 4:12, 2:6] = 0
+    casts = [torch.tensor(cast).view(1, 3, 1, 1) for cast in ((1.1, 1.0, 0.9), (0.9, 1.0, 1.1))]
+    warm, cool = (white_balanced(scene * cast, background) for cast in casts)
+    assert (scene * (casts[0] - casts[1])).abs().max() > 0.07
+    torch.testing.assert_close(warm, cool, atol=0.005, rtol=0)
+
+
+def test_a_model_balances_by_what_its_parser_takes_for_background(parser: Path) -> None:
+    model = build_model(recipe(foreground=str(parser), white_balance=True), 3).eval()
+    images = crops() * torch.tensor([1.0, 0.8, 0.6]).view(3, 1, 1)
+    background = load_model(parser).parse_batch(images / 255)[:, REGIONS.index("background"), None]
+    seen = white_balanced(images / 255, background) * (1 - background) + model.mean * background
+    np.testing.assert_allclose(model.embed_batch(images / 255), without_foreground(model).embed_batch(seen), atol=1e-5)
+    regions = torch.stack([torch.from_numpy(draw_mask(pid, 1, 0)) for pid in range(4)])
+    known = (regions == 0)[:, None].float()
+    seen = white_balanced(images / 255, known) * (1 - known) + model.mean * known
+    expected = without_foreground(model).maps(seen)["layer4"]
+    torch.testing.assert_close(model.maps(images / 255, regions)["layer4"], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_balancing_model_is_saved_and_exported_as_it_is(
+    parser: Path, figure_data: ReIDDataset, tmp_path: Path
+) -> None:
+    model = train(recipe(foreground=str(parser), white_balance=True), figure_data, tmp_path / "run").eval()
+    images = [(draw_figure(pid, 1, 0) * (1.0, 0.8, 0.6)).astype(np.uint8) for pid in range(4)]
+    again = load_model(tmp_path / "run")
+    np.testing.assert_array_equal(again.embed(images), model.embed(images))
+    files = export_model(tmp_path / "run", tmp_path / "model.onnx").files
+    np.testing.assert_allclose(load_embedder(files[0]).embed(images), model.embed(images), atol=1e-4)
+    assert again.foreground is not None
+    balanced, again.foreground.white_balance = again.embed(images), False
+    assert not np.allclose(again.embed(images), balanced, atol=1e-3)
+
+
+def test_there_is_no_balance_without_a_parser(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    with pytest.raises(SemreidError, match="white_balance goes by the background") as caught:
+        train(recipe(white_balance=True), figure_data, tmp_path / "run")
+    assert "model.foreground" in caught.value.fix
+    assert not (tmp_path / "run").exists()
 
 
 def test_only_a_parser_finds_the_foreground(parser: Path, figure_data: ReIDDataset, tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from semreid.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from semreid.errors import SemreidError
-from semreid.models.model import IMAGENET_MEAN, IMAGENET_STD, ReIDModel
+from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from tests.conftest import draw_figure, write_image
 

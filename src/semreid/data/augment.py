@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 _LUMA = (0.299, 0.587, 0.114)
 Share = Annotated[float, Field(ge=0, le=1)]
 

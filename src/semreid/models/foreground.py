@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semreid.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from semreid.models.heads import REGIONS, Parser
 from semreid.models.trunk import Maps, Trunk
 
 BACKGROUND = REGIONS.index("background")
+_NORM = 6
+"""Exponent of the mean that takes the colour of a background: its bright surfaces tell most of the light."""
+_GREY = 0.01
+"""Weight, as a share of the picture, of a grey surface that every background has: alone, it changes nothing."""
 
 
 class Foreground(nn.Module):
@@ -23,10 +29,18 @@ class Foreground(nn.Module):
         trunk: Trunk of the parser.
         parser: Its head.
         size: Its input height and width.
+        white_balance: First take the background for grey, and undo the cast that it shows. Cameras differ in their
+            casts, which say nothing of who is there.
     """
 
-    def __init__(self, trunk: Trunk, parser: Parser, size: tuple[int, int]) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, trunk: Trunk, parser: Parser, size: tuple[int, int], white_balance: bool = False) -> None:
         super().__init__()
+        self.white_balance = white_balance
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.trunk, self.parser, self.size = cast("nn.Module", trunk), parser, size
         self.requires_grad_(False).eval()
 
@@ -42,16 +56,43 @@ class Foreground(nn.Module):
             regions: Part labels (B, H, W) where they are known, as in training; then the parser has nothing to do.
 
         Returns:
-            The images, each pixel times the probability that it shows the person.
+            The images, balanced if asked for, each pixel times the probability that it shows the person.
         """
         if regions is None:
-            return images * (1 - _resized(self._background(images), images.shape[-2:]))
-        return images * (regions != BACKGROUND)[:, None]
+            background = _resized(self._background(images), images.shape[-2:])
+        else:
+            background = (regions == BACKGROUND)[:, None].to(images.dtype)
+        if self.white_balance:
+            light = (images * self.std + self.mean).clamp(0, 1)
+            images = (white_balanced(light, background) - self.mean) / self.std
+        return images * (1 - background)
 
     def _background(self, images: Tensor) -> Tensor:
         maps = cast("Maps", self.trunk(_resized(images, self.size)))
         self.parser.embed(maps)
         return maps["parsing"].float().softmax(dim=1)[:, BACKGROUND, None]
+
+
+def white_balanced(images: Tensor, background: Tensor) -> Tensor:
+    """Undo the cast of each image that its background shows, taken for grey (shades of grey, Minkowski norm 6).
+
+    Args:
+        images: RGB (B, 3, H, W) in [0, 1].
+        background: Probability of background (B, 1, H, W). Where there is none, an image stays as it is.
+
+    Returns:
+        The images, each channel times a gain, in [0, 1].
+
+    Example:
+        >>> bluish = torch.tensor([0.4, 0.4, 0.8]).view(1, 3, 1, 1).expand(1, 3, 8, 4)
+        >>> balanced = white_balanced(bluish, torch.ones(1, 1, 8, 4))
+        >>> [round(float(channel), 1) for channel in balanced[0, :, 0, 0]]
+        [0.5, 0.5, 0.5]
+    """
+    weight = background.float().mean((2, 3), keepdim=True)
+    bright = (images.float().pow(_NORM) * background.float()).mean((2, 3), keepdim=True)
+    colour = ((bright + _GREY * 0.5**_NORM) / (weight + _GREY)).pow(1 / _NORM)
+    return (images * (colour.mean(1, keepdim=True) / colour)).clamp(0, 1)
 
 
 def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from semreid.data.augment import IMAGENET_MEAN
+from semreid.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
@@ -27,8 +27,6 @@ from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
 from semreid.models.verifier import Verifier
 from semreid.people.atlas import SIZE
-
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ReIDModel(nn.Module):

@@ -353,7 +353,8 @@ def create_model(
         width: Multiplier of the trunk's channels.
         last_stride: Stride of the trunk's last stage.
         size: Input height and width.
-        foreground: ``trunk``, ``width``, ``last_stride`` and ``size`` of a parser that fades the background.
+        foreground: ``trunk``, ``width``, ``last_stride`` and ``size`` of a parser that fades the background, and
+            ``white_balance`` if it undoes its cast.
         **options: Options of the composition.
 
     Returns:
@@ -381,9 +382,11 @@ def create_model(
     return ReIDModel(built, heads, size, {**architecture, "foreground": dict(foreground)}, _foreground(**foreground))
 
 
-def _foreground(*, trunk: str, width: float, last_stride: int, size: tuple[int, int]) -> Foreground:
+def _foreground(
+    *, trunk: str, width: float, last_stride: int, size: tuple[int, int], white_balance: bool = False
+) -> Foreground:
     built = build_trunk(trunk, width=width, last_stride=last_stride)
-    return Foreground(built, Parser(built), (size[0], size[1]))
+    return Foreground(built, Parser(built), (size[0], size[1]), white_balance)
 
 
 def _checked(model: str, option: str, value: object) -> object:

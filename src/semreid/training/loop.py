@@ -335,12 +335,18 @@ def model_arguments(recipe: Recipe, num_ids: int) -> dict[str, Any]:
         Arguments by name; the model card keeps them.
 
     Raises:
-        SemreidError: If ``model.foreground`` is no run of a parser.
+        SemreidError: If ``model.foreground`` is no run of a parser, or missing where ``model.white_balance`` needs it.
     """
     wanted = recipe.model
     fixed = {"name": wanted.name, "num_ids": num_ids, "trunk": wanted.trunk, "width": wanted.width}
     if wanted.foreground:
-        fixed["foreground"] = parser_arguments(wanted.foreground)
+        balance = {"white_balance": True} if wanted.white_balance else {}
+        fixed["foreground"] = parser_arguments(wanted.foreground) | balance
+    elif wanted.white_balance:
+        raise SemreidError(
+            "model.white_balance goes by the background, and this recipe has no parser that finds it",
+            fix="give model.foreground=RUN of a parser, or leave white_balance out",
+        )
     return {**wanted.options, **fixed, "last_stride": wanted.last_stride, "size": recipe.data.size}
 
 

@@ -37,6 +37,7 @@ class ModelRecipe:
             fall-back to random weights.
         foreground: Run folder of a parser, which becomes part of the model and fades the background of every image in
             training and in use; none if empty.
+        white_balance: First take that background for grey, and undo its cast, so that cameras agree on colours.
         options: Options of the composition.
     """
 
@@ -47,6 +48,7 @@ class ModelRecipe:
     last_stride: Literal[1, 2] = 1
     weights: str = "imagenet"
     foreground: str = ""
+    white_balance: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
