@@ -180,6 +180,8 @@ def test_a_balancing_model_is_saved_and_exported_as_it_is(
     np.testing.assert_array_equal(again.embed(images), model.embed(images))
     files = export_model(tmp_path / "run", tmp_path / "model.onnx").files
     np.testing.assert_allclose(load_embedder(files[0]).embed(images), model.embed(images), atol=1e-4)
+    plain = train(recipe(foreground=str(parser)), figure_data, tmp_path / "plain")
+    assert torch.equal(plain.trunk.conv1.weight.cpu(), model.trunk.conv1.weight.cpu())  # training sees the casts
     assert again.foreground is not None
     balanced, again.foreground.white_balance = again.embed(images), False
     assert not np.allclose(again.embed(images), balanced, atol=1e-3)

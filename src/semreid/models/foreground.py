@@ -29,8 +29,8 @@ class Foreground(nn.Module):
         trunk: Trunk of the parser.
         parser: Its head.
         size: Its input height and width.
-        white_balance: First take the background for grey, and undo the cast that it shows. Cameras differ in their
-            casts, which say nothing of who is there.
+        white_balance: In use, first take the background for grey, and undo the cast that it shows: cameras differ in
+            theirs, which say nothing of who is there. Not in training, where casts teach to see past what is left.
     """
 
     mean: Tensor
@@ -38,14 +38,15 @@ class Foreground(nn.Module):
 
     def __init__(self, trunk: Trunk, parser: Parser, size: tuple[int, int], white_balance: bool = False) -> None:
         super().__init__()
-        self.white_balance = white_balance
+        self.white_balance, self.learning = white_balance, False
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.trunk, self.parser, self.size = cast("nn.Module", trunk), parser, size
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Foreground:
-        """Stay in evaluation mode, whatever the model around it does."""
+        """Stay in evaluation mode, whatever the model around it does, but note what that is."""
+        self.learning = mode
         return super().train(False)
 
     def forward(self, images: Tensor, regions: Tensor | None = None) -> Tensor:
@@ -56,13 +57,13 @@ class Foreground(nn.Module):
             regions: Part labels (B, H, W) where they are known, as in training; then the parser has nothing to do.
 
         Returns:
-            The images, balanced if asked for, each pixel times the probability that it shows the person.
+            The images, balanced in use if asked for, each pixel times the probability that it shows the person.
         """
         if regions is None:
             background = _resized(self._background(images), images.shape[-2:])
         else:
             background = (regions == BACKGROUND)[:, None].to(images.dtype)
-        if self.white_balance:
+        if self.white_balance and not self.learning:
             light = (images * self.std + self.mean).clamp(0, 1)
             images = (white_balanced(light, background) - self.mean) / self.std
         return images * (1 - background)

@@ -37,7 +37,7 @@ class ModelRecipe:
             fall-back to random weights.
         foreground: Run folder of a parser, which becomes part of the model and fades the background of every image in
             training and in use; none if empty.
-        white_balance: First take that background for grey, and undo its cast, so that cameras agree on colours.
+        white_balance: In use, first take that background for grey, and undo its cast, so that cameras agree on colours.
         options: Options of the composition.
     """
 
