@@ -38,23 +38,23 @@ class Foreground(nn.Module):
 
     def __init__(self, trunk: Trunk, parser: Parser, size: tuple[int, int], white_balance: bool = False) -> None:
         super().__init__()
-        self.white_balance, self.learning = white_balance, False
+        self.white_balance = white_balance
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.trunk, self.parser, self.size = cast("nn.Module", trunk), parser, size
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Foreground:
-        """Stay in evaluation mode, whatever the model around it does, but note what that is."""
-        self.learning = mode
+        """Stay in evaluation mode, whatever the model around it does."""
         return super().train(False)
 
-    def forward(self, images: Tensor, regions: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, regions: Tensor | None = None, *, learning: bool = False) -> Tensor:
         """Fade the background.
 
         Args:
             images: Normalised images (B, 3, H, W), whose mean colour is zero.
             regions: Part labels (B, H, W) where they are known, as in training; then the parser has nothing to do.
+            learning: The model learns from the images, so their casts stay.
 
         Returns:
             The images, balanced in use if asked for, each pixel times the probability that it shows the person.
@@ -63,7 +63,7 @@ class Foreground(nn.Module):
             background = _resized(self._background(images), images.shape[-2:])
         else:
             background = (regions == BACKGROUND)[:, None].to(images.dtype)
-        if self.white_balance and not self.learning:
+        if self.white_balance and not learning:
             light = (images * self.std + self.mean).clamp(0, 1)
             images = (white_balanced(light, background) - self.mean) / self.std
         return images * (1 - background)

@@ -100,12 +100,13 @@ class ReIDModel(nn.Module):
         """Where the model is."""
         return next(self.parameters()).device
 
-    def maps(self, images: Tensor, regions: Tensor | None = None) -> Maps:
+    def maps(self, images: Tensor, regions: Tensor | None = None, *, learning: bool = False) -> Maps:
         """Compute the trunk maps.
 
         Args:
             images: RGB (B, 3, H, W), float in [0, 1] or uint8.
             regions: Part labels (B, H, W) where they are known; a model that fades the background believes them.
+            learning: The maps are to learn from: casts stay, even if the model undoes them in use.
 
         Returns:
             The maps by name.
@@ -113,7 +114,7 @@ class ReIDModel(nn.Module):
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
         normalised = (scaled - self.mean) / self.std
         if self.foreground is not None:
-            normalised = self.foreground(normalised, regions)
+            normalised = self.foreground(normalised, regions, learning=learning)
         return cast("Maps", self.trunk(normalised))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -126,7 +127,7 @@ class ReIDModel(nn.Module):
             Unweighted scalar by name, ``HEAD.LOSS``, such as ``identity.triplet``.
         """
         real = batch.real()
-        maps = real_maps = self.maps(real.images, real.regions)
+        maps = real_maps = self.maps(real.images, real.regions, learning=True)
         if batch.synthetic is not None:
             maps = self._joined_maps(real_maps, batch, batch.synthetic)
         named = {
@@ -139,7 +140,7 @@ class ReIDModel(nn.Module):
         """Maps of all images of a batch, given those of the real ones, whose statistics alone the trunk keeps."""
         regions = None if batch.regions is None else batch.regions[synthetic]
         with _statistics_kept(self.trunk):
-            others = self.maps(batch.images[synthetic], regions)
+            others = self.maps(batch.images[synthetic], regions, learning=True)
         rows = synthetic.argsort(stable=True).argsort()  # where each image is among real ones first
         return {name: torch.cat([real[name], others[name]])[rows] for name in real}
 
