@@ -73,13 +73,14 @@ def to_onnx() -> Callable[[nn.Module, torch.Tensor], Any]:
     return graph.to_onnx
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def each_graph_once(to_onnx: Callable[[nn.Module, torch.Tensor], Any]) -> Iterator[None]:
-    """Tracing takes seconds, so networks of the same modules and weights are traced once."""
-    graphs: dict[tuple[str, bytes], Any] = {}
+    """Tracing takes seconds, so equal networks are traced once, by the tests of this folder alone."""
+    graphs: dict[tuple[str, str, bytes], Any] = {}
 
     def remembered(network: nn.Module, images: torch.Tensor) -> Any:
-        key = repr(network), next(network.parameters()).detach().numpy().tobytes()
+        state = b"".join(tensor.numpy().tobytes() for tensor in network.state_dict().values())
+        key = repr(network), str(getattr(network.model, "architecture", "")), state
         if key not in graphs:
             graphs[key] = to_onnx(network, images)
         return copy.deepcopy(graphs[key])

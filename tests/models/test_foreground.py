@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -127,6 +128,11 @@ def test_an_exported_model_fades_the_background_too(parser: Path, figure_data: R
     files = export_model(tmp_path / "run", tmp_path / "model.onnx").files
     found = load_embedder(files[0]).embed(images)
     np.testing.assert_allclose(found, model.embed(images), atol=1e-4)
+    for_others = export_model(tmp_path / "run", tmp_path / "normalised.onnx", float_input=True).files[0]
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
+    session = onnxruntime.InferenceSession(str(for_others), providers=["CPUExecutionProvider"])
+    vectors = session.run(["embedding"], {"images": ((pixels - model.mean) / model.std).numpy()})[0]
+    np.testing.assert_allclose(vectors, model.embed(images), atol=1e-4)
     assert not np.allclose(found, without_foreground(model).embed(images), atol=1e-2)
 
 

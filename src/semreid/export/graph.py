@@ -6,7 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ class _Normalised(_Crops):
     """For other programs: the same from float32 (B, 3, H, W) that had mean and deviation of ImageNet removed."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return self.outputs(cast("Maps", self.model.trunk(images)))
+        return self.outputs(self.model.maps(images * self.model.std + self.model.mean))
 
 
 def crops_to_vectors(model: ReIDModel, *, float_input: bool = False) -> nn.Module:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semreid.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from semreid.models.heads import REGIONS, Parser
 from semreid.models.trunk import Maps, Trunk
 
@@ -20,7 +18,7 @@ _GREY = 0.01
 
 
 class Foreground(nn.Module):
-    """Fades to the mean colour what a parser takes for background.
+    """Finds what a parser takes for background, which the model then fades to the mean colour.
 
     A finished parser (``recipes/tiny/parser.yaml``) is part of the model, and works at the size of its own input, so it
     costs a large model next to nothing. It stays as it is: in evaluation mode, and without gradients for its weights.
@@ -29,18 +27,14 @@ class Foreground(nn.Module):
         trunk: Trunk of the parser.
         parser: Its head.
         size: Its input height and width.
-        white_balance: In use, first take the background for grey, and undo the cast that it shows: cameras differ in
-            theirs, which say nothing of who is there. Not in training, where casts teach to see past what is left.
+        white_balance: In use, the model first takes the background for grey, and undoes the cast that it shows: cameras
+            differ in theirs, which say nothing of who is there. Not in training, where casts teach to see past what
+            is left.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, trunk: Trunk, parser: Parser, size: tuple[int, int], white_balance: bool = False) -> None:
         super().__init__()
         self.white_balance = white_balance
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.trunk, self.parser, self.size = cast("nn.Module", trunk), parser, size
         self.requires_grad_(False).eval()
 
@@ -48,25 +42,19 @@ class Foreground(nn.Module):
         """Stay in evaluation mode, whatever the model around it does."""
         return super().train(False)
 
-    def forward(self, images: Tensor, regions: Tensor | None = None, *, learning: bool = False) -> Tensor:
-        """Fade the background.
+    def forward(self, images: Tensor, regions: Tensor | None = None) -> Tensor:
+        """Find the background.
 
         Args:
-            images: Normalised images (B, 3, H, W), whose mean colour is zero.
+            images: Normalised images (B, 3, H, W).
             regions: Part labels (B, H, W) where they are known, as in training; then the parser has nothing to do.
-            learning: The model learns from the images, so their casts stay.
 
         Returns:
-            The images, balanced in use if asked for, each pixel times the probability that it shows the person.
+            The probability that each pixel shows the background, (B, 1, H, W).
         """
         if regions is None:
-            background = _resized(self._background(images), images.shape[-2:])
-        else:
-            background = (regions == BACKGROUND)[:, None].to(images.dtype)
-        if self.white_balance and not learning:
-            light = (images * self.std + self.mean).clamp(0, 1)
-            images = (white_balanced(light, background) - self.mean) / self.std
-        return images * (1 - background)
+            return _resized(self._background(images), images.shape[-2:])
+        return (regions == BACKGROUND)[:, None].to(images.dtype)
 
     def _background(self, images: Tensor) -> Tensor:
         maps = cast("Maps", self.trunk(_resized(images, self.size)))

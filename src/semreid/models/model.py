@@ -21,7 +21,7 @@ from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.models.embedder import Image, embed_in_batches, prepared_batches
-from semreid.models.foreground import Foreground
+from semreid.models.foreground import Foreground, white_balanced
 from semreid.models.heads import REGIONS, Annotation, Head, Texture
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
@@ -38,7 +38,7 @@ class ReIDModel(nn.Module):
         size: Input height and width in pixels.
         architecture: What built it. Strides and poolings leave no trace in the weights, so these names and
             options tell apart two models of equal weights.
-        foreground: Fades the background of the normalised images before the trunk sees them.
+        foreground: Finds the background, which is faded before the trunk sees the images.
     """
 
     mean: Tensor
@@ -114,7 +114,10 @@ class ReIDModel(nn.Module):
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
         normalised = (scaled - self.mean) / self.std
         if self.foreground is not None:
-            normalised = self.foreground(normalised, regions, learning=learning)
+            background = self.foreground(normalised, regions)
+            if self.foreground.white_balance and not learning:
+                normalised = (white_balanced(scaled.clamp(0, 1), background) - self.mean) / self.std
+            normalised = normalised * (1 - background)
         return cast("Maps", self.trunk(normalised))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
