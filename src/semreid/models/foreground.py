@@ -11,6 +11,9 @@ from semreid.models.heads import REGIONS, Parser
 from semreid.models.trunk import Maps, Trunk
 
 BACKGROUND = REGIONS.index("background")
+_EDGE = 8
+"""How steeply a pixel turns from person to background: almost a step, as in the masks that a model learns with, but one
+that the rounding of another runtime cannot throw over."""
 _NORM = 6
 """Exponent of the mean that takes the colour of a background: its bright surfaces tell most of the light."""
 _GREY = 0.01
@@ -50,10 +53,10 @@ class Foreground(nn.Module):
             regions: Part labels (B, H, W) where they are known, as in training; then the parser has nothing to do.
 
         Returns:
-            The probability that each pixel shows the background, (B, 1, H, W).
+            Share of background of each pixel, (B, 1, H, W): 0 or 1, but for those of which the parser is not sure.
         """
         if regions is None:
-            return _resized(self._background(images), images.shape[-2:])
+            return decided(_resized(self._background(images), images.shape[-2:]))
         return (regions == BACKGROUND)[:, None].to(images.dtype)
 
     def _background(self, images: Tensor) -> Tensor:
@@ -62,12 +65,31 @@ class Foreground(nn.Module):
         return maps["parsing"].float().softmax(dim=1)[:, BACKGROUND, None]
 
 
+def decided(probability: Tensor) -> Tensor:
+    """Move probabilities towards 0 or 1, whichever is nearer.
+
+    A model learns with exact masks. A background that a parser is half sure of, faded by half, is like nothing it saw.
+
+    Args:
+        probability: Probabilities, of any shape.
+
+    Returns:
+        Odds to the power of 8, as probabilities.
+
+    Example:
+        >>> [round(float(share), 4) for share in decided(torch.tensor([0.0, 0.3, 0.5, 0.7, 1.0]))]
+        [0.0, 0.0011, 0.5, 0.9989, 1.0]
+    """
+    yes, no = probability**_EDGE, (1 - probability) ** _EDGE
+    return yes / (yes + no)
+
+
 def white_balanced(images: Tensor, background: Tensor) -> Tensor:
     """Undo the cast of each image that its background shows, taken for grey (shades of grey, Minkowski norm 6).
 
     Args:
         images: RGB (B, 3, H, W) in [0, 1].
-        background: Probability of background (B, 1, H, W). Where there is none, an image stays as it is.
+        background: Share of background (B, 1, H, W). Where there is none, an image stays as it is.
 
     Returns:
         The images, each channel times a gain, in [0, 1].
