@@ -77,6 +77,7 @@ def decided(probability: Tensor) -> Tensor:
         Odds to the power of 8, as probabilities.
 
     Example:
+        >>> import torch
         >>> [round(float(share), 4) for share in decided(torch.tensor([0.0, 0.3, 0.5, 0.7, 1.0]))]
         [0.0, 0.0011, 0.5, 0.9989, 1.0]
     """
@@ -95,6 +96,7 @@ def white_balanced(images: Tensor, background: Tensor) -> Tensor:
         The images, each channel times a gain, in [0, 1].
 
     Example:
+        >>> import torch
         >>> bluish = torch.tensor([0.4, 0.4, 0.8]).view(1, 3, 1, 1).expand(1, 3, 8, 4)
         >>> balanced = white_balanced(bluish, torch.ones(1, 1, 8, 4))
         >>> [round(float(channel), 1) for channel in balanced[0, :, 0, 0]]
