@@ -82,6 +82,7 @@ def test_info_of_the_zoo_and_data_set_names(run) -> None:
         (["embed", "baseline", "{figures}", "--out", "{figures}"], "cannot write"),
         (["info", "baseline", "--input", "256"], "cannot read the size '256'"),
         (["info", "basline"], "no model card at basline"),
+        (["average", "{tmp}/none", "{tmp}/neither", "--out", "{tmp}/mean"], "no model card"),
         (["calibrate", "baseline", "--data", "people:{figures}"], "no model card at baseline"),
         (["verify", "baseline", "a.png", "b.png"], "this model is not calibrated"),
     ],

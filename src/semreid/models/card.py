@@ -61,6 +61,10 @@ class Card:
         content = asdict(self)
         return content if self.calibration else {k: v for k, v in content.items() if k != "calibration"}
 
+    def origin(self) -> dict[str, Any]:
+        """Return what it was trained on as the card of a model that came from it tells it: without the sketch."""
+        return {name: value for name, value in self.trained_on.items() if name != "sketch"}
+
 
 _ADAPTER = TypeAdapter(Card)
 _CALIBRATION = TypeAdapter(Calibration)

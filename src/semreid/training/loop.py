@@ -485,12 +485,8 @@ def _card(recipe: Recipe, dataset: ReIDDataset, samples: Sequence[Sample], pairs
             "sketch": sorted(set().union(*sketches)),
             **{role: run for role, run in runs.items() if run},
             **({} if pairs is None else {"pairs": {"dataset": pairs.name, "sha256": samples_digest(pairs.train)}}),
-            "before": {role: _without_sketch(card) for role, card in before.items()},
+            "before": {role: card.origin() for role, card in before.items()},
         },
         terms="; ".join(dict.fromkeys([source.terms for source in used] + [card.terms for card in before.values()])),
         seed=recipe.seed,
     )
-
-
-def _without_sketch(card: Card) -> dict[str, Any]:
-    return {name: value for name, value in card.trained_on.items() if name != "sketch"}

@@ -1,0 +1,120 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
+from semreid.evaluation.calibration import choose_people
+from semreid.models.average import average_runs
+from semreid.models.card import Card, load_model, read_card, save_model
+from semreid.models.zoo import create_model
+from semreid.training.loop import train
+from semreid.training.recipe import Recipe, parse_recipe
+from tests.conftest import draw_figure
+from tests.training.test_loop import TINY
+
+
+def recipe(start: Path | str, **changes: object) -> Recipe:
+    settings = {"name": "baseline", "trunk": "resnet18", "width": 0.125, "weights": str(start)}
+    return parse_recipe({**TINY, "model": settings, "schedule": {"epochs": 1, "warmup_epochs": 0}, **changes})
+
+
+@pytest.fixture(scope="module")
+def runs(figure_data: ReIDDataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A start, three runs from it (one on fewer people), one from elsewhere and one of another model."""
+    folder = tmp_path_factory.mktemp("runs")
+    few = replace(figure_data, train=tuple(s for s in figure_data.train if s.pid < 6), terms="not for sale")
+    train(recipe("scratch"), figure_data, folder / "start")
+    train(recipe("scratch", seed=1), replace(figure_data, train=few.train), folder / "elsewhere")
+    for seed, name in enumerate(("a", "b")):
+        train(recipe(folder / "start", seed=seed), figure_data, folder / name)
+    train(recipe(folder / "start"), few, folder / "few")
+    train(recipe(folder / "elsewhere"), figure_data, folder / "stranger")
+    other = recipe(folder / "start")
+    train(replace(other, model=replace(other.model, options={"pool": "gem"})), figure_data, folder / "gem")
+    return {f.name: f for f in folder.iterdir()}
+
+
+def test_the_mean_of_the_weights(runs: dict[str, Path], tmp_path: Path) -> None:
+    average_runs([runs["a"], runs["b"], runs["few"]], tmp_path / "mean")
+    ones = [load_file(runs[name] / "model.safetensors") for name in ("a", "b", "few")]
+    mean = load_model(tmp_path / "mean")
+    state = mean.inference_state()
+    assert not any("classifier" in name for name in state)
+    assert not np.allclose(ones[0]["trunk.conv1.weight"], ones[1]["trunk.conv1.weight"])
+    for name, tensor in state.items():
+        expected = sum(one[name].astype(np.float64) for one in ones) / 3
+        np.testing.assert_allclose(tensor.numpy(), expected, atol=1e-6)
+    assert not any(t.any() for name, t in mean.state_dict().items() if "classifier" in name)
+    images = [draw_figure(pid, 1, 0) for pid in range(3)]
+    assert np.isfinite(mean.embed(images)).all()
+    assert not np.allclose(mean.embed(images), load_model(runs["a"]).embed(images), atol=1e-4)
+
+
+def test_the_mean_of_equal_runs_is_the_run(runs: dict[str, Path], tmp_path: Path) -> None:
+    average_runs([runs["a"]] * 3, tmp_path / "mean")
+    images = [draw_figure(pid, 1, 0) for pid in range(3)]
+    np.testing.assert_array_equal(load_model(tmp_path / "mean").embed(images), load_model(runs["a"]).embed(images))
+    assert load_model(tmp_path / "mean").fingerprint == load_model(runs["a"]).fingerprint
+
+
+def test_a_mean_paints_textures_as_its_runs_do(tmp_path: Path) -> None:
+    sizes = {"trunk": "resnet18", "width": 0.125, "last_stride": 1}
+    for num_ids, name in ((5, "a"), (7, "b")):
+        arguments = {"name": "san", "num_ids": num_ids, **sizes, "size": [64, 32]}
+        card = Card(model=arguments, trained_on={"pretrained": "trunk.pth"}, terms="", seed=0)
+        save_model(tmp_path / name, create_model(**{**arguments, "size": (64, 32)}), card)
+    average_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "mean")
+    a, b, mean = (load_model(tmp_path / name).state_dict() for name in ("a", "b", "mean"))
+    decoder = [name for name in mean if ".decoder." in name and name.endswith("weight")]
+    assert decoder
+    for name in decoder:
+        torch.testing.assert_close(mean[name], (a[name] + b[name]) / 2)
+
+
+def test_the_card_names_all_it_came_from(runs: dict[str, Path], figure_data: ReIDDataset, tmp_path: Path) -> None:
+    returned = average_runs([runs["a"], runs["few"]], tmp_path / "mean")
+    card = read_card(tmp_path / "mean")
+    assert card == returned
+    assert card.terms == f"{figure_data.terms}; not for sale"
+    assert set(card.trained_on["before"]) == {"pretrained", str(runs["a"]), str(runs["few"])}
+    assert card.trained_on["before"][str(runs["few"])]["images"] == read_card(runs["few"]).trained_on["images"]
+    with pytest.raises(SemreidError, match="was trained on some of these images"):
+        choose_people(tmp_path / "mean", replace(figure_data, name="new", query=figure_data.train, train=()), "test")
+
+
+def test_a_mean_is_a_run_like_any_other(runs: dict[str, Path], figure_data: ReIDDataset, tmp_path: Path) -> None:
+    average_runs([runs["a"], runs["b"]], tmp_path / "mean")
+    average_runs([tmp_path / "mean", runs["few"]], tmp_path / "both")
+    model = train(recipe(tmp_path / "both"), figure_data, tmp_path / "next")
+    assert torch.isfinite(model.trunk.conv1.weight).all()  # type: ignore[union-attr, operator]
+    assert read_card(tmp_path / "next").trained_on["before"]["pretrained"]["dataset"] == "the mean of 2 runs"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message", "fix"),
+    [
+        (["a"], "two runs or more, not 1", "more run folders"),
+        (["a", "gem"], "different models: pool", "same recipe"),
+        (["a", "stranger"], "started from different weights", "model.weights"),
+        (["start", "start"], "started from random weights", "model.weights"),
+        (["a", "nowhere"], "no model card", "run folder"),
+    ],
+)
+def test_what_has_no_mean(runs: dict[str, Path], tmp_path: Path, chosen: list[str], message: str, fix: str) -> None:
+    with pytest.raises(SemreidError, match=message) as caught:
+        average_runs([runs.get(name, tmp_path / name) for name in chosen], tmp_path / "mean")
+    assert fix in caught.value.fix
+    assert not (tmp_path / "mean").exists()
+
+
+def test_a_run_is_not_written_over(runs: dict[str, Path], tmp_path: Path) -> None:
+    before = (runs["b"] / "card.json").read_bytes()
+    with pytest.raises(SemreidError, match="already holds a run") as caught:
+        average_runs([runs["a"], runs["few"]], runs["b"])
+    assert "another folder" in caught.value.fix
+    assert (runs["b"] / "card.json").read_bytes() == before
