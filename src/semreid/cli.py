@@ -133,7 +133,7 @@ def average(
     out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
 ) -> None:
     """Average the weights of runs: one model, usually better than each of them, and no slower."""
-    from semreid.models.average import average_runs
+    from semreid.training.average import average_runs
 
     average_runs(runs, out)
     _say(f"averaged: {out}. Next: semreid evaluate {out} --data DATA")

@@ -9,9 +9,8 @@ from safetensors.numpy import load_file
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation.calibration import choose_people
-from semreid.models.average import average_runs
 from semreid.models.card import Card, load_model, read_card, save_model
-from semreid.models.zoo import create_model
+from semreid.training.average import average_runs
 from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
 from tests.conftest import draw_figure
@@ -67,7 +66,7 @@ def test_a_mean_paints_textures_as_its_runs_do(tmp_path: Path) -> None:
     for num_ids, name in ((5, "a"), (7, "b")):
         arguments = {"name": "san", "num_ids": num_ids, **sizes, "size": [64, 32]}
         card = Card(model=arguments, trained_on={"pretrained": "trunk.pth"}, terms="", seed=0)
-        save_model(tmp_path / name, create_model(**{**arguments, "size": (64, 32)}), card)
+        save_model(tmp_path / name, card.build(), card)
     average_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "mean")
     a, b, mean = (load_model(tmp_path / name).state_dict() for name in ("a", "b", "mean"))
     decoder = [name for name in mean if ".decoder." in name and name.endswith("weight")]
@@ -118,3 +117,18 @@ def test_a_run_is_not_written_over(runs: dict[str, Path], tmp_path: Path) -> Non
         average_runs([runs["a"], runs["few"]], runs["b"])
     assert "another folder" in caught.value.fix
     assert (runs["b"] / "card.json").read_bytes() == before
+
+
+def test_neither_a_mean_nor_an_unfinished_run_is_written_over(
+    runs: dict[str, Path], figure_data: ReIDDataset, tmp_path: Path
+) -> None:
+    average_runs([runs["a"], runs["b"]], tmp_path / "mean")
+    before = (tmp_path / "mean" / "model.safetensors").read_bytes()
+    with pytest.raises(SemreidError, match="already holds a run"):
+        train(recipe(runs["start"]), figure_data, tmp_path / "mean")
+    assert (tmp_path / "mean" / "model.safetensors").read_bytes() == before
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "recipe.yaml").write_text("seed: 0")
+    with pytest.raises(SemreidError, match="already holds a run"):
+        average_runs([runs["a"], runs["b"]], tmp_path / "unfinished")
+    assert [f.name for f in (tmp_path / "unfinished").iterdir()] == ["recipe.yaml"]

@@ -61,6 +61,10 @@ class Card:
         content = asdict(self)
         return content if self.calibration else {k: v for k, v in content.items() if k != "calibration"}
 
+    def build(self) -> ReIDModel:
+        """Build the model, with random weights."""
+        return create_model(**{**self.model, "size": tuple(self.model["size"])})
+
     def origin(self) -> dict[str, Any]:
         """Return what it was trained on as the card of a model that came from it tells it: without the sketch."""
         return {name: value for name, value in self.trained_on.items() if name != "sketch"}
@@ -203,7 +207,7 @@ def load_model(path: Path | str) -> ReIDModel:
     tensors = read_tensors(weights)
     if sha256(weights.read_bytes()).hexdigest() != card.sha256:
         raise SemreidError(f"{weights} is not the file that its card describes", fix="copy the run folder again")
-    model = create_model(**{**card.model, "size": tuple(card.model["size"])})
+    model = card.build()
     model.load_state_dict(tensors)
     model.calibration = card.calibration
     return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]

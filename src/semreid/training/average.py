@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from semreid.errors import SemreidError
-from semreid.files import require_writable
-from semreid.models.card import CARD, Card, load_model, read_card, save_model
-from semreid.models.zoo import create_model
+from semreid.models.card import Card, load_model, read_card, save_model
+from semreid.training.record import RunFolder
 
 
 def average_runs(runs: Sequence[Path | str], out: Path) -> Card:
@@ -34,19 +33,17 @@ def average_runs(runs: Sequence[Path | str], out: Path) -> Card:
     """
     if len(runs) < 2:
         raise SemreidError(f"a mean takes two runs or more, not {len(runs)}", fix="name more run folders")
-    if (out / CARD).exists():
-        raise SemreidError(f"{out} already holds a run", fix="choose another folder for --out")
-    require_writable(out / CARD)
+    folder = RunFolder(out, resume=False)
     cards = [read_card(run) for run in runs]
     for run, card in zip(runs[1:], cards[1:], strict=True):
         _require_relatives(runs[0], cards[0], run, card)
     states = [load_model(run).state_dict() for run in runs]
-    arguments = {**cards[0].model, "num_ids": 1}
-    model = create_model(**{**arguments, "size": tuple(arguments["size"])})
+    card = _card(runs, cards)
+    model = card.build()
     for name, tensor in model.state_dict().items():
         same = [state[name] for state in states if state[name].shape == tensor.shape]  # none of a layer for each person
         tensor.copy_(torch.stack(same).double().mean(dim=0) if same else torch.zeros_like(tensor))
-    return save_model(out, model, _card(runs, cards, arguments))
+    return save_model(folder.path, model, card)
 
 
 def _require_relatives(one: Path | str, first: Card, other: Path | str, card: Card) -> None:
@@ -72,9 +69,9 @@ def _start(card: Card) -> list[Any]:
     return [before.get(role, card.trained_on.get(role)) for role in ("pretrained", "foreground")]
 
 
-def _card(runs: Sequence[Path | str], cards: Sequence[Card], model: dict[str, Any]) -> Card:
+def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
     return Card(
-        model=model,
+        model={**cards[0].model, "num_ids": 1},
         trained_on={
             "dataset": f"the mean of {len(runs)} runs",
             "identities": sum(card.trained_on.get("identities", 0) for card in cards),

@@ -95,10 +95,10 @@ class RunFolder:
 
     def __init__(self, path: Path | str, *, resume: bool) -> None:
         self.path = Path(path)
-        if not resume and (self.path / RECIPE).exists():
+        if not resume and any((self.path / name).exists() for name in (RECIPE, CARD)):  # a mean has no recipe
             raise SemreidError(
                 f"{self.path} already holds a run",
-                fix="go on with --resume, or choose another folder for --out",
+                fix="go on with its training (--resume), or choose another folder for --out",
             )
         require_writable(self.path / CARD)
         self._events: Any = None
