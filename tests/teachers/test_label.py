@@ -1,18 +1,20 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from semreid.data.annotations import JOURNAL, require_own_labels
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import annotation_paths, build_store
 from semreid.errors import SemreidError
 from semreid.models.heads import REGIONS
 from semreid.models.zoo import create_model
-from semreid.teachers.label import JOURNAL, label
+from semreid.teachers.label import label
 from semreid.teachers.report import write_report
 from tests.conftest import write_image
 from tests.teachers.glass import MeanPainter, RedParser, person, teacher, truth
@@ -73,6 +75,57 @@ def test_a_stopped_run_goes_on_where_it_was(crowd_data: ReIDDataset, tmp_path: P
     assert (again.kept, head.seen) == (9, 14)
     assert again.confidences == pytest.approx(whole.confidences)
     assert label([teacher(head)], crowd_data, out).kept == 16
+
+
+def test_labels_of_other_crops_with_the_same_names_are_made_anew(
+    crowd: Path, crowd_data: ReIDDataset, tmp_path: Path
+) -> None:
+    out, head = tmp_path / "labels", RedParser()
+    label([teacher(head)], crowd_data, out)
+    (out / "masks" / "query" / "0006_c1s1_000000_00.png").unlink()
+    changed, mask = person(999)
+    write_image(crowd / "query" / "0005_c1s1_000000_00.png", changed)
+    head.seen = 0
+    again = label([teacher(head)], crowd_data, out)
+    assert (again.kept, again.strange, head.seen) == (14, 1, 4)
+    assert (read(out / "masks" / "query" / "0005_c1s1_000000_00.png") == mask).mean() > 0.999
+    assert label([teacher(head)], crowd_data, out).kept == 16
+
+
+def test_a_stop_between_a_label_and_its_line_leaves_no_line_of_another_crop(
+    crowd: Path, crowd_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, parser = tmp_path / "labels", teacher(RedParser())
+    label([parser], crowd_data, out)
+    path = crowd / "query" / "0005_c1s1_000000_00.png"
+    before = path.read_bytes()
+    write_image(path, person(999)[0])
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("semreid.teachers.label._Journal.note", Mock(side_effect=KeyboardInterrupt))
+        label([parser], crowd_data, out)
+    path.write_bytes(before)  # the label is now that of another picture
+    with pytest.raises(SemreidError, match="1 of 4 labels in"):
+        require_own_labels(crowd_data, crowd_data.query, out)
+    assert label([parser], crowd_data, out).kept == 15
+
+
+def test_labels_of_an_earlier_version_which_noted_no_crop_are_made_anew(
+    crowd_data: ReIDDataset, tmp_path: Path
+) -> None:
+    out, parser = tmp_path / "labels", teacher(RedParser())
+    label([parser], crowd_data, out)
+    rows = [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()]
+    (out / JOURNAL).write_text("".join(f"{json.dumps(row[:2])}\n" for row in rows))
+    again = label([parser], crowd_data, out)
+    assert (again.kept, again.strange) == (0, 16)
+
+
+def test_training_crops_alone(crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    parser = teacher(RedParser())
+    labels = label([parser], crowd_data, tmp_path / "labels", part="train")
+    assert len(labels.crops) == 8
+    assert not (tmp_path / "labels" / "masks" / "query").exists()
+    assert label([parser], crowd_data, tmp_path / "labels").kept == 8
 
 
 def test_labels_from_elsewhere_are_neither_taken_nor_overwritten(

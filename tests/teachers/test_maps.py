@@ -9,7 +9,8 @@ from semreid.errors import SemreidError
 from semreid.people.atlas import Part
 from semreid.teachers.label import import_masks
 from semreid.teachers.maps import MAPPINGS, read_label_map, translate
-from tests.teachers.glass import truth
+from tests.conftest import write_image
+from tests.teachers.glass import person, truth
 
 
 def test_mappings_cover_the_schemes_and_end_in_our_parts() -> None:
@@ -125,6 +126,20 @@ def test_label_maps_become_masks(crowd: Path, crowd_data: ReIDDataset, their_mas
     assert import_masks(their_masks, "eanet", crowd_data, tmp_path / "labels").kept == 16
     with pytest.raises(SemreidError, match="holds labels from elsewhere"):
         import_masks(their_masks, "lip", crowd_data, tmp_path / "labels")
+
+
+def test_masks_of_changed_crops_are_written_anew(
+    crowd: Path, crowd_data: ReIDDataset, their_masks: Path, tmp_path: Path
+) -> None:
+    import_masks(their_masks, "eanet", crowd_data, tmp_path / "labels")
+    crop, (picture, mask) = crowd_data.query[0], person(999)
+    write_image(crop.path, picture)
+    their = next(f for f in (their_masks / "query").iterdir() if f.name.startswith(crop.path.stem))
+    np.save(their, mask.astype(np.int64))
+    again = import_masks(their_masks, "eanet", crowd_data, tmp_path / "labels")
+    assert (again.kept, again.strange) == (15, 1)
+    written = cv2.imread(str(tmp_path / "labels" / "masks" / crop.path.relative_to(crowd)), -1)
+    np.testing.assert_array_equal(written, mask)
 
 
 def test_crops_for_testing_need_no_label_map(crowd_data: ReIDDataset, their_masks: Path, tmp_path: Path) -> None:

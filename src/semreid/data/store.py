@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -43,6 +43,7 @@ class Store:
         regions: Part labels (N, H, W) uint8, or None.
         textures: Body textures (N, 256, 256, 3) uint8, or None.
         attributes: Attributes of the people (N, A) uint8, or None.
+        digests: Digest of the files of ``masks`` and ``textures``, of those that there are.
     """
 
     samples: tuple[Sample, ...]
@@ -50,6 +51,7 @@ class Store:
     regions: Tensor | None = None
     textures: Tensor | None = None
     attributes: Tensor | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -79,7 +81,7 @@ class Store:
             The moved store.
         """
         moved: list[Any] = [None if array is None else array.to(device) for array in self._arrays()]
-        return Store(self.samples, *moved)
+        return Store(self.samples, *moved, self.digests)
 
     def _arrays(self) -> tuple[Tensor | None, ...]:
         return self.images, self.regions, self.textures, self.attributes
@@ -115,11 +117,15 @@ def build_store(
         SemreidError: If images cannot be read; the message names the first and counts them.
     """
     h, w = size
-    images = _cached(samples, (h, w, 3), lambda s: resize(read_image(s), size), progress)
-    regions = None if masks is None else _cached(masks, (h, w), lambda m: _resize_mask(read_mask(m), size), progress)
-    shape = (SIZE, SIZE, 3)
-    skins = None if textures is None else _cached(textures, shape, _read_texture, progress)
-    return Store(tuple(samples), images, regions, skins)
+    images, _ = _cached(samples, (h, w, 3), lambda s: resize(read_image(s), size), progress)
+    found: dict[str, tuple[Tensor, str]] = {}
+    if masks is not None:
+        found["masks"] = _cached(masks, (h, w), lambda m: _resize_mask(read_mask(m), size), progress)
+    if textures is not None:
+        found["textures"] = _cached(textures, (SIZE, SIZE, 3), _read_texture, progress)
+    regions, skins = (found[kind][0] if kind in found else None for kind in ("masks", "textures"))
+    digests = {kind: digest for kind, (_, digest) in found.items()}
+    return Store(tuple(samples), images, regions, skins, digests=digests)
 
 
 def _cached(
@@ -127,7 +133,8 @@ def _cached(
     shape: tuple[int, ...],
     read: Callable[[Source], NDArray[np.uint8]],
     progress: Progress | None,
-) -> Tensor:
+) -> tuple[Tensor, str]:
+    """Return the decoded sources and the digest of their content, which names the file that keeps them."""
     digest = blake2b(repr(shape).encode(), digest_size=16)
     for part in parallel(content_digest, sources, None):
         digest.update(part)
@@ -136,7 +143,7 @@ def _cached(
     if not path.exists():
         with atomic_path(path) as temporary:
             _write(temporary, full, sources, read, progress)
-    return torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=full))
+    return torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=full)), digest.hexdigest()
 
 
 def annotation_paths(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -26,6 +26,9 @@ def label(
         Path | None, typer.Option("--from-masks", help="Folder of label maps to use instead of teachers.")
     ] = None,
     mapping: Annotated[Scheme, typer.Option("--mapping", help="Whose labels they are.")] = "eanet",
+    part: Annotated[
+        Literal["all", "train"], typer.Option("--part", help="train: only the crops that training needs.")
+    ] = "all",
     replace: Annotated[bool, typer.Option("--replace", help="Label again what is labelled.")] = False,
     skip_corrupt: Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -44,9 +47,9 @@ def label(
     with progress("labelling") as told:
         dataset = without_corrupt(dataset, progress=told) if skip_corrupt else dataset
         if from_masks is not None:
-            labels = import_masks(from_masks, mapping, dataset, out, replace=replace, progress=told)
+            labels = import_masks(from_masks, mapping, dataset, out, part=part, replace=replace, progress=told)
         else:
-            labels = run(models, dataset, out, replace=replace, progress=told)
+            labels = run(models, dataset, out, part=part, replace=replace, progress=told)
     with progress("looking at labels") as told:
         report = write_report(labels, dataset, progress=told)
     show(report) if json_ else _show_report(report)
@@ -55,6 +58,10 @@ def label(
 
 def _show_report(report: Mapping[str, Any]) -> None:
     lines = [f"{report['crops']:,} crops; {report['kept']:,} were labelled before"]
+    if report["of_other_crops"]:
+        lines.append(
+            f"{report['of_other_crops']:,} labels there were not known to be of these crops, and were made anew"
+        )
     if report["without_label_map"]:
         lines.append(f"{report['without_label_map']:,} crops for testing have no label map")
     if "parts" in report:

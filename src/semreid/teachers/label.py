@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.data.annotations import JOURNAL, Labelled, journal_lines, read_journal
 from semreid.data.images import read_image
 from semreid.data.parallel import Progress, ahead, parallel
 from semreid.data.sample import ReIDDataset, Sample
-from semreid.data.store import relative_name
+from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json, write_text
 from semreid.models.heads import Parser, Parsing, Texture
@@ -25,9 +26,10 @@ from semreid.models.model import ReIDModel
 from semreid.people.atlas import VERSION
 from semreid.teachers.maps import SUFFIXES, Mapping, read_label_map, translate
 
-SETTINGS, JOURNAL = "teachers.json", "labels.jsonl"
+SETTINGS = "teachers.json"
 BATCH = 64
 Kind = Literal["masks", "textures"]
+Part = Literal["all", "train"]
 Image = NDArray[np.uint8]
 
 
@@ -60,6 +62,7 @@ class Labels:
         crops: The crops that have them.
         confidences: Mean probability of the likeliest part by the name of the crop; of parsers only.
         kept: How many crops were labelled before.
+        strange: How many labels were there that were not made of these crops, and were made anew.
         without: How many crops for testing have no label map.
     """
 
@@ -68,6 +71,7 @@ class Labels:
     crops: tuple[Crop, ...]
     confidences: dict[str, float | None]
     kept: int = 0
+    strange: int = 0
     without: int = 0
 
 
@@ -76,18 +80,21 @@ def label(
     dataset: ReIDDataset,
     out: Path,
     *,
+    part: Part = "all",
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Labels:
     """Let teachers label all crops of a data set, each averaged with its mirror image.
 
     Teachers with a parsing head write ``masks/…png`` at the size of the crop, those with a texture head
-    ``textures/…png``; several of a kind are averaged. What a stopped run wrote is kept.
+    ``textures/…png``; several of a kind are averaged. What a stopped run wrote is kept; what was made of other crops of
+    the same names is made anew.
 
     Args:
         teachers: The models.
         dataset: Whose crops to label.
         out: Folder to write into.
+        part: Which crops: ``all``, or ``train`` for those that training needs.
         replace: Label again what is labelled.
         progress: Told how many crops are done.
 
@@ -103,21 +110,52 @@ def label(
             "a model without parsing or texture head cannot label", fix="name teachers, such as a parser"
         )
     kinds: list[Kind] = [*(["masks"] if parsers else []), *(["textures"] if painters else [])]  # type: ignore[list-item]
-    crops = crops_of(dataset)
+    crops = crops_of(dataset, part)
     _open(out, kinds, {"teachers": [teacher.fingerprint for teacher in teachers], "atlas": VERSION}, replace=replace)
-    known = _read_journal(out / JOURNAL)
-    todo = [c for c in crops if str(c.name) not in known or not all(c.file(out, kind).exists() for kind in kinds)]
-    done = kept = len(crops) - len(todo)
-    write_text(out / JOURNAL, _lines(known))  # without the half line that a stop may have left
-    with (out / JOURNAL).open("a", encoding="utf-8") as journal:
-        for found in _label_chunks(parsers, painters, todo, out):
-            journal.write(_lines(found))
-            journal.flush()
-            known |= found
-            done += len(found)
-            if progress is not None:
-                progress(done, len(crops))
-    return Labels(out, tuple(kinds), crops, known, kept=kept)
+    journal = _Journal(out, kinds, crops)
+    done = kept = len(crops) - len(journal.todo)
+    for found in _label_chunks(parsers, painters, journal.todo, out):
+        journal.note(found)
+        done += len(found)
+        if progress is not None:
+            progress(done, len(crops))
+    return Labels(out, tuple(kinds), crops, journal.confidences(), kept=kept, strange=journal.strange)
+
+
+class _Journal:
+    """Which crops have labels made of them: what the journal of a folder knows, and what is noted in it.
+
+    Args:
+        out: The folder.
+        kinds: What a crop needs to be labelled.
+        crops: The crops.
+    """
+
+    def __init__(self, out: Path, kinds: Sequence[Kind], crops: Sequence[Crop]) -> None:
+        digests = parallel(lambda crop: content_digest(crop.sample).hex(), crops)
+        self.file, self.known = out / JOURNAL, read_journal(out / JOURNAL)
+        self.digests = dict(zip(map(_name, crops), digests, strict=True))
+        there = [crop for crop in crops if all(crop.file(out, kind).exists() for kind in kinds)]
+        own = {name for name in map(_name, there) if name in self.known and self.known[name].crop == self.digests[name]}
+        self.strange, self.todo = len(there) - len(own), [crop for crop in crops if _name(crop) not in own]
+        for crop in self.todo:  # a stop between a label and its line must not leave the line of another crop
+            self.known.pop(_name(crop), None)
+        write_text(self.file, journal_lines(self.known))  # without the half line that a stop may have left
+
+    def note(self, confidences: dict[str, float | None]) -> None:
+        """Note crops whose labels are written."""
+        found = {name: Labelled(value, self.digests[name]) for name, value in confidences.items()}
+        self.known |= found
+        with self.file.open("a", encoding="utf-8") as journal:
+            journal.write(journal_lines(found))
+
+    def confidences(self) -> dict[str, float | None]:
+        """Return the confidences of all crops that have labels."""
+        return {name: labelled.confidence for name, labelled in self.known.items()}
+
+
+def _name(crop: Crop) -> str:
+    return str(crop.name)
 
 
 def _label_chunks(
@@ -129,7 +167,7 @@ def _label_chunks(
         pictures, confidences = _look(parsers, painters, images)
         for kind, made in pictures.items():
             parallel(_write, [(crop.file(out, kind), picture) for crop, picture in zip(chunk, made, strict=True)])
-        yield dict(zip((str(crop.name) for crop in chunk), confidences, strict=True))
+        yield dict(zip(map(_name, chunk), confidences, strict=True))
 
 
 def import_masks(
@@ -138,6 +176,7 @@ def import_masks(
     dataset: ReIDDataset,
     out: Path,
     *,
+    part: Part = "all",
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Labels:
@@ -151,6 +190,7 @@ def import_masks(
         mapping: Whose labels they are.
         dataset: The crops.
         out: Folder to write ``masks`` into.
+        part: As in `label`.
         replace: Write again what is written.
         progress: Told how many are done.
 
@@ -161,34 +201,32 @@ def import_masks(
         SemreidError: If label maps are missing for training or cannot be used: counted by what is wrong, each with an
             example. The others are written all the same. Also if the folder holds masks from elsewhere.
     """
-    crops = crops_of(dataset)
+    crops = crops_of(dataset, part)
     _open(out, ["masks"], {"label_maps": str(folder.resolve()), "mapping": mapping}, replace=replace)
+    journal = _Journal(out, ["masks"], crops)
 
     def convert(crop: Crop) -> str:
-        if crop.file(out, "masks").exists():
-            return "kept"
         try:
             _write((crop.file(out, "masks"), _converted(folder, crop, mapping)))
         except SemreidError as error:
             return error.what
-        return "written"
+        return WRITTEN
 
-    answers = parallel(convert, crops, progress)
-    _require_usable(crops, answers)
-    found = tuple(c for c, answer in zip(crops, answers, strict=True) if answer != MISSING)
-    return Labels(out, ("masks",), found, {}, kept=answers.count("kept"), without=len(crops) - len(found))
+    answers = parallel(convert, journal.todo, progress)
+    told = list(zip(journal.todo, answers, strict=True))
+    journal.note({_name(crop): None for crop, answer in told if answer == WRITTEN})
+    _require_usable(told)
+    missing = {_name(crop) for crop, answer in told if answer == MISSING}
+    found = tuple(crop for crop in crops if _name(crop) not in missing)
+    kept = len(crops) - len(told)
+    return Labels(out, ("masks",), found, {}, kept=kept, strange=journal.strange, without=len(missing))
 
 
-MISSING = "missing"
+MISSING, WRITTEN = "missing", "written"
 
 
-def _require_usable(crops: Iterable[Crop], answers: Sequence[str]) -> None:
-    bad = [
-        (a, c.name)
-        for a, c in zip(answers, crops, strict=True)
-        if a not in ("kept", "written")
-        if c.train or a != MISSING
-    ]
+def _require_usable(told: Sequence[tuple[Crop, str]]) -> None:
+    bad = [(answer, crop.name) for crop, answer in told if answer != WRITTEN and (crop.train or answer != MISSING)]
     if not bad:
         return
     examples = dict(reversed(bad))
@@ -196,16 +234,17 @@ def _require_usable(crops: Iterable[Crop], answers: Sequence[str]) -> None:
         f"{n:,} {what}, such as that of {examples[what]}" for what, n in Counter(w for w, _ in bad).items()
     )
     raise SemreidError(
-        f"{len(bad):,} of {len(answers):,} label maps cannot be used: {counted}",
+        f"{len(bad):,} of {len(told):,} label maps cannot be used: {counted}",
         fix="mend them and run the same command again; the others are written",
     )
 
 
-def crops_of(dataset: ReIDDataset) -> tuple[Crop, ...]:
+def crops_of(dataset: ReIDDataset, part: Part = "all") -> tuple[Crop, ...]:
     """List the crops of a data set, each once: train, query, gallery.
 
     Args:
         dataset: The data set.
+        part: ``train`` for the first alone.
 
     Returns:
         The crops.
@@ -214,7 +253,7 @@ def crops_of(dataset: ReIDDataset) -> tuple[Crop, ...]:
         SemreidError: If two would have the same mask, or a crop lies outside of the data set's folder.
     """
     found = {s: Crop(s, relative_name(s, dataset.root), train=True) for s in dataset.train}
-    for sample in (*dataset.query, *dataset.gallery):
+    for sample in (*dataset.query, *dataset.gallery) if part == "all" else ():
         found.setdefault(sample, Crop(sample, relative_name(sample, dataset.root), train=False))
     by_name: dict[Path, Crop] = {}
     for crop in found.values():
@@ -243,16 +282,6 @@ def _open(out: Path, kinds: Sequence[Kind], settings: dict[str, Any], *, replace
         for kind in kinds:
             shutil.rmtree(out / kind, ignore_errors=True)
     write_json(file, settings)
-
-
-def _read_journal(file: Path) -> dict[str, float | None]:
-    """Read which crops are labelled; a stop in the middle of a line costs that crop."""
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-    return dict(json.loads(line) for line in lines)
-
-
-def _lines(confidences: dict[str, float | None]) -> str:
-    return "".join(f"{json.dumps(line)}\n" for line in confidences.items())
 
 
 def _read(chunk: Sequence[Crop]) -> tuple[Sequence[Crop], list[Image]]:

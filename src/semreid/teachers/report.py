@@ -50,7 +50,8 @@ def write_report(labels: Labels, dataset: ReIDDataset, *, progress: Progress | N
     own_root = dataset.root if own.is_dir() and own.resolve() != (labels.folder / "masks").resolve() else None
     looked = parallel(lambda crop: _look(crop, labels, own_root), labels.crops, progress)
     rows, confusions = [row for row, _ in looked], [confusion for _, confusion in looked]
-    report = {"dataset": dataset.name, "crops": len(rows), "kept": labels.kept, "without_label_map": labels.without}
+    report = {"dataset": dataset.name, "crops": len(rows), "kept": labels.kept, "of_other_crops": labels.strange}
+    report |= {"without_label_map": labels.without}
     if "masks" in labels.kinds:
         report |= _summary(rows) | _agreement(rows, confusions)
     with atomic_path(labels.folder / TABLE) as temporary:

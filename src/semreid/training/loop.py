@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from semreid import distributed
 from semreid.data import augment
+from semreid.data.annotations import require_own_labels, require_own_sizes
 from semreid.data.attributes import FILE as ATTRIBUTES
 from semreid.data.attributes import read_attributes
 from semreid.data.batch import Batch
@@ -24,15 +26,16 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.sampler import Indices, pk_batches, rank_share
 from semreid.data.split import hold_out
-from semreid.data.store import Store, annotation_paths, build_store, content_sketch, samples_digest
+from semreid.data.store import Store, annotation_paths, build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
-from semreid.models.card import Card, fill_foreground, parser_arguments, read_card, save_model, start_from
+from semreid.models.card import fill_foreground, parser_arguments, save_model, start_from
 from semreid.models.heads import Annotation
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
+from semreid.training.provenance import card_of, learned_from, require_same_data
 from semreid.training.recipe import Recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
 from semreid.training.schedule import build_optimiser, build_second_optimiser, loss_weights, lr_factor
@@ -387,11 +390,15 @@ def train(
     samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
     device = torch.device(device) if device else distributed.local_device()
     pairs = load_dataset(recipe.data.pairs) if recipe.data.pairs else None
+    learned = learned_from(dataset, samples, pairs)
+    if state is not None:
+        _require_same_data(state, learned, folder)
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
         model = build_model(recipe, num_identities(samples), reporter.say)
         _require_fit(model, validation, pairs)
-        card = _card(recipe, dataset, samples, pairs) if first else None  # now: a run that it starts from may go later
-        homes = [annotations or dataset.root, *([] if pairs is None else [pairs.root])]
+        arguments, others = model_arguments(recipe, num_identities(samples)), [] if pairs is None else [pairs]
+        card = card_of(recipe, arguments, learned, [dataset, *others])  # now: a run that it starts from may go later
+        homes = [annotations or dataset.root, *(other.root for other in others)]
         needs = set(model.needs)
         if model.foreground is not None and all((home / "masks").is_dir() for home in homes):
             needs.add("regions")  # known parts are exact, and spare the parser the work
@@ -399,7 +406,9 @@ def train(
         trainer = Trainer(recipe, model, _on_device(store, device), device)
         if pairs is not None:
             trainer.pairs = _on_device(_open_store(model, pairs, pairs.train, None, reporter, needs), device)
+        learned["annotations"] = [dict(each.digests) for each in (store, trainer.pairs) if each is not None]
         if state is not None:
+            _require_same_data(state, learned, folder)
             trainer.restore(state)
             reporter.say(f"resumed after epoch {trainer.epoch}")
         while trainer.epoch < recipe.schedule.epochs:
@@ -410,8 +419,8 @@ def train(
             reporter.epoch(row)
             if first:
                 folder.record(text, trainer.history)
-                save_checkpoint(folder.path / CHECKPOINT, trainer.state())
-        if card is not None:
+                save_checkpoint(folder.path / CHECKPOINT, {**trainer.state(), "learned": learned})
+        if first:
             judged = {name: value for name, value in trainer.history[-1].items() if name.startswith("val_")}
             save_model(folder.path, trainer.judged, replace(card, metrics=judged))
     return trainer.judged.eval()
@@ -438,9 +447,21 @@ def _open_store(
     masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in needs else None
     skins = annotation_paths(dataset, samples, "textures", annotations) if "textures" in needs else None
     attributes = read_attributes(home / ATTRIBUTES, samples) if "attributes" in needs else None
+    if masks is not None or skins is not None:
+        require_own_labels(dataset, samples, home)
+    if masks is not None:
+        require_own_sizes(samples, masks)
     with distributed.first_process_first():
         store = build_store(samples, model.size, masks=masks, textures=skins, progress=reporter.decoding)
-    return replace(store, attributes=attributes)
+    if attributes is None:
+        return store
+    digest = blake2b(attributes.numpy().tobytes(), digest_size=16).hexdigest()
+    return replace(store, attributes=attributes, digests={**store.digests, "attributes": digest})
+
+
+def _require_same_data(state: Mapping[str, Any], learned: Mapping[str, Any], folder: RunFolder) -> None:
+    if "learned" in state:  # versions before this one did not note it
+        require_same_data(state["learned"], learned, folder.path / CHECKPOINT)
 
 
 def _require_fit(model: ReIDModel, validation: ReIDDataset | None, pairs: ReIDDataset | None) -> None:
@@ -466,27 +487,3 @@ def _on_device(store: Store, device: torch.device) -> Store:
         return store
     free, _ = torch.cuda.mem_get_info(device)
     return store.to(device) if store.nbytes <= free // 2 else store
-
-
-def _card(recipe: Recipe, dataset: ReIDDataset, samples: Sequence[Sample], pairs: ReIDDataset | None) -> Card:
-    """What is known of the model before it learns; terms and images of the runs it starts from are its own, too."""
-    used = [dataset] if pairs is None else [dataset, pairs]
-    runs = {"pretrained": recipe.model.weights, "foreground": recipe.model.foreground}
-    before = {role: read_card(run) for role, run in runs.items() if run and Path(run).is_dir()}
-    sketches = [content_sketch(samples), *(card.trained_on.get("sketch", []) for card in before.values())]
-    return Card(
-        model=model_arguments(recipe, num_identities(samples)),
-        trained_on={
-            "dataset": dataset.name,
-            "identities": num_identities(samples),
-            "images": len(samples),
-            "corrupt_skipped": dataset.corrupt_skipped,
-            "sha256": samples_digest(samples),
-            "sketch": sorted(set().union(*sketches)),
-            **{role: run for role, run in runs.items() if run},
-            **({} if pairs is None else {"pairs": {"dataset": pairs.name, "sha256": samples_digest(pairs.train)}}),
-            "before": {role: card.origin() for role, card in before.items()},
-        },
-        terms="; ".join(dict.fromkeys([source.terms for source in used] + [card.terms for card in before.values()])),
-        seed=recipe.seed,
-    )
