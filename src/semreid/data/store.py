@@ -11,10 +11,10 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -80,8 +80,9 @@ class Store:
         Returns:
             The moved store.
         """
-        moved: list[Any] = [None if array is None else array.to(device) for array in self._arrays()]
-        return Store(self.samples, *moved, self.digests)
+        names = ("images", "regions", "textures", "attributes")
+        moved = {name: array.to(device) for name in names if (array := getattr(self, name)) is not None}
+        return replace(self, **moved)
 
     def _arrays(self) -> tuple[Tensor | None, ...]:
         return self.images, self.regions, self.textures, self.attributes
