@@ -1,42 +1,64 @@
-"""Writing files so that a reader sees either the old content or the new one, never half of it."""
+"""Writing files so that a reader sees either the old content or the new one, never half of it.
+
+A file is written beside its place under a temporary name, and renamed. Links are followed, so that what they point to
+is renewed and they stay links; owner, group and mode of a file that is replaced stay as they were; what is no regular
+file is refused. (Of several hard links, only the one that is named gets the new content.)
+
+Whoever writes holds a lock on its temporary file; so the next process that writes into a folder can tell, and removes,
+what a killed one has left there.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import functools
 import json
 import os
 import secrets
+import stat
+import time
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from semreid.errors import SemreidError
 
+PATIENCE = 60.0
+"""Seconds to wait for another process that writes the same file."""
+_PREFIX = ".semreid-"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
+
 
 @contextlib.contextmanager
 def atomic_path(target: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; rename it to ``target`` on success, delete it on failure.
+    """Yield the path of an empty file beside ``target``; rename it to ``target`` on success, delete it on failure.
 
     Args:
-        target: The file to be written. Its folder is made if missing.
+        target: The file to be written, or a link to it. Its folder is made if missing.
 
     Raises:
-        SemreidError: If the folder or the file cannot be written.
+        SemreidError: If the folder or the file cannot be written, or ``target`` is no regular file.
     """
-    target = Path(target)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        raise SemreidError(
-            f"cannot write {target}: {error.strerror or error}",
-            fix="choose a path in a folder that you may write to, on a disk with free space",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):  # gone already, or in a folder that nothing can be written to
-            temporary.unlink()
+    with _explained(target):
+        place, old = _place(Path(target))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(place.parent)
+        temporary = place.with_name(f"{_PREFIX}{secrets.token_hex(8)}.tmp")  # the target's name may be of full length
+        with _held(temporary) as descriptor:
+            if old is not None:
+                _liken(descriptor, old)
+            yield temporary
+            temporary.replace(place)
 
 
 def require_writable(target: Path | str) -> None:
@@ -48,10 +70,15 @@ def require_writable(target: Path | str) -> None:
     Raises:
         SemreidError: If it cannot be written.
     """
-    target = Path(target).absolute()
-    folder = next(p for p in target.parents if p.exists())
-    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise SemreidError(f"cannot write {target}", fix="choose a path in a folder that you may write to")
+    with _explained(target):
+        place, _ = _place(Path(target))
+        folder = next(parent for parent in place.parents if parent.exists())
+        if not folder.is_dir() or not _may_write(folder):
+            code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, f"{folder}: {os.strerror(code)}")
+        longest = max(len(os.fsencode(part)) for part in place.relative_to(folder).parts)
+        if longest > os.pathconf(folder, "PC_NAME_MAX"):
+            raise OSError(errno.ENAMETOOLONG, f"a name of {longest} bytes is too long")
 
 
 def write_text(target: Path | str, text: str) -> None:
@@ -64,8 +91,21 @@ def write_text(target: Path | str, text: str) -> None:
     Raises:
         SemreidError: If the file cannot be written.
     """
+    write_bytes(target, text.encode())
+
+
+def write_bytes(target: Path | str, content: bytes) -> None:
+    """Write ``content`` to ``target`` atomically.
+
+    Args:
+        target: The file to be written.
+        content: Its whole content.
+
+    Raises:
+        SemreidError: If the file cannot be written.
+    """
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 def write_json(target: Path | str, value: Any) -> None:  # noqa: ANN401 - anything JSON can hold
@@ -79,3 +119,137 @@ def write_json(target: Path | str, value: Any) -> None:  # noqa: ANN401 - anythi
         SemreidError: If the file cannot be written.
     """
     write_text(target, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def exclusive(target: Path | str, *, patience: float = PATIENCE) -> Iterator[None]:
+    """Be the only one who writes ``target``, of all processes and threads that ask for it in this way.
+
+    Args:
+        target: A file or folder, or a link to it; need not exist.
+        patience: Seconds to wait for another one, with a message, before it is refused.
+
+    Raises:
+        SemreidError: If another one is still at it, or the folder of ``target`` cannot be written.
+    """
+    place = Path(os.path.realpath(target))
+    lock = place.with_name(f"{_PREFIX}{blake2b(os.fsencode(place.name), digest_size=8).hexdigest()}.lock")
+    with contextlib.ExitStack() as stack:
+        with _explained(target):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(_held(lock, patience, f"another process writes {target}: waiting for it"))
+            except BlockingIOError as error:
+                raise SemreidError(
+                    f"another process writes {target}", fix="run the same command again once it has ended"
+                ) from error
+        yield
+
+
+@contextlib.contextmanager
+def _explained(target: Path | str) -> Iterator[None]:
+    """Tell what the system says against writing a file in the words of a user."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = error if isinstance(error, OSError) else error.__context__  # torch.save hides what its file raised
+        if not isinstance(reason, OSError):
+            raise
+        raise SemreidError(
+            f"cannot write {target}: {reason.strerror or reason}",
+            fix="choose a path in a folder that you may write to, on a disk with free space",
+        ) from error
+
+
+def _place(target: Path) -> tuple[Path, os.stat_result | None]:
+    """Where a file really is, behind all links, and what is known of it; None if it is not there yet."""
+    try:
+        old = target.stat()
+    except FileNotFoundError:
+        return Path(os.path.realpath(target)), None
+    if not stat.S_ISREG(old.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(old.st_mode), "no file")
+        raise SemreidError(f"cannot write {target}: it is {kind}", fix="name a regular file, or one that is not there")
+    if not _may_write(target):
+        raise SemreidError(f"cannot write {target}: it is read-only", fix="choose another file, or allow to write it")
+    return Path(os.path.realpath(target)), old
+
+
+def _may_write(path: Path) -> bool:
+    mode = os.W_OK | (os.X_OK if path.is_dir() else 0)
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _liken(descriptor: int, old: os.stat_result) -> None:
+    """Give a new file owner, group and mode of the old one; where it is not allowed, nobody may do more than before."""
+    mode = stat.S_IMODE(old.st_mode)
+    for owner, group in ((old.st_uid, old.st_gid), (-1, old.st_gid)):
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, owner, group)
+            break
+    else:
+        mode &= ~stat.S_IRWXG  # the group is another one now
+    os.fchmod(descriptor, mode)
+
+
+@contextlib.contextmanager
+def _held(path: Path, patience: float = PATIENCE, message: str = "") -> Iterator[int]:
+    """Make a file, hold a lock on it, and remove it in the end, if it still has this name."""
+    descriptor = _lock(path, patience, message)
+    try:
+        yield descriptor
+    finally:
+        if _is_at(path, descriptor):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _lock(path: Path, patience: float, message: str) -> int:
+    """Open a file, made if missing, and lock it.
+
+    Raises:
+        BlockingIOError: If another one still holds it after ``patience`` seconds.
+    """
+    start = time.monotonic()
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
+                return descriptor
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                _tell(message and f"warning: {path.parent} knows no locks: let one process at a time write there")
+                return descriptor
+            if not isinstance(error, BlockingIOError) or time.monotonic() > start + patience:
+                os.close(descriptor)
+                raise
+        os.close(descriptor)
+        if time.monotonic() > start + 1:
+            _tell(message)
+            message = ""
+        time.sleep(0.02)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is still the one at a path, which who held its lock before may have removed."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _tell(message: str) -> None:
+    if message:
+        from semreid.console import say
+
+        say(message, style="yellow")
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left in a folder; once in a process: it takes time where there are many files."""
+    for leftover in folder.glob(f"{_PREFIX}*.tmp"):
+        with contextlib.suppress(OSError), leftover.open("r+b") as file:  # BlockingIOError: somebody writes it
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()

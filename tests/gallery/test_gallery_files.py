@@ -1,6 +1,8 @@
 """Galleries in Parquet files: damage, foreign files, and writes that fail."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery, memory, parquet
+from semreid.gallery.enroll import enroll_features
 from semreid.gallery.parquet import KEY
 from tests.gallery.helpers import DIM, MODEL, make_rows
 
@@ -166,3 +169,87 @@ def test_memory_must_know_how_wide_its_vectors_are() -> None:
         Gallery.open("memory:")
     with pytest.raises(SemreidError, match="cannot have 0 values"):
         Gallery.open("memory:", dim=0)
+
+
+WRITER = """
+import sys
+from semreid.gallery import Entry, Gallery
+name, file = sys.argv[1:]
+gallery = Gallery.open(file, dim=2)
+print("open", flush=True)
+sys.stdin.readline()
+for i in range(30):
+    gallery.add([[1, i]], [Entry(id=f"{name}{i}")])
+    print(f"{name}{i}", flush=True)
+"""
+
+
+def test_two_writers_and_a_kill_lose_no_acknowledged_row(tmp_path: Path) -> None:
+    file = tmp_path / "g.parquet"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, name, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for name in "ab"
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    first, second = writers
+    acknowledged = [first.stdout.readline().strip() for _ in range(10)]  # type: ignore[union-attr]
+    first.kill()
+    acknowledged += first.communicate()[0].split() + second.communicate()[0].split()
+    assert (first.returncode, second.returncode) == (-9, 0)
+    assert {f"b{i}" for i in range(30)} <= set(acknowledged)
+    with Gallery.open(file, dim=2) as gallery:
+        assert all(gallery.get(acknowledged))
+        assert gallery.count() - len(acknowledged) in (0, 1)  # a row may be safe before anybody was told
+        gallery.add([[1, 1]], [Entry(id="last")])
+    assert [path.name for path in tmp_path.iterdir()] == ["g.parquet"]
+
+
+def test_galleries_that_are_open_at_once_see_what_others_wrote_before_they_write(file: Path) -> None:
+    vectors, entries = make_rows(30)
+    left, right = Gallery.open(file), Gallery.open(file)
+    assert left.add(vectors[:25], entries[:25]) == (5, 0, 20)
+    assert right.add(vectors, entries) == (5, 0, 25)
+    assert left.remove(["id0029"]) == 1
+    assert right.remove(["id0029", "id0000"]) == 1
+    left.put(vectors[:1], entries[:1])
+    file.unlink()
+    assert left.remove(["id0001"]) == 1  # whoever lost the file has the rows still
+    assert sorted(e.id for batch, _ in Gallery.open(file).scan() for e in batch) == [
+        entry.id for i, entry in enumerate(entries) if i not in (1, 29)
+    ]
+
+
+def test_a_gallery_of_another_model_that_came_meanwhile_is_left_as_it_is(file: Path) -> None:
+    gallery = Gallery.open(file)
+    file.unlink()
+    with Gallery.open(file, dim=DIM, fingerprint="another") as other:
+        other.add(*make_rows(3))
+    before = file.read_bytes()
+    with pytest.raises(SemreidError, match="model"):
+        gallery.remove(["id0000"])
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("column", ["vector", "id", "camid", "timestamp"])
+def test_a_flipped_bit_is_found(file: Path, column: str) -> None:
+    content = bytearray(file.read_bytes())
+    metadata = pq.ParquetFile(file).metadata
+    chunks = [metadata.row_group(0).column(i) for i in range(metadata.num_columns)]
+    chunk = next(chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
+    content[chunk.data_page_offset + chunk.total_compressed_size - 3] ^= 1  # behind the header, among the values
+    file.write_bytes(content)
+    with pytest.raises(SemreidError, match="g.parquet is damaged"):
+        Gallery.open(file)
+    with (
+        pytest.raises(SemreidError, match="g.parquet is damaged"),
+        Gallery.open("memory:", dim=DIM, fingerprint=MODEL) as gallery,
+    ):
+        enroll_features(gallery, file)

@@ -57,7 +57,7 @@ def embed_files(
     fields = [("path", pa.string()), ("camid", pa.int32()), ("vector", vector)]
     schema = pa.schema(fields, metadata={"semreid.fingerprint": model.fingerprint})
     skipped: list[str] = []
-    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
         done = 0
         for good, problems in ahead(partial(_read, size=model.size), _chunks(paths)):
             if problems and not skip_corrupt:

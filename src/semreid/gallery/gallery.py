@@ -186,7 +186,8 @@ class Gallery:
         """
         unit = unit_vectors(vectors, self.dim, "row")
         if rows := named(entries, unit):
-            self._store.write(rows, unit)
+            with self._store.writing():
+                self._store.write(rows, unit)
 
     def remove(self, ids: Sequence[str] = (), *, where: Filter = ANY) -> int:
         """Remove rows by their ids, or all that pass a filter.
@@ -203,11 +204,11 @@ class Gallery:
         """
         if bool(ids) == bool(where):
             raise SemreidError("remove() needs ids or a filter, one of the two")
-        batches = (
-            [list(self._store.entries(_checked(ids)))] if ids else [[e.id for e in b] for b, _ in self.scan(where)]
-        )
-        for batch in filter(None, batches):
-            self._store.delete(batch)
+        with self._store.writing():
+            found = [self._store.entries(_checked(ids)).values()] if ids else (rows for rows, _ in self.scan(where))
+            batches = [[entry.id for entry in batch] for batch in found]
+            for batch in filter(None, batches):
+                self._store.delete(batch)
         return sum(map(len, batches))
 
     def get(self, ids: Sequence[str]) -> list[Entry | None]:
@@ -412,10 +413,11 @@ class Gallery:
         unit = unit_vectors(vectors, self.dim, "row")
         rows = named(entries, unit)
         ids = [row.id for row in rows]
-        known = self._store.entries(ids)
-        wanted = [row for row, id_ in enumerate(ids) if replace_known or id_ not in known]
-        if wanted:
-            self._store.write([rows[row] for row in wanted], unit[wanted])
+        with self._store.writing():
+            known = self._store.entries(ids)
+            wanted = [row for row, id_ in enumerate(ids) if replace_known or id_ not in known]
+            if wanted:
+                self._store.write([rows[row] for row in wanted], unit[wanted])
         new = len(ids) - len(known)
         return Written(new, len(known), 0) if replace_known else Written(new, 0, len(known))
 

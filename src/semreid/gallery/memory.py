@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.errors import SemreidError
+from semreid.files import exclusive
 from semreid.functional.distance import row_blocks
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.parquet import read_gallery, write_gallery
-from semreid.gallery.rows import named, unit_vectors
+from semreid.gallery.rows import named, require_same, unit_vectors
 
 Rows = NDArray[np.int64]
 FACTS = np.dtype([("camid", np.int64), ("timestamp", np.float64), ("person", np.int64)])
@@ -86,7 +88,7 @@ class _Table:
 
 
 class MemoryStore:
-    """Rows in memory; with a file, each write rewrites it whole and atomically.
+    """Rows in memory; with a file, each write rewrites it whole and atomically, with what others wrote since.
 
     Args:
         meta: Width and fingerprint of the vectors.
@@ -96,8 +98,9 @@ class MemoryStore:
     def __init__(self, meta: Meta, file: Path | None = None) -> None:
         self.meta = meta
         self._file = file
+        self._seen: tuple[int, ...] | None = None
         self._writing = threading.Lock()
-        self._table = _Table(np.zeros((0, meta.dim), np.float32), np.zeros(0, FACTS), [], {}, {})
+        self._table = _empty(meta.dim)
 
     @classmethod
     def load(cls, file: Path) -> MemoryStore:
@@ -112,23 +115,28 @@ class MemoryStore:
         Raises:
             SemreidError: If the file is damaged or no gallery, or holds rows that no gallery can.
         """
-        meta, batches = read_gallery(file)
-        store = cls(meta, file)
-        for entries, vectors in batches:
-            store._load(entries, vectors)
+        store = cls(read_gallery(file)[0], file)
+        store._refresh(file)
         return store
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Wait for other threads and processes that write, and read what they wrote."""
+        with self._writing, contextlib.ExitStack() as stack:
+            if self._file is not None:
+                stack.enter_context(exclusive(self._file))
+                self._refresh(self._file)
+            yield
 
     def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         """Insert or replace rows; replaced ones move to the end."""
-        with self._writing:
-            known = [entry.id for entry in entries if entry.id in self._table.places]
-            table = self._table.without(known) if known else self._table
-            self._commit(table.appended(entries, vectors))
+        known = [entry.id for entry in entries if entry.id in self._table.places]
+        table = self._table.without(known) if known else self._table
+        self._commit(table.appended(entries, vectors))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete existing rows."""
-        with self._writing:
-            self._commit(self._table.without(ids))
+        self._commit(self._table.without(ids))
 
     def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
         """Return those of the entries that exist."""
@@ -168,18 +176,46 @@ class MemoryStore:
     def close(self) -> None:
         """Do nothing: every write was complete."""
 
-    def _load(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        try:
-            unit = unit_vectors(vectors, self.meta.dim, "row")
-            self._table = self._table.appended(named(entries, unit), unit)
-        except SemreidError as error:
-            raise SemreidError(f"{self._file}: {error.what}", fix=error.fix) from error
+    def _refresh(self, file: Path) -> None:
+        """Read the file if it is another one than before; rows of a file that somebody removed are not lost."""
+        state = _state(file)  # before it is read: what is written meanwhile is read next time
+        if state in (None, self._seen):
+            return
+        meta, batches = read_gallery(file)
+        require_same(str(file), meta, self.meta)
+        table = _empty(meta.dim)
+        for entries, vectors in batches:
+            table = _loaded(file, table, entries, vectors)
+        self._table, self._seen = table, state
 
     def _commit(self, table: _Table) -> None:
         """Show a new table to readers, once it is on disk."""
         if self._file is not None:
             write_gallery(self._file, self.meta, [(table.entries, table.vectors[: table.size])])
+            self._seen = _state(self._file)
         self._table = table
+
+
+def _empty(dim: int) -> _Table:
+    return _Table(np.zeros((0, dim), np.float32), np.zeros(0, FACTS), [], {}, {})
+
+
+def _loaded(file: Path, table: _Table, entries: Sequence[Entry], vectors: Vectors) -> _Table:
+    """Append rows that a file holds."""
+    try:
+        unit = unit_vectors(vectors, table.vectors.shape[1], "row")
+        return table.appended(named(entries, unit), unit)
+    except SemreidError as error:
+        raise SemreidError(f"{file}: {error.what}", fix=error.fix) from error
+
+
+def _state(file: Path) -> tuple[int, ...] | None:
+    """What tells one content of a file from another; None if it is not there."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _nearest(queries: Vectors, vectors: Vectors, rows: Rows, k: int) -> Iterator[list[tuple[int, float]]]:

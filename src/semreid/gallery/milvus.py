@@ -9,6 +9,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -84,6 +85,10 @@ class MilvusStore:
             store.close()
             raise
         return store
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Return at once: the database keeps writers apart."""
+        return contextlib.nullcontext()
 
     def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         """Insert or replace rows."""

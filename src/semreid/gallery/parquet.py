@@ -45,10 +45,8 @@ def write_gallery(file: Path, meta: Meta, batches: Iterable[tuple[Sequence[Entry
 
     schema = _schema(meta)
     rows = 0
-    with (
-        atomic_path(file) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="none", use_dictionary=["pid", "tags.list.element"]) as writer,
-    ):
+    settings = {"compression": "none", "use_dictionary": ["pid", "tags.list.element"], "write_page_checksum": True}
+    with atomic_path(file) as temporary, pq.ParquetWriter(temporary, schema, **settings) as writer:
         for entries, vectors in batches:
             columns = [[getattr(entry, name) for entry in entries] for name in COLUMNS]
             values = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
@@ -140,7 +138,7 @@ def _open(file: Path) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(file, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise SemreidError(f"there is no file {file}") from error
     except (pa.ArrowException, OSError) as error:
@@ -159,7 +157,7 @@ def _batches(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Batch]:
             batch.validate(full=True)
             yield _batch(file, row, batch, dim)
             row += len(batch)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SemreidError(f"{file} is damaged behind row {row}: {error}", fix="make it again") from error
 
 

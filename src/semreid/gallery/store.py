@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from semreid.errors import SemreidError
@@ -19,11 +20,14 @@ class Store(Protocol):
     def meta(self) -> Meta:
         """Width of the vectors and fingerprint of the model that made them."""
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Keep other writers away, having seen what they wrote: what is read within holds until it is written."""
+
     def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        """Insert rows, or replace those with the same id; ids are distinct within a call."""
+        """Insert rows, or replace those with the same id; ids are distinct within a call. Needs `writing`."""
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Delete the rows with these ids, which exist."""
+        """Delete the rows with these ids, which exist. Needs `writing`."""
 
     def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
         """Return those of the entries that exist, by id."""
