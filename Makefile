@@ -21,6 +21,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # The main job on synthetic people, or on your own crops: make demo DATA=folder:/path/to/crops
 demo: install

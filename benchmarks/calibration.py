@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from semreid.data.benchmarks import load_dataset
 from semreid.data.store import build_store
-from semreid.evaluation.calibration import choose_people
 from semreid.evaluation.protocol import embed_store
 from semreid.functional.calibration import (
     calibrate,
@@ -30,7 +29,8 @@ from semreid.functional.calibration import (
     reliability_table,
 )
 from semreid.functional.pairs import Rate, halve_people, operating_points, pair_scores, threshold_at_far
-from semreid.models.card import load_model
+from semreid.models.loading import load_model
+from semreid.verification.calibrate import choose_people
 
 
 class Crops(NamedTuple):

@@ -19,11 +19,11 @@ import torch
 import yaml
 
 from ablate import QUICK, QUICK_OVERRIDES, ROOT
+from semreid.atlas import SIZE
 from semreid.data.batch import Batch
 from semreid.data.sample import Sample
 from semreid.data.store import Store
 from semreid.models.heads.base import REGIONS
-from semreid.people.atlas import SIZE
 from semreid.training.loop import Trainer, build_model
 from semreid.training.recipe import Recipe, load_recipe
 

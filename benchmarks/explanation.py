@@ -27,7 +27,7 @@ from semreid.data.images import read_image, resize
 from semreid.explain.heat import pair_heat
 from semreid.functional.gradcam import grad_cam
 from semreid.functional.pooling import avg_pool
-from semreid.models.card import load_model
+from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import build_trunk
 

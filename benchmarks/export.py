@@ -32,7 +32,8 @@ from semreid.evaluation.embeddings import embed_files
 from semreid.evaluation.protocol import judge
 from semreid.export import SUFFIXES, Int8, Kind, export_model
 from semreid.models.card import Card, save_model
-from semreid.models.embedder import Embedder, load_embedder
+from semreid.models.embedder import Embedder
+from semreid.models.loading import load_embedder
 from semreid.models.zoo import create_model
 from semreid.people.dataset import PeopleRecipe, synthesize
 

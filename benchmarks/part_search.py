@@ -28,7 +28,7 @@ from semreid.functional.ranking import Ranking, rank_distances
 from semreid.gallery import Entry, Gallery, Match
 from semreid.gallery.gallery import POOL
 from semreid.gallery.parts import PartOrder
-from semreid.models.card import load_model
+from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from semreid.people.dataset import META, PeopleRecipe, synthesize

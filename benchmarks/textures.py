@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.atlas import CHARTS, SIZE, valid_texels
 from semreid.data.images import read_image
 from semreid.errors import SemreidError
-from semreid.models.card import load_model
+from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
-from semreid.people.atlas import CHARTS, SIZE, valid_texels
 from semreid.people.dataset import PeopleRecipe, stream
 from semreid.people.shots import Shot, create_person
 

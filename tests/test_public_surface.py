@@ -22,6 +22,7 @@ def test_public_names_are_these_and_no_others() -> None:
         "load_dataset",
         "load_model",
         "load_recipe",
+        "load_verifier",
         "train",
     ]
     assert all(hasattr(semreid, name) for name in semreid.__all__)

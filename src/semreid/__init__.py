@@ -10,11 +10,13 @@ from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.evaluation.report import Report
 from semreid.gallery.gallery import Gallery
-from semreid.models.card import Card, load_model
+from semreid.models.card import Card
+from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from semreid.training.loop import train
 from semreid.training.recipe import Recipe, load_recipe
+from semreid.verification.verifier import load_verifier
 from semreid.version import __version__
 
 __all__ = [
@@ -34,5 +36,6 @@ __all__ = [
     "load_dataset",
     "load_model",
     "load_recipe",
+    "load_verifier",
     "train",
 ]

@@ -29,7 +29,9 @@ from semreid.files import require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
-from semreid.models.embedder import Embedder, is_exported, load_embedder
+from semreid.models.embedder import Embedder
+from semreid.models.exported import is_exported
+from semreid.models.loading import load_embedder
 from semreid.teachers.cli import label
 
 if TYPE_CHECKING:
@@ -155,8 +157,8 @@ def evaluate(
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Judge a model by the protocol of a data set, with intervals."""
-    from semreid.evaluation.calibration_plot import require_matplotlib
     from semreid.evaluation.protocol import evaluate_in_full
+    from semreid.plots import require_matplotlib
 
     for file in filter(None, (out, html, plot)):
         require_writable(file)
@@ -194,9 +196,11 @@ def calibrate(
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Learn what a model's scores mean, on people that it was not trained on."""
-    from semreid.evaluation.calibration import calibrate_model
-    from semreid.evaluation.calibration_plot import require_matplotlib, save_plot
-    from semreid.models.card import card_file, load_model, read_card, save_calibration
+    from semreid.models.card import card_file, read_card, save_calibration
+    from semreid.models.loading import load_model
+    from semreid.plots import require_matplotlib
+    from semreid.verification.calibrate import calibrate_model
+    from semreid.verification.plot import save_plot
 
     read_card(model)
     require_writable(card_file(model))
@@ -233,7 +237,7 @@ def verify(
     json_: Json = False,
 ) -> None:
     """Tell whether two crops show one person: probability, and decision at a stated false-accept rate."""
-    from semreid.models.verifier import load_verifier
+    from semreid.verification.verifier import load_verifier
 
     verifier = load_verifier(model, calibration or model, device=distributed.local_device())
     verdict = verifier.verify(a, b, far=far, prior=prior, cameras=_camera_pair(cameras))
@@ -267,8 +271,9 @@ def info(
     input_: Annotated[str, typer.Option("--input", help="Input size HxW to count operations at.")] = "",
 ) -> None:
     """Describe a model as JSON: parameters_without_classifiers, embedding_dim, macs, heads, and its card."""
-    from semreid.models.card import load_model, read_card
+    from semreid.models.card import read_card
     from semreid.models.exported import load_exported
+    from semreid.models.loading import load_model
     from semreid.models.zoo import MODELS
 
     if is_exported(model):

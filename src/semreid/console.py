@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from semreid import distributed
-from semreid.data.parallel import Progress
+from semreid.parallel import Progress
 
 stdout, stderr = Console(), Console(stderr=True)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import diagnose
-from semreid.data.parallel import Progress
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate_in_full
 from semreid.explain.cli import write_explanation, write_report
@@ -16,6 +15,7 @@ from semreid.files import write_json
 from semreid.gallery import Gallery
 from semreid.gallery.enroll import crops_of_data, enroll
 from semreid.models.model import ReIDModel
+from semreid.parallel import Progress
 from semreid.people.dataset import PeopleRecipe, synthesize
 from semreid.training.loop import train
 from semreid.training.recipe import parse_recipe

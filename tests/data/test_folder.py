@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from semreid.data.benchmarks import load_dataset
 from semreid.data.folder import _number
-from semreid.data.rows import CAMERA, Row
+from semreid.data.names import CAMERA
+from semreid.data.rows import Row
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 

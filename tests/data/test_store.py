@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from semreid.atlas import VERSION
 from semreid.data import store as store_module
 from semreid.data.images import read_image, resize
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import annotation_paths, build_store, samples_digest
 from semreid.errors import SemreidError
-from semreid.people.atlas import VERSION
 from tests.conftest import draw_figure, write_image
 
 

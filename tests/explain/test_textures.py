@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from semreid.atlas import CHARTS
 from semreid.errors import SemreidError
 from semreid.explain.textures import SIDES, save_textures, texture_row, wear
 from semreid.models.zoo import create_model
-from semreid.people.atlas import CHARTS
 from tests.conftest import draw_figure, write_image
 
 SMALL = {"num_ids": 1, "trunk": "resnet18", "width": 0.125, "size": (64, 32)}

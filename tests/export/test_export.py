@@ -17,8 +17,9 @@ from semreid.errors import SemreidError
 from semreid.export import Exported, Int8, export_model
 from semreid.functional import calibrate
 from semreid.models.card import read_calibration, save_calibration
-from semreid.models.embedder import Embedder, load_embedder
+from semreid.models.embedder import Embedder
 from semreid.models.exported import ExportedModel
+from semreid.models.loading import load_embedder
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from tests.conftest import write_image

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from semreid.errors import SemreidError
 from semreid.export import Exported, export_model, graph
-from semreid.models.embedder import load_embedder
+from semreid.models.loading import load_embedder
 
 
 def copied(exported: Exported, folder: Path) -> Path:

@@ -141,7 +141,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory, crops: Path, model: Path) -> Path:
     from semreid.gallery.enroll import crops_below, enroll
-    from semreid.models.embedder import load_embedder
+    from semreid.models.loading import load_embedder
 
     embedder = load_embedder(model)
     file = tmp_path_factory.mktemp("filled") / "g.parquet"

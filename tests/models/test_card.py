@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from semreid.errors import SemreidError
-from semreid.models.card import Card, load_model, read_card, save_model
+from semreid.models.card import Card, read_card, save_model
+from semreid.models.loading import load_model
 from semreid.models.zoo import create_model
 from tests.conftest import draw_figure
 

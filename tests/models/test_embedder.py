@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from semreid.models.embedder import load_embedder
+from semreid.models.loading import load_embedder
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 

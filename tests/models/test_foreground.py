@@ -8,16 +8,16 @@ import torch
 
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.evaluation.calibration import choose_people
 from semreid.export import export_model
-from semreid.models.card import load_model, parser_arguments, read_card
-from semreid.models.embedder import load_embedder
+from semreid.models.card import read_card
 from semreid.models.foreground import Foreground, white_balanced
 from semreid.models.heads import REGIONS
+from semreid.models.loading import load_embedder, load_model, parser_arguments
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from semreid.training.loop import build_model, train
 from semreid.training.recipe import Recipe, parse_recipe
+from semreid.verification.calibrate import choose_people
 from tests.conftest import draw_figure, draw_mask
 from tests.training.test_loop import TINY
 

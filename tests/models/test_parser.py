@@ -8,9 +8,8 @@ from semreid.data.batch import Batch
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
-from semreid.models.card import load_model
-from semreid.models.embedder import load_embedder
 from semreid.models.heads import Parser
+from semreid.models.loading import load_embedder, load_model
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import build_trunk
 from semreid.models.zoo import create_model

@@ -8,7 +8,8 @@ import torch
 from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.export.graph import crops_to_vectors, example_input, to_onnx
-from semreid.models.card import Card, load_model, save_model
+from semreid.models.card import Card, save_model
+from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from semreid.training.loop import sum_losses

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from semreid.atlas import valid_texels
 from semreid.data.augment import AugmentRecipe, augment_images, augment_textures, draw
 from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.alignment import random_triplets
 from semreid.models.heads import Texture
 from semreid.models.trunk import Maps, build_trunk
-from semreid.people.atlas import valid_texels
 from semreid.people.body import Shape, Silhouette, build_body
 from semreid.people.poses import draw_pose, take_pose
 from semreid.people.render import View, bounding_box, project, render

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semreid.people.atlas import SIZE
+from semreid.atlas import SIZE
 from semreid.people.body import (
     BONE,
     BONES,

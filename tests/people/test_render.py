@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
+from semreid.atlas import SIZE, part_map
 from semreid.people import _kernels
-from semreid.people.atlas import SIZE, part_map
 from semreid.people.body import Shape, build_body
 from semreid.people.poses import draw_pose, take_pose
 from semreid.people.render import Light, View, bounding_box, camera_rotation, project, render

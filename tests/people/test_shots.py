@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from semreid.atlas import Part
 from semreid.people import shots
-from semreid.people.atlas import Part
 from semreid.people.shots import create_person, network, shoot
 
 SIZE = (128, 64)

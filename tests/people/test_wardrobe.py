@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from semreid.people.atlas import CHARTS, Part, part_map, valid_texels
+from semreid.atlas import CHARTS, Part, part_map, valid_texels
 from semreid.people.garments import Outfit, Upper
 from semreid.people.palette import colour_name, srgb
 from semreid.people.patterns import WEAVES, Fabric, stripes, weave

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from semreid.errors import SemreidError
 from semreid.gallery import Filter, Gallery
-from semreid.serving import client as client_module
+from semreid.gallery import remote as client_module
 from semreid.serving.app import create_app
 from semreid.serving.guard import Access
 from semreid.serving.service import Service

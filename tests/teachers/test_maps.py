@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from semreid.atlas import Part
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.people.atlas import Part
 from semreid.teachers.label import import_masks
 from semreid.teachers.maps import MAPPINGS, read_label_map, translate
 from tests.conftest import write_image

@@ -8,11 +8,12 @@ from safetensors.numpy import load_file
 
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.evaluation.calibration import choose_people
-from semreid.models.card import Card, load_model, read_card, save_model
+from semreid.models.card import Card, read_card, save_model
+from semreid.models.loading import load_model
 from semreid.training.average import average_runs
 from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
+from semreid.verification.calibrate import choose_people
 from tests.conftest import draw_figure
 from tests.training.test_loop import TINY
 

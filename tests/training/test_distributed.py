@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from semreid.data.sample import ReIDDataset
-from semreid.models.card import load_model
+from semreid.models.loading import load_model
 from semreid.training.loop import build_model, train
 from semreid.training.recipe import dump_recipe
 from tests.training.test_loop import recipe

@@ -12,7 +12,8 @@ from semreid.data.sampler import pk_batches
 from semreid.data.store import Store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
-from semreid.models.card import load_model, read_card
+from semreid.models.card import read_card
+from semreid.models.loading import load_model
 from semreid.training import loop
 from semreid.training.loop import sum_losses, train
 from semreid.training.recipe import Recipe, parse_recipe

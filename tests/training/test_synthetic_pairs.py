@@ -15,7 +15,8 @@ from semreid.data.batch import Batch
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import Store, build_store
 from semreid.errors import SemreidError
-from semreid.models.card import load_model, read_card
+from semreid.models.card import read_card
+from semreid.models.loading import load_model
 from semreid.training import loop
 from semreid.training.loop import Trainer, build_model, train
 from semreid.training.recipe import Recipe, dump_recipe

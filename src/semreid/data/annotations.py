@@ -11,10 +11,10 @@ import imagesize
 from pydantic import TypeAdapter
 
 from semreid.data.images import read_image
-from semreid.data.parallel import parallel
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
+from semreid.parallel import parallel
 
 JOURNAL = "labels.jsonl"
 

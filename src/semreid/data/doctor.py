@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from semreid.data.images import read_image
-from semreid.data.parallel import Progress, parallel
 from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.store import content_digest
 from semreid.errors import SemreidError
+from semreid.parallel import Progress, parallel
 
 SMALL, TINY = 32, 8
 """Heights in pixels below which a crop shows little, and next to nothing, of a person."""

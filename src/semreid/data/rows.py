@@ -12,14 +12,13 @@ from pathlib import Path
 
 from semreid.data.images import IMAGE_SUFFIXES
 from semreid.data.listing import MARKET_FOLDERS, list_images, parse_market, require_folder
+from semreid.data.names import camera_of
 from semreid.errors import SemreidError
 
 PARTS = ("train", "query", "gallery")
 COLUMNS = ("path", "pid", "camid")
 #: Masks and textures may lie in these folders beside the images; they are no identities.
 ANNOTATIONS = ("masks", "textures")
-#: A camera in a file name: ``c3`` or ``c3s1`` between ``_`` or ``-``.
-CAMERA = re.compile(r"(?:^|[_-])c(\d+)(?:s\d+)?(?=[_-]|$)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,5 @@ def _require_no_loose_images(folder: Path) -> None:
 
 def _tell_cameras(rows: list[Row]) -> list[Row]:
     """Take cameras from the file names if every one tells its own: half-known cameras are worse than none."""
-    found = [match for row in rows if (match := CAMERA.search(row.path.stem))]
-    if len(found) < len(rows):
-        return rows
-    return [replace(row, camid=int(match[1])) for row, match in zip(rows, found, strict=True)]
+    found = [camera_of(row.path) for row in rows]
+    return rows if None in found else [replace(row, camid=camid) for row, camid in zip(rows, found, strict=True)]

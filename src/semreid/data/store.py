@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semreid.atlas import SIZE, VERSION
 from semreid.data.images import image_bytes, read_image, resize
-from semreid.data.parallel import Progress, parallel
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
-from semreid.people.atlas import SIZE, VERSION
+from semreid.parallel import Progress, parallel
 
 SKETCH = 64
 Source = TypeVar("Source", Sample, Path)

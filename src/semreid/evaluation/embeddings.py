@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 
 from semreid.data.images import read_image, resize
 from semreid.data.listing import list_images
-from semreid.data.parallel import Progress, ahead, parallel
-from semreid.data.rows import CAMERA
+from semreid.data.names import camera_of
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.models.embedder import Embedder
+from semreid.parallel import Progress, ahead, parallel
 
 CHUNK = 128  # images read at once, while the model works on those before
 
@@ -72,23 +72,6 @@ def embed_files(
             if progress is not None:
                 progress(done, len(paths))
     return len(paths) - len(skipped), skipped
-
-
-def camera_of(path: Path) -> int | None:
-    """Read the camera from a file name, by the rule of ``folder:`` data.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The camera, or None if the name does not tell it.
-
-    Example:
-        >>> camera_of(Path("0002_c3s1_000551_01.jpg")), camera_of(Path("crop_17.jpg"))
-        (3, None)
-    """
-    match = CAMERA.search(path.stem)
-    return int(match[1]) if match else None
 
 
 def _chunks(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.data.parallel import Progress
 from semreid.data.sample import Protocol, ReIDDataset, Sample, num_identities
 from semreid.data.store import Store, build_store
 from semreid.errors import SemreidError
@@ -19,6 +18,7 @@ from semreid.functional.distance import distance_blocks
 from semreid.functional.ranking import rank_distances, single_shot_cmc
 from semreid.functional.reranking import k_reciprocal_blocks
 from semreid.models.embedder import Embedder
+from semreid.parallel import Progress
 
 Features = NDArray[np.float32]
 _Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]

@@ -13,14 +13,14 @@ from semreid import distributed
 from semreid.console import say, show, stdout
 from semreid.data.images import read_image
 from semreid.errors import SemreidError
-from semreid.evaluation.calibration_plot import require_matplotlib
 from semreid.evaluation.protocol import Evaluation
 from semreid.explain import explanation as explanations
 from semreid.explain.explanation import TOP, Explanation
 from semreid.explain.texts import GLYPHS, percent_text
 from semreid.files import require_writable, write_json, write_text
 from semreid.gallery import Gallery
-from semreid.models.embedder import is_exported
+from semreid.models.exported import is_exported
+from semreid.plots import require_matplotlib
 
 
 def explain(
@@ -41,7 +41,7 @@ def explain(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show why a gallery answers a query as it does: ranked matches with marks, and what makes each pair similar."""
-    from semreid.models.card import load_model
+    from semreid.models.loading import load_model
 
     require_matplotlib()
     require_writable(out / "explanation.html")
@@ -63,7 +63,7 @@ def stages(
 ) -> None:
     """Draw what each stage of PMM looks at, and what is taken from the next because of it."""
     from semreid.explain.stages import save_stages
-    from semreid.models.card import load_model
+    from semreid.models.loading import load_model
 
     require_matplotlib()
     require_writable(out)
@@ -78,7 +78,7 @@ def texture(
 ) -> None:
     """Draw what people look like from all sides, as a model believes: their textures, and a body that wears them."""
     from semreid.explain.textures import save_textures
-    from semreid.models.card import load_model
+    from semreid.models.loading import load_model
 
     require_matplotlib()
     require_writable(out)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from semreid.data.images import read_image
+from semreid.data.names import camera_of
 from semreid.errors import SemreidError
-from semreid.evaluation.embeddings import camera_of
 from semreid.explain.evidence import Evidence
 from semreid.explain.pictures import Picture
 from semreid.explain.sources import gather_evidence
@@ -20,8 +20,8 @@ from semreid.gallery import Entry, Filter, Gallery, Match
 from semreid.gallery.crops import read_crop
 from semreid.gallery.entry import derived_id
 from semreid.models.embedder import Image
-from semreid.models.judgement import Judge, usual_prior
 from semreid.models.model import ReIDModel
+from semreid.verification.judgement import Judge, usual_prior
 
 ANY = Filter()
 TOP = 10

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from semreid.data.images import read_image
 from semreid.data.sample import Sample
-from semreid.evaluation.calibration import HISTOGRAM_CELLS, histogram
 from semreid.evaluation.protocol import Evaluation
 from semreid.explain.pictures import Picture, fitted
 from semreid.functional.distance import pairwise_distance
-from semreid.functional.pairs import HALF, PairScores, equal_error_rate, pair_scores
+from semreid.functional.pairs import HALF, HISTOGRAM_CELLS, PairScores, equal_error_rate, histogram, pair_scores
 
 EXAMPLES, SHOWN, BARS = 8, 10, 36
 MOST_CROPS = 5_000  # 12 million pairs: enough for any histogram

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semreid.data.images import resize
-from semreid.evaluation.calibration_plot import FAINT, GENUINE, IMPOSTOR, INK, STYLE, require_matplotlib
 from semreid.evaluation.protocol import Evaluation
 from semreid.explain.evidence import Layer
 from semreid.explain.explanation import Candidate, Explanation
@@ -22,6 +21,7 @@ from semreid.explain.page import caption, verdict
 from semreid.explain.pictures import Picture
 from semreid.explain.texts import GLYPHS, percent_text
 from semreid.files import atomic_path
+from semreid.plots import FAINT, GENUINE, IMPOSTOR, INK, STYLE, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

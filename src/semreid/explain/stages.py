@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from semreid.data.images import resize
 from semreid.errors import SemreidError
-from semreid.evaluation.calibration_plot import STYLE, require_matplotlib
 from semreid.explain.pictures import Picture, heat_over
 from semreid.files import atomic_path
 from semreid.models.heads import Multistage
 from semreid.models.model import ReIDModel
+from semreid.plots import STYLE, require_matplotlib
 
 SIZE, BESIDE, EDGE = (256, 128), 2, (209, 73, 91)
 PANEL, MARGIN = (0.95, 1.9), 0.1  # inches

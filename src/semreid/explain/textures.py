@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.atlas import SIZE, fill_gutters
 from semreid.data.images import read_image, resize
 from semreid.errors import SemreidError
-from semreid.evaluation.calibration_plot import STYLE, require_matplotlib
 from semreid.explain.pictures import Picture
 from semreid.files import atomic_path
 from semreid.models.model import ReIDModel
-from semreid.people.atlas import SIZE, fill_gutters
 from semreid.people.body import BONE, BONES, Body, Shape, Silhouette, build_body
 from semreid.people.camera import linear
 from semreid.people.poses import Figure, Pose, take_pose
 from semreid.people.render import Light, View, bounding_box, project, render
+from semreid.plots import STYLE, require_matplotlib
 
 SIDES = {"front": 0.0, "right": 90.0, "back": 180.0, "left": 270.0}
 LIGHT = Light((0.3, 0.5, 0.8), (0.45, 0.45, 0.44), (0.72, 0.72, 0.74))

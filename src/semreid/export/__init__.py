@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semreid.data.parallel import Progress
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, require_writable
-from semreid.models.card import load_model, read_card
+from semreid.models.card import read_card
 from semreid.models.exported import KEY, ExportedModel, Metadata, open_onnx, open_openvino
+from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS
+from semreid.parallel import Progress
 
 Kind = Literal["onnx", "openvino"]
 SUFFIXES: dict[Kind, str] = {"onnx": ".onnx", "openvino": ".xml"}

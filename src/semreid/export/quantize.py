@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.data.images import read_image, resize
-from semreid.data.parallel import parallel
 from semreid.data.sample import Sample
 from semreid.models.exported import INPUT
+from semreid.parallel import parallel
 
 CALIBRATION_IMAGES = 256
 BATCH = 8

@@ -23,6 +23,8 @@ HALF = 4096
 """Cells per unit of score: a power of two, so that cells and thresholds are exact in float32."""
 CELLS = 2 * HALF + 1
 """Cell k holds the scores from k / HALF - 1 up to the next edge; the last one holds exactly 1."""
+HISTOGRAM_CELLS = 64
+"""Cells of the score that make one bar of a histogram."""
 ENOUGH = 10.0
 """Independent false accepts that a stated rate must rest on: fewer, and it is not known within a factor of two."""
 
@@ -206,6 +208,19 @@ def equal_error_rate(scores: PairScores) -> float:
     after = int(np.argmax(gap >= 0))
     share = gap[after] / (gap[after] - gap[after - 1])
     return float(far[after] + share * (far[after - 1] - far[after]))
+
+
+def histogram(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Add up cells of the score to bars.
+
+    Args:
+        counts: As in `PairScores`, (CELLS,).
+
+    Returns:
+        Counts of bars that are HISTOGRAM_CELLS / HALF wide, from a score of -1 on.
+    """
+    padded = np.pad(counts, (0, -len(counts) % HISTOGRAM_CELLS))
+    return np.asarray(padded.reshape(-1, HISTOGRAM_CELLS).sum(axis=1))
 
 
 def operating_points(

@@ -13,15 +13,15 @@ from rich.table import Column, Table
 from semreid import distributed
 from semreid.console import progress, say, show, stdout
 from semreid.data.listing import list_images
+from semreid.data.names import camera_of
 from semreid.errors import SemreidError
-from semreid.evaluation.embeddings import camera_of
 from semreid.files import require_writable
 from semreid.gallery.enroll import Crop, Enrolled, annotated, crops_below, crops_of_data, enroll, enroll_features
 from semreid.gallery.entry import Filter, Match
 from semreid.gallery.gallery import Gallery, Stats
 from semreid.gallery.parts import PartOrder
 from semreid.gallery.times import seconds
-from semreid.models.embedder import load_embedder
+from semreid.models.loading import load_embedder
 
 if TYPE_CHECKING:
     from semreid.models.exported import ExportedModel

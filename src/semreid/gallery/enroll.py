@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from semreid.data.benchmarks import load_dataset
 from semreid.data.images import IMAGE_SUFFIXES, read_image, resize
 from semreid.data.listing import list_images
-from semreid.data.parallel import Progress, parallel
+from semreid.data.names import camera_of
 from semreid.data.rows import Row, read_rows
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
-from semreid.evaluation.embeddings import camera_of
 from semreid.gallery.entry import Entry, Meta, derived_id
 from semreid.gallery.gallery import Gallery
 from semreid.gallery.parquet import read_features
 from semreid.models.embedder import Embedder
+from semreid.parallel import Progress, parallel
 
 PARTS = ("train", "query", "gallery")
 NOBODY = re.compile(r"0+", re.ASCII)

@@ -461,7 +461,7 @@ def _open_store(uri: str, meta: Meta | None) -> Store:
 
         return MilvusStore.open(uri, meta)
     if uri.startswith("serve:"):
-        from semreid.serving.client import RemoteStore
+        from semreid.gallery.remote import RemoteStore
 
         return RemoteStore.open(uri)
     if not uri.endswith(".parquet"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,12 +16,10 @@ from safetensors.torch import save
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json
 from semreid.functional.calibration import Calibration
-from semreid.models.embedder import is_exported
-from semreid.models.foreground import Foreground
+from semreid.models.exported import is_exported, load_exported
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS, create_model
 from semreid.version import __version__
-from semreid.weights import read_tensors
 
 FORMAT = 1
 CARD, WEIGHTS = "card.json", "model.safetensors"
@@ -156,8 +153,6 @@ def read_calibration(path: Path | str) -> Calibration | None:
     Raises:
         SemreidError: If there is no such file, or it is damaged.
     """
-    from semreid.models.exported import load_exported
-
     if is_exported(path):
         return load_exported(Path(path)).calibration
     file = card_file(path)
@@ -185,97 +180,6 @@ def _validated(adapter: TypeAdapter[T], content: object, file: Path) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         raise SemreidError(f"{file}: '{'.'.join(map(str, first['loc']))}': {first['msg']}") from error
-
-
-def load_model(path: Path | str) -> ReIDModel:
-    """Load a trained model, ready to embed.
-
-    Args:
-        path: A run folder, a card file, or a zoo name for an untrained model.
-
-    Returns:
-        The model in evaluation mode, on the CPU.
-
-    Raises:
-        SemreidError: If there is no such model, or its files are damaged or do not belong together.
-    """
-    if str(path) in MODELS and not Path(path).exists():
-        return create_model(str(path), num_ids=1).eval()
-    card = read_card(path)
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    weights = folder / WEIGHTS
-    tensors = read_tensors(weights)
-    if sha256(weights.read_bytes()).hexdigest() != card.sha256:
-        raise SemreidError(f"{weights} is not the file that its card describes", fix="copy the run folder again")
-    model = card.build()
-    model.load_state_dict(tensors)
-    model.calibration = card.calibration
-    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
-
-
-def start_from(model: ReIDModel, run: Path | str) -> str:
-    """Give a model the weights of another: all of the trunk, and of heads of the same name whatever has the same shape.
-
-    Args:
-        model: The model to fill.
-        run: Run folder or card file of the other.
-
-    Returns:
-        What was taken, in words.
-
-    Raises:
-        SemreidError: If there is no such model, or its trunk is another.
-    """
-    own, found = model.state_dict(), load_model(run).state_dict()
-    taken = {name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape}
-    if lost := [name for name in own if name.startswith("trunk.") and name not in taken]:
-        raise SemreidError(
-            f"the trunk of {run} does not fit this model: '{lost[0]}' and {len(lost) - 1} more",
-            fix="set model.trunk and model.width as in the recipe.yaml of that run",
-        )
-    model.load_state_dict(taken, strict=False)
-    return f"from {run}: trunk" + "".join(f", {_share_taken(name, own, taken)}" for name in model.heads)
-
-
-def parser_arguments(run: Path | str) -> dict[str, Any]:
-    """Return what rebuilds the parser of a run: the ``foreground`` of :func:`semreid.models.zoo.create_model`.
-
-    Args:
-        run: Run folder or card file of a parser.
-
-    Returns:
-        ``trunk``, ``width``, ``last_stride`` and ``size``.
-
-    Raises:
-        SemreidError: If there is no such model, or it is no parser.
-    """
-    model = read_card(run).model
-    if model["name"] != "parser":
-        raise SemreidError(
-            f"the foreground is found by a parser, and {run} is a model named {model['name']}",
-            fix="train one with recipes/tiny/parser.yaml, and give its run folder",
-        )
-    return {name: model[name] for name in ("trunk", "width", "last_stride", "size")}
-
-
-def fill_foreground(foreground: Foreground, run: Path | str) -> None:
-    """Give the part of a model that fades the background the weights of a parser.
-
-    Args:
-        foreground: What to fill; built with :func:`parser_arguments` of the same run.
-        run: Run folder or card file of the parser.
-
-    Raises:
-        SemreidError: If there is no such model.
-    """
-    parser = load_model(run)
-    foreground.trunk.load_state_dict(parser.trunk.state_dict())
-    foreground.parser.load_state_dict(parser.heads["parser"].state_dict())
-
-
-def _share_taken(head: str, own: Iterable[str], taken: Iterable[str]) -> str:
-    wanted, got = (sum(name.startswith(f"heads.{head}.") for name in names) for names in (own, taken))
-    return f"{head} head" if got == wanted else f"{head} head in part" if got else f"not the {head} head"
 
 
 def _zoo() -> str:

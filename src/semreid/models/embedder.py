@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from semreid.data.images import read_image, resize
 from semreid.errors import SemreidError
 
 if TYPE_CHECKING:
-    from semreid.models.exported import ExportedModel
-    from semreid.models.model import ReIDModel
+    pass
 
 Image = NDArray[np.uint8] | Path | str
 """A crop: RGB uint8 array (H, W, 3), or a path to an image file."""
@@ -54,47 +52,6 @@ class Embedder(Protocol):
         Raises:
             SemreidError: If an image cannot be read or is no RGB image.
         """
-
-
-def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> ReIDModel | ExportedModel:
-    """Load whatever can embed.
-
-    Args:
-        path: A run folder, a card file, a zoo name for an untrained model, or a file that `semreid export` made.
-        device: Where a model runs; exported files run on the CPU.
-
-    Returns:
-        The embedder.
-
-    Raises:
-        SemreidError: If there is none at ``path``, its files are damaged or do not belong together, or it has no
-            embedding.
-
-    Example:
-        >>> load_embedder("baseline").dim
-        2048
-    """
-    from semreid.models.card import load_model
-    from semreid.models.exported import load_exported
-
-    if is_exported(path):
-        return load_exported(Path(path))
-    model = load_model(path).to(device)
-    model.require_embedding()
-    return model
-
-
-def is_exported(path: Path | str) -> bool:
-    """Tell by its name whether a path is that of an exported file.
-
-    Args:
-        path: What a user gave as a model.
-
-    Example:
-        >>> is_exported("person.onnx"), is_exported("runs/first")
-        (True, False)
-    """
-    return Path(path).suffix in (".onnx", ".xml")
 
 
 def embed_in_batches(

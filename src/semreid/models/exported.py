@@ -161,6 +161,19 @@ class ExportedModel:
         return read_parts(blocks, found)
 
 
+def is_exported(path: Path | str) -> bool:
+    """Tell by its name whether a path is that of an exported file.
+
+    Args:
+        path: What a user gave as a model.
+
+    Example:
+        >>> is_exported("person.onnx"), is_exported("runs/first")
+        (True, False)
+    """
+    return Path(path).suffix in (".onnx", ".xml")
+
+
 def load_exported(path: Path) -> ExportedModel:
     """Load an exported file for embedding crops.
 

@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from semreid.atlas import SIZE
 from semreid.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from semreid.data.batch import Batch
 from semreid.errors import SemreidError
-from semreid.functional.calibration import Calibration, Verdict
+from semreid.functional.calibration import Calibration
 from semreid.models.embedder import Image, embed_in_batches, prepared_batches
 from semreid.models.foreground import Foreground, white_balanced
 from semreid.models.heads import REGIONS, Annotation, Head, Texture
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
-from semreid.models.verifier import Verifier
-from semreid.people.atlas import SIZE
 
 
 class ReIDModel(nn.Module):
@@ -343,24 +342,6 @@ class ReIDModel(nn.Module):
         """
         empty = torch.zeros(0, 3, SIZE, SIZE)
         return self._in_batches(images, batch_size, partial(self.texture_batch, flip=flip), empty)
-
-    def verify(self, a: Image, b: Image, *, far: float | None = None, prior: float = 0.5) -> Verdict:
-        """Tell whether two crops from different cameras show one person.
-
-        Args:
-            a: A crop.
-            b: Another crop.
-            far: The false-accept rate to decide at; if None, as in `Calibration.point`.
-            prior: Probability that they do, before looking.
-
-        Returns:
-            Probability, decision, threshold and score.
-
-        Raises:
-            SemreidError: If the model is not calibrated (``semreid calibrate`` does it), an image cannot be read,
-                or the rate is not known.
-        """
-        return Verifier(self, self.calibration).verify(a, b, far=far, prior=prior)
 
     def info(self, size: tuple[int, int] | None = None) -> dict[str, object]:
         """Describe the model in numbers.

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.people.atlas import CHARTS, Chart
+from semreid.atlas import CHARTS, Chart
 
 Array = NDArray[Any]
 

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from semreid.data.parallel import Progress
+from semreid.atlas import VERSION, Part
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json, write_text
-from semreid.people.atlas import VERSION, Part
+from semreid.parallel import Progress
 from semreid.people.shots import Person, Shot, create_person, network, shoot
 
 SETTINGS, META = "people.json", "meta.parquet"

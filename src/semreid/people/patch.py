@@ -6,7 +6,7 @@ from math import pi
 
 import numpy as np
 
-from semreid.people.atlas import CHARTS
+from semreid.atlas import CHARTS
 from semreid.people.garments import Head
 from semreid.people.palette import Image, Lab, srgb
 from semreid.people.patterns import Fabric, noise, ramp, weave

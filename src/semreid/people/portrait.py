@@ -6,7 +6,7 @@ from math import pi
 
 import numpy as np
 
-from semreid.people.atlas import CHIN
+from semreid.atlas import CHIN
 from semreid.people.garments import Head, Outfit, Upper
 from semreid.people.patch import BACK, Patch, darker, lay_skin, strands
 from semreid.people.patterns import Fabric, noise, ramp

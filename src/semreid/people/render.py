@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.atlas import SIZE, part_map
 from semreid.people import _kernels
-from semreid.people.atlas import SIZE, part_map
 from semreid.people.body import texture_coordinates
 from semreid.people.poses import Figure
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.people.atlas import ANKLE_OF_FOOT, KNEE, SIZE, fill_gutters
+from semreid.atlas import ANKLE_OF_FOOT, KNEE, SIZE, fill_gutters
 from semreid.people.garments import Bag, Feet, Head, Lower, Outfit, Upper
 from semreid.people.palette import Image, Lab, shaded
 from semreid.people.patch import BACK, Patch, darker, lay_skin, strands

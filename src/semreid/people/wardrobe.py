@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.atlas import CHARTS, CHIN, SIZE
 from semreid.people import fashion, tailor
-from semreid.people.atlas import CHARTS, CHIN, SIZE
 from semreid.people.garments import BagKind, Gender, Outfit, Season
 from semreid.people.palette import Generator, colour_name, pick
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from semreid.errors import SemreidError
 from semreid.gallery import Gallery
 from semreid.models.card import read_calibration
-from semreid.models.embedder import Embedder, is_exported
+from semreid.models.embedder import Embedder
+from semreid.models.exported import is_exported
 from semreid.serving.app import create_app
 from semreid.serving.guard import Access, is_local
 from semreid.serving.service import Service

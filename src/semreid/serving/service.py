@@ -16,8 +16,8 @@ import numpy as np
 from anyio import CapacityLimiter, fail_after, to_thread
 
 from semreid.data.images import resize
+from semreid.data.names import camera_of
 from semreid.errors import SemreidError
-from semreid.evaluation.embeddings import camera_of
 from semreid.explain.parts import knows_regions, regions_over
 from semreid.explain.pictures import jpeg
 from semreid.functional.calibration import Calibration, Verdict
@@ -27,12 +27,12 @@ from semreid.gallery.entry import Vectors, derived_id
 from semreid.gallery.gallery import ANY
 from semreid.gallery.parts import PartOrder
 from semreid.models.embedder import Embedder
-from semreid.models.judgement import Judge, usual_prior
 from semreid.models.model import ReIDModel
 from semreid.models.parts import Parts
 from semreid.serving.embedding import EmbeddingThread, Vector
 from semreid.serving.errors import RequestError
 from semreid.serving.pictures import Pictures, keep, plain_name, read_upload
+from semreid.verification.judgement import Judge, usual_prior
 
 READERS, DECODERS = 4, 2
 SHOWN = 384  # longest side of a picture, in pixels

@@ -14,11 +14,11 @@ from starlette.responses import StreamingResponse
 
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Vectors
+from semreid.gallery.wire import About, Found, Ids, Rows, Scan, Search, pack, unpack
 from semreid.serving.api import Asked
 from semreid.serving.errors import RequestError
 from semreid.serving.forms import row_id
 from semreid.serving.service import Service
-from semreid.serving.wire import About, Found, Ids, Rows, Scan, Search, pack, unpack
 
 router = APIRouter(prefix="/api/store", include_in_schema=False)
 MOST_HITS = 20_000

@@ -34,7 +34,7 @@ def label(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Label a data set with part masks and textures, by teachers or from label maps; report how they look."""
-    from semreid.models.card import load_model
+    from semreid.models.loading import load_model
     from semreid.teachers.label import import_masks
     from semreid.teachers.label import label as run
     from semreid.teachers.report import OVERVIEW, write_report

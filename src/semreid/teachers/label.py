@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.atlas import VERSION
 from semreid.data.annotations import JOURNAL, Labelled, journal_lines, read_journal
 from semreid.data.images import read_image
-from semreid.data.parallel import Progress, ahead, parallel
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json, write_text
 from semreid.models.heads import Parser, Parsing, Texture
 from semreid.models.model import ReIDModel
-from semreid.people.atlas import VERSION
+from semreid.parallel import Progress, ahead, parallel
 from semreid.teachers.maps import SUFFIXES, Mapping, read_label_map, translate
 
 SETTINGS = "teachers.json"

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from semreid.data.images import read_image, resize
 from semreid.data.listing import hashed_order
-from semreid.data.parallel import Progress, parallel
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import read_mask
 from semreid.explain.parts import regions_over
 from semreid.files import atomic_path, write_json
 from semreid.models.heads import REGIONS
+from semreid.parallel import Progress, parallel
 from semreid.teachers.label import Crop, Image, Labels
 
 TABLE, REPORT, OVERVIEW = "labels.parquet", "report.json", "overview.png"

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from semreid.errors import SemreidError
-from semreid.models.card import Card, load_model, read_card, save_model
+from semreid.models.card import Card, read_card, save_model
+from semreid.models.loading import load_model
 from semreid.training.record import RunFolder
 
 

@@ -29,8 +29,9 @@ from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
-from semreid.models.card import fill_foreground, parser_arguments, save_model, start_from
+from semreid.models.card import save_model
 from semreid.models.heads import Annotation
+from semreid.models.loading import fill_foreground, parser_arguments, start_from
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from semreid.atlas import SIZE, valid_texels
 from semreid.data.batch import Batch
 from semreid.distributed import gather, gather_labels
 from semreid.errors import SemreidError
 from semreid.functional.alignment import aligned_triplet, next_person_triplets, random_triplets, texture_l1
 from semreid.models.heads.base import Head
 from semreid.models.trunk import Maps
-from semreid.people.atlas import SIZE, valid_texels
 
 TripletForm = Literal["published", "released", "none"]
 Blocks = Literal[3, 4]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from semreid.people.atlas import CHARTS, SIZE, Part, fill_gutters, part_map, valid_texels
+from semreid.atlas import CHARTS, SIZE, Part, fill_gutters, part_map, valid_texels
 
 
 def test_charts_do_not_overlap_and_have_a_gutter_of_four_texels_each():

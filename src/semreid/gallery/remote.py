@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Meta, Vectors
-from semreid.serving.wire import About, Found, Ids, Rows, Scan, Search, pack, unpack
+from semreid.gallery.wire import About, Found, Ids, Rows, Scan, Search, pack, unpack
 
 PREFIX = "serve:"
 TOKEN = "SEMREID_SERVE_TOKEN"

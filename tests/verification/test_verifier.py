@@ -7,10 +7,11 @@ import torch
 
 from semreid.errors import SemreidError
 from semreid.functional import Calibration, calibrate
-from semreid.models.card import Card, load_model, save_calibration, save_model
+from semreid.models.card import Card, save_calibration, save_model
+from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
-from semreid.models.verifier import Verifier, load_verifier
 from semreid.models.zoo import create_model
+from semreid.verification.verifier import Verifier, load_verifier
 from tests.conftest import draw_figure, write_image
 from tests.functional.test_pairs import crowd
 
@@ -60,7 +61,7 @@ def test_anything_that_embeds_will_do(model: ReIDModel) -> None:
 
 def test_without_calibration_there_is_no_probability(model: ReIDModel) -> None:
     with pytest.raises(SemreidError, match="this model is not calibrated") as caught:
-        model.verify(A, B)
+        Verifier(model, model.calibration)
     assert "semreid calibrate MODEL --data" in caught.value.fix
 
 
@@ -78,7 +79,8 @@ def test_saved_models_verify(model: ReIDModel, tmp_path: Path) -> None:
     save_calibration(tmp_path / "run", calibration_of(model))
     expected = Verifier(model, calibration_of(model)).verify(A, B)
     for place in (tmp_path / "run", tmp_path / "run" / "card.json"):
-        assert load_model(place).verify(A, B) == expected
+        loaded = load_model(place)
+        assert Verifier(loaded, loaded.calibration).verify(A, B) == expected
         assert load_verifier(place).verify(A, B) == expected
         assert load_verifier(tmp_path / "plain", place).verify(A, B) == expected
     for uncalibrated in (tmp_path / "plain", "baseline"):

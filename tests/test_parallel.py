@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from semreid.data.parallel import ahead
+from semreid.parallel import ahead
 
 
 def test_the_next_item_is_made_while_one_is_used() -> None:

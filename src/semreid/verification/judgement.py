@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.models.embedder import Embedder
-from semreid.models.verifier import Verifier
+from semreid.verification.verifier import Verifier
 
 if TYPE_CHECKING:
     from semreid.gallery import Match, Stats

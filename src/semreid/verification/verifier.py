@@ -9,7 +9,9 @@ import torch
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.distance import pairwise_distance
-from semreid.models.embedder import Embedder, Image, is_exported, load_embedder
+from semreid.models.embedder import Embedder, Image
+from semreid.models.exported import is_exported
+from semreid.models.loading import load_embedder
 
 
 class Verifier:

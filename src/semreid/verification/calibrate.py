@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.data.parallel import Progress
 from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.split import hold_out, query_and_gallery
 from semreid.data.store import build_store, samples_digest, sketch_overlap
@@ -18,10 +17,11 @@ from semreid.errors import SemreidError
 from semreid.evaluation.protocol import embed_store, without_leaked
 from semreid.functional.calibration import RELIABILITY_BINS, Calibration, Evidence, calibrate
 from semreid.functional.identification import identify_open_set
-from semreid.functional.pairs import CELLS, HALF
+from semreid.functional.pairs import CELLS, HALF, HISTOGRAM_CELLS, histogram
 from semreid.functional.ranking import position
 from semreid.models.card import Card, read_card
 from semreid.models.model import ReIDModel
+from semreid.parallel import Progress
 from semreid.training.recipe import load_recipe
 from semreid.training.record import RECIPE
 
@@ -30,8 +30,6 @@ PARTS = ("heldout", "test", "all")
 ANYBODYS = {"folder", "people"}
 """Data set names that stand for different people each time."""
 IDENTIFICATION_FARS = (0.1, 0.01)
-HISTOGRAM_CELLS = 64
-"""Cells of the score that make one bar of a histogram."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +60,6 @@ class CalibrationReport:
                 "impostor": histogram(scores.impostor).tolist(),
             },
         }
-
-
-def histogram(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Add up cells of the score to bars.
-
-    Args:
-        counts: As in `PairScores`, (CELLS,).
-
-    Returns:
-        Counts of bars that are HISTOGRAM_CELLS / HALF wide, from a score of -1 on.
-    """
-    padded = np.pad(counts, (0, -len(counts) % HISTOGRAM_CELLS))
-    return np.asarray(padded.reshape(-1, HISTOGRAM_CELLS).sum(axis=1))
 
 
 class People(NamedTuple):

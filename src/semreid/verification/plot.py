@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.errors import SemreidError
-from semreid.evaluation.calibration import HISTOGRAM_CELLS, CalibrationReport, histogram
 from semreid.files import atomic_path
-from semreid.functional.pairs import HALF, roc_curve
+from semreid.functional.pairs import HALF, HISTOGRAM_CELLS, histogram, roc_curve
+from semreid.plots import GENUINE, IMPOSTOR, INK, STYLE, require_matplotlib
+from semreid.verification.calibrate import CalibrationReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-GENUINE, IMPOSTOR, INK, FAINT = "#0b7a75", "#d1495b", "#22303c", "#c9d1d9"
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.titlepad": 12,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "legend.frameon": False,
-    "grid.color": FAINT,
-    "grid.alpha": 0.5,
-}
-
-
-def require_matplotlib() -> Any:  # noqa: ANN401 - the module
-    """Import matplotlib.
-
-    Returns:
-        The module.
-
-    Raises:
-        SemreidError: If it is not installed.
-    """
-    try:
-        import matplotlib as mpl
-        import matplotlib.figure
-    except ImportError as error:
-        raise SemreidError("drawing needs matplotlib", fix="pip install 'semreid[plot]'") from error
-    return mpl
 
 
 def save_plot(report: CalibrationReport, target: Path, title: str) -> None:

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from semreid import plots
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset
 from semreid.data.split import hold_out
 from semreid.data.store import content_sketch, samples_digest, sketch_overlap
 from semreid.errors import SemreidError
-from semreid.evaluation import calibration, calibration_plot
-from semreid.evaluation.calibration import CalibrationReport, calibrate_model, choose_people
 from semreid.functional import calibrate, identify_open_set
-from semreid.models.card import Card, load_model, read_calibration, read_card, save_calibration, save_model
+from semreid.models.card import Card, read_calibration, read_card, save_calibration, save_model
+from semreid.models.loading import load_model
 from semreid.models.zoo import create_model
 from semreid.training.recipe import dump_recipe
+from semreid.verification import plot
+from semreid.verification.calibrate import CalibrationReport, calibrate_model, choose_people
 from tests.conftest import write_figures, write_image
 from tests.training.test_loop import recipe
 
@@ -53,7 +55,7 @@ def report(run: Path, people: ReIDDataset) -> CalibrationReport:
 
 
 def test_calibration_is_that_of_the_embeddings(run: Path, people: ReIDDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "IDENTIFICATION_FARS", (0.4, 0.001))
+    monkeypatch.setattr("semreid.verification.calibrate.IDENTIFICATION_FARS", (0.4, 0.001))
     report = calibrate_model(load_model(run), run, people, fars=[0.1], flip=True)
     crops = people.query + people.gallery
     features = load_model(run).embed([s.path for s in crops], flip=True)
@@ -75,7 +77,7 @@ def test_calibration_is_that_of_the_embeddings(run: Path, people: ReIDDataset, m
 def test_distractors_are_searched_but_make_no_pairs(
     people: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "IDENTIFICATION_FARS", (0.4,))
+    monkeypatch.setattr("semreid.verification.calibrate.IDENTIFICATION_FARS", (0.4,))
     run = write_run(tmp_path / "run", people, sketch=[])
     distractors = tuple(replace(sample, pid=0) for sample in people.train[:20])
     whole = calibrate_model(load_model(run), run, replace(people, gallery=people.gallery + distractors), fars=[0.1])
@@ -186,7 +188,7 @@ def test_sketch_recognises_copies_of_images_and_no_others(people: ReIDDataset, t
 
 
 def test_plot_shows_something_in_each_panel(report: CalibrationReport, tmp_path: Path) -> None:
-    calibration_plot.save_plot(report, tmp_path / "plot.png", "Calibration")
+    plot.save_plot(report, tmp_path / "plot.png", "Calibration")
     image = cv2.imread(str(tmp_path / "plot.png"))
     assert image.shape[0] > 500
     assert image.shape[1] > 1500
@@ -197,7 +199,7 @@ def test_plot_shows_something_in_each_panel(report: CalibrationReport, tmp_path:
 def test_plot_without_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(SemreidError, match="drawing needs matplotlib") as caught:
-        calibration_plot.require_matplotlib()
+        plots.require_matplotlib()
     assert caught.value.fix == "pip install 'semreid[plot]'"
 
 

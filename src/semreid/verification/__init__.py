@@ -1,0 +1,1 @@
+"""Same person or not: calibrating what scores mean, verifying pairs, judging matches."""
