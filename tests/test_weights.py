@@ -32,7 +32,7 @@ def test_unwraps_state_dict(tmp_path: Path) -> None:
 
 def test_nothing_in_a_pickle_is_executed(tmp_path: Path) -> None:
     torch.save({"x": Bomb(tmp_path / "boom")}, tmp_path / "evil.pth")
-    with pytest.raises(SemreidError, match="cannot read .*evil.pth safely"):
+    with pytest.raises(SemreidError, match="evil.pth holds more than tensors"):
         read_tensors(tmp_path / "evil.pth")
     assert not (tmp_path / "boom").exists()
 

@@ -1,16 +1,17 @@
 """The command line. Commands are plain functions; their flags come from their signatures.
 
 Results go to stdout, progress and logs to stderr. Exit status: 0 done, 1 the job could not be done honestly
-(the message says why and the way out), 2 usage.
+(the message says why and the way out), 2 usage, 70 a fault of semreid (SEMREID_DEBUG=1 shows where).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.table import Table
@@ -32,6 +33,7 @@ from semreid.gallery.cli import app as gallery_app
 from semreid.models.embedder import Embedder
 from semreid.models.exported import is_exported
 from semreid.models.loading import load_embedder
+from semreid.reading import brief
 from semreid.teachers.cli import label
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ app.command()(explain)
 app.command()(stages)
 app.command()(texture)
 app.command()(label)
+FAULT = 70
+"""What sysexits.h calls EX_SOFTWARE."""
+MOST_DIGITS = 6
 Data = Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SkipCorrupt = Annotated[
@@ -373,8 +378,18 @@ def main() -> None:
     try:
         app()
     except SemreidError as error:
-        _say(f"error: {error}", style="bold red")
-        sys.exit(1)
+        _fail(f"error: {error}", 1)
+    except OSError as error:
+        _fail(f"error: {brief(error)}\n  way out: check the path, your rights to it, and the free space of the disk", 1)
+    except Exception as error:
+        if os.environ.get("SEMREID_DEBUG") == "1":
+            raise
+        _fail(f"error: this is a fault of semreid, please report it: {type(error).__name__}: {brief(error)}", FAULT)
+
+
+def _fail(text: str, status: int) -> NoReturn:
+    _say(text, style="bold red")
+    sys.exit(status)
 
 
 def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
@@ -396,18 +411,25 @@ def _size(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     height, x, width = text.partition("x")
-    if not (x and height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
-        raise SemreidError(f"cannot read the size '{text}'", fix="write HEIGHTxWIDTH, such as 256x128")
-    return int(height), int(width)
+    sides = _number(height), _number(width)
+    if not (x and min(sides) > 0):
+        raise SemreidError(f"cannot read the size '{brief(text)}'", fix="write HEIGHTxWIDTH, such as 256x128")
+    return sides
 
 
 def _camera_pair(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     a, comma, b = text.partition(",")
-    if not (comma and a.isdecimal() and b.isdecimal()):
-        raise SemreidError(f"cannot read the cameras '{text}'", fix="write two camera numbers, such as 1,2")
-    return int(a), int(b)
+    pair = _number(a), _number(b)
+    if not (comma and min(pair) >= 0):
+        raise SemreidError(f"cannot read the cameras '{brief(text)}'", fix="write two camera numbers, such as 1,2")
+    return pair
+
+
+def _number(text: str) -> int:
+    """A number of a size that images and cameras have; -1 for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < MOST_DIGITS else -1
 
 
 def _show_report(content: Mapping[str, Any]) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from semreid.errors import SemreidError
 from semreid.export import Exported, export_model, graph
+from semreid.models.exported import UNSIGNED, signed
 from semreid.models.loading import load_embedder
 
 
@@ -31,7 +34,7 @@ def test_a_truncated_onnx_file(onnx_file: Exported, tmp_path: Path, share: float
     path = copied(onnx_file, tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    assert "semreid export" in refuse(path, "onnxruntime cannot load|was not made by semreid").fix
+    assert "semreid export" in refuse(path, "onnxruntime cannot load|was not made by semreid|is damaged").fix
 
 
 @pytest.mark.parametrize("name", ["person.xml", "person.bin"])
@@ -40,7 +43,7 @@ def test_a_truncated_openvino_file(openvino_file: Exported, tmp_path: Path, name
     path = copied(openvino_file, tmp_path)
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: int(share * len(content))])
-    refuse(path, "OpenVINO cannot load|does not belong")
+    refuse(path, "OpenVINO cannot load|does not belong|is damaged")
 
 
 def test_weights_of_another_model_or_none(openvino_file: Exported, tmp_path: Path) -> None:
@@ -52,6 +55,16 @@ def test_weights_of_another_model_or_none(openvino_file: Exported, tmp_path: Pat
     refuse(path, r"person\.bin does not belong")
     weights.unlink()
     refuse(path, "lacks its weights")
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), name=st.sampled_from(["onnx", "openvino"]))
+def test_any_changed_byte_is_noticed(request, tmp_path: Path, place: float, flip: int, name: str) -> None:
+    path = copied(request.getfixturevalue(f"{name}_file"), tmp_path)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= flip
+    path.write_bytes(content)
+    refuse(path, str(path))
 
 
 @pytest.mark.parametrize("name", ["a.onnx", "a.xml"])
@@ -80,14 +93,14 @@ def test_an_operator_set_that_the_runtime_does_not_know(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"format": 2}, "has format 2"), ({"dim": "wide"}, "'dim'"), ({"colour": 1}, "'colour'")],
+    [({"format": 1}, "has format 1"), ({"dim": "wide"}, "'dim'"), ({"colour": 1}, "'colour'")],
 )
 def test_metadata_that_this_version_does_not_read(onnx_file, tmp_path: Path, change: dict, message: str) -> None:
     path = copied(onnx_file, tmp_path)
     model = onnx.load(path)
     content = json.loads(model.metadata_props[0].value)
-    helper.set_model_props(model, {"semreid": json.dumps({**content, **change})})
-    onnx.save(model, path)
+    helper.set_model_props(model, {"semreid": json.dumps({**content, "file_sha256": UNSIGNED, **change})})
+    path.write_bytes(signed(model.SerializeToString()))
     refuse(path, message)
 
 

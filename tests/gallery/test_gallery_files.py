@@ -66,9 +66,9 @@ def test_damage_in_the_middle_is_found(file: Path) -> None:
     ("header", "message"),
     [
         (None, "is a Parquet file, but no gallery"),
-        (b"{", "header cannot be read"),
-        (b"[]", "header cannot be read"),
-        (b'{"format": 1, "dim": 8}', "header cannot be read"),
+        (b"{", "the header of .*g.parquet"),
+        (b"[]", "the header of .*g.parquet"),
+        (b'{"format": 1, "dim": 8}', "the header of .*g.parquet"),
         (b'{"format": 9, "dim": 8, "fingerprint": ""}', "has gallery format 9; this version reads 1"),
     ],
 )

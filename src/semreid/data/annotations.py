@@ -15,8 +15,11 @@ from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
 from semreid.parallel import parallel
+from semreid.reading import read_bytes, reading
 
 JOURNAL = "labels.jsonl"
+MOST_JOURNAL = 2**30
+"""Bytes of a journal: that of a million crops has about 150 million."""
 
 
 class Labelled(NamedTuple):
@@ -48,12 +51,10 @@ def read_journal(file: Path) -> dict[str, Labelled]:
     Raises:
         SemreidError: If it is damaged.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+    lines = read_bytes(file, MOST_JOURNAL).split(b"\n")[:-1] if file.exists() else []
+    with reading(file, "label the data again, with --replace"):
         rows = (_ROW.validate_json(line) for line in lines)
         return {name: Labelled(confidence, crop[0] if crop else "") for name, confidence, *crop in rows}
-    except (OSError, ValueError) as error:
-        raise SemreidError(f"{file} is damaged: {error}", fix="label the data again, with --replace") from error
 
 
 def journal_lines(labelled: dict[str, Labelled]) -> str:

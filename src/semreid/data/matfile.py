@@ -21,6 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.errors import SemreidError
+from semreid.reading import reading
+
+FETCH_AGAIN = "point to the folder with the original cuhk-03.mat; if it is, fetch it again: it is damaged"
 
 
 @contextlib.contextmanager
@@ -37,16 +40,8 @@ def open_mat(path: Path) -> Iterator[Any]:
         import h5py
     except ImportError as error:
         raise SemreidError(f"reading {path} needs the package h5py", fix="pip install 'semreid[cuhk03]'") from error
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except SemreidError:
-        raise
-    except (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise SemreidError(
-            f"{path} is not a readable raw CUHK03 file: {error}",
-            fix="point to the folder with the original cuhk-03.mat; if it is, fetch it again: it is damaged",
-        ) from error
+    with reading(path, FETCH_AGAIN, "is not a readable raw CUHK03 file"), h5py.File(path, "r") as file:
+        yield file
 
 
 def slots(path: Path, boxes: str) -> dict[str, tuple[int, int]]:
@@ -85,7 +80,7 @@ def classic_splits(path: Path) -> list[set[tuple[int, int]]]:
     """
     with open_mat(path) as file:
         tables = [file[reference][()].T for reference in file["testsets"][()].ravel()]
-    return [{(int(pair), int(person)) for pair, person in table} for table in tables]
+        return [{(int(pair), int(person)) for pair, person in table} for table in tables]
 
 
 def read_slot(path: Path, item: str) -> NDArray[np.uint8]:

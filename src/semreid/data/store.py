@@ -7,7 +7,6 @@ interrupted run leaves nothing that a later run could mistake for a store.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from semreid.data.sample import ReIDDataset, Sample
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.parallel import Progress, parallel
+from semreid.reading import Object, brief, read_json
 
 SKETCH = 64
 Source = TypeVar("Source", Sample, Path)
@@ -204,13 +204,10 @@ def relative_name(sample: Sample, root: Path) -> Path:
 def _require_atlas(folder: Path) -> None:
     """Refuse textures whose maker noted another atlas; those of unknown making are taken for current."""
     for file in (folder / "people.json", folder / "teachers.json"):
-        try:
-            found = json.loads(file.read_text(encoding="utf-8")).get("atlas", VERSION) if file.is_file() else VERSION
-        except (ValueError, AttributeError) as error:
-            raise SemreidError(f"{file} is damaged: {error}", fix="copy the folder again") from error
+        found = read_json(file, Object, "copy the folder again").get("atlas", VERSION) if file.is_file() else VERSION
         if found != VERSION:
             raise SemreidError(
-                f"the textures in {folder} are of atlas {found}; this version of semreid paints atlas {VERSION}",
+                f"the textures in {folder} are of atlas {brief(found)}; this version of semreid paints atlas {VERSION}",
                 fix="make them anew with `semreid synthesize` or `semreid label`",
             )
 

@@ -19,7 +19,7 @@ from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, require_writable
 from semreid.models.card import read_card
-from semreid.models.exported import KEY, ExportedModel, Metadata, open_onnx, open_openvino
+from semreid.models.exported import KEY, ExportedModel, Metadata, open_onnx, open_openvino, signed
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS
@@ -204,7 +204,7 @@ def _save_onnx(graph: Any, metadata: Metadata, out: Path) -> Metadata:  # noqa: 
 
     onnx.helper.set_model_props(graph, {KEY: json.dumps(asdict(metadata))})
     with atomic_path(out) as temporary:
-        temporary.write_bytes(graph.SerializeToString())
+        temporary.write_bytes(signed(graph.SerializeToString()))
     return metadata
 
 
@@ -222,5 +222,5 @@ def _save_openvino(graph: Any, metadata: Metadata, out: Path) -> Metadata:  # no
         openvino.serialize(network, description, weights)
         with atomic_path(out) as last, atomic_path(out.with_suffix(".bin")) as first:
             shutil.copyfile(weights, first)
-            shutil.copyfile(description, last)
+            last.write_bytes(signed(description.read_bytes()))
     return metadata

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.gallery.entry import Entry, Meta, Vectors
 from semreid.gallery.rows import require_same
+from semreid.reading import parse_json, reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +25,17 @@ KEY = b"semreid.gallery"
 EMBEDDED = b"semreid.fingerprint"  # what `semreid embed` says of its model
 FORMAT = 1
 BATCH = 8192
+MAKE_AGAIN = "make it again"
 Batch = tuple[list[Entry], Vectors]
+
+
+class _Header(TypedDict):
+    format: int
+    dim: Annotated[int, Field(ge=1)]
+    fingerprint: str
+
+
+_HEADER = TypeAdapter(_Header)
 COLUMNS = ("id", "path", "pid", "camid", "timestamp", "box", "tags")
 
 
@@ -96,7 +109,8 @@ def read_features(file: Path, meta: Meta) -> Iterator[Batch]:
     """
     parquet = _open(file)
     header = parquet.schema_arrow.metadata or {}
-    made_by = header[EMBEDDED].decode() if EMBEDDED in header else meta.fingerprint
+    with reading(file):
+        made_by = header[EMBEDDED].decode() if EMBEDDED in header else meta.fingerprint
     require_same(str(file), _stated(file, parquet) or Meta(meta.dim, made_by), meta)
     return _batches(file, parquet, meta.dim)
 
@@ -106,14 +120,10 @@ def _stated(file: Path, parquet: pq.ParquetFile) -> Meta | None:
     content = (parquet.schema_arrow.metadata or {}).get(KEY)
     if content is None:
         return None
-    try:
-        stated = json.loads(content)
-        meta = Meta(int(stated["dim"]), str(stated["fingerprint"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise SemreidError(f"{file} is damaged: its gallery header cannot be read", fix="export it again") from error
-    if stated.get("format") != FORMAT:
-        raise SemreidError(f"{file} has gallery format {stated.get('format')}; this version reads {FORMAT}")
-    return meta
+    stated = parse_json(content, _HEADER, f"the header of {file}", "export it again")
+    if stated["format"] != FORMAT:
+        raise SemreidError(f"{file} has gallery format {stated['format']}; this version reads {FORMAT}")
+    return Meta(stated["dim"], stated["fingerprint"])
 
 
 def _schema(meta: Meta) -> pa.Schema:
@@ -134,31 +144,28 @@ def _schema(meta: Meta) -> pa.Schema:
 
 
 def _open(file: Path) -> pq.ParquetFile:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    if not file.is_file():
+        raise SemreidError(f"there is no file {file}")
+    with reading(file, MAKE_AGAIN, "is damaged or no Parquet file"):
         return pq.ParquetFile(file, page_checksum_verification=True)
-    except FileNotFoundError as error:
-        raise SemreidError(f"there is no file {file}") from error
-    except (pa.ArrowException, OSError) as error:
-        raise SemreidError(f"{file} is damaged or no Parquet file: {error}", fix="make it again") from error
 
 
 def _batches(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Batch]:
-    import pyarrow as pa
-
     columns = [name for name in (*COLUMNS, "vector") if name in parquet.schema_arrow.names]
     if "vector" not in columns:
         raise SemreidError(f"{file} has no column 'vector'; it has {', '.join(parquet.schema_arrow.names)}")
-    row = 0
-    try:
-        for batch in parquet.iter_batches(BATCH, columns=columns):
+    row, batches = 0, parquet.iter_batches(BATCH, columns=columns)
+    while True:
+        with reading(file, MAKE_AGAIN, f"is damaged behind row {row}"):
+            batch = next(batches, None)
+            if batch is None:
+                return
             batch.validate(full=True)
-            yield _batch(file, row, batch, dim)
-            row += len(batch)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SemreidError(f"{file} is damaged behind row {row}: {error}", fix="make it again") from error
+            content = _batch(file, row, batch, dim)
+        yield content
+        row += len(batch)
 
 
 def _batch(file: Path, row: int, batch: pa.RecordBatch, dim: int) -> Batch:

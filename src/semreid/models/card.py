@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Required
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter
 from safetensors.torch import save
+from typing_extensions import TypedDict
 
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json
@@ -19,11 +19,48 @@ from semreid.functional.calibration import Calibration
 from semreid.models.exported import is_exported, load_exported
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS, create_model
+from semreid.reading import Object, brief, read_json, reading
 from semreid.version import __version__
 
 FORMAT = 1
 CARD, WEIGHTS = "card.json", "model.safetensors"
-T = TypeVar("T")
+COPY_AGAIN = "copy the run folder again"
+RUN_FOLDER = f"give the run folder, which holds {CARD} and the weights"
+_OPEN = ConfigDict(extra="allow")
+_Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
+
+
+class _Parser(TypedDict, total=False):
+    """What there must be of a model to build it."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    trunk: str
+    width: Annotated[float, Field(gt=0, le=8)]
+    last_stride: Literal[1, 2]
+    size: Required[tuple[_Side, _Side]]
+
+
+class _Arguments(_Parser, total=False):
+    name: Required[str]
+    num_ids: Required[Annotated[int, Field(strict=True, ge=1)]]
+    foreground: _Parser
+
+
+class _Origin(TypedDict, total=False):
+    """What others ask of the origin of a model."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    dataset: str
+    identities: int
+    images: int
+    sha256: str
+    sketch: list[str]
+    before: dict[str, _Origin]
+
+
+def _shaped(shape: object) -> GetPydanticSchema:
+    """Have a dictionary validated as one of known keys, of which those of other versions pass."""
+    return GetPydanticSchema(lambda _, handler: handler(shape))
 
 
 @dataclass(frozen=True)
@@ -43,8 +80,8 @@ class Card:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    model: dict[str, Any]
-    trained_on: dict[str, Any]
+    model: Annotated[dict[str, Any], _shaped(_Arguments)]
+    trained_on: Annotated[dict[str, Any], _shaped(_Origin)]
     terms: str
     seed: int
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -117,15 +154,23 @@ def read_card(path: Path | str) -> Card:
         SemreidError: If there is none, it is damaged, or of another version.
     """
     file = card_file(path)
+    if is_exported(file):
+        raise SemreidError(f"{file} is exported already: it cannot learn, and has no card", fix=RUN_FOLDER)
+    if file.suffix in (".pth", ".pt", ".safetensors"):
+        raise SemreidError(
+            f"{file} holds weights, and does not say of which model",
+            fix=f"{RUN_FOLDER}; weights of others start a training: semreid train RECIPE model.weights={file} …",
+        )
     if not file.is_file():
         raise SemreidError(f"no model card at {file}", fix=f"give a run folder that holds {CARD}, or {_zoo()}")
-    content = _read_json(file)
+    content = read_json(file, Object, COPY_AGAIN)
     if (found := content.get("format")) != FORMAT:
         raise SemreidError(
-            f"{file} has format {found}; this version of semreid ({__version__}) reads {FORMAT}",
-            fix=f"use the version that wrote it ({content.get('versions', {}).get('semreid', 'unknown')})",
+            f"{file} has format {brief(found)}; this version of semreid ({__version__}) reads {FORMAT}",
+            fix=f"use the version that wrote it: {brief(content.get('versions', 'unknown'))}",
         )
-    return _validated(_ADAPTER, content, file)
+    with reading(file, COPY_AGAIN):
+        return _ADAPTER.validate_python(content)
 
 
 def save_calibration(path: Path | str, calibration: Calibration) -> None:
@@ -160,26 +205,9 @@ def read_calibration(path: Path | str) -> Calibration | None:
         raise SemreidError(
             f"no calibration at {file}", fix="give a calibrated run folder, its card or calibration.json"
         )
-    found = _read_json(file).get("calibration")
-    return None if found is None else _validated(_CALIBRATION, found, file)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SemreidError(f"{file} is damaged: {error}", fix="copy the run folder again") from error
-    if not isinstance(content, dict):
-        raise SemreidError(f"{file} is damaged: it holds no object", fix="copy the run folder again")
-    return content
-
-
-def _validated(adapter: TypeAdapter[T], content: object, file: Path) -> T:
-    try:
-        return adapter.validate_python(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SemreidError(f"{file}: '{'.'.join(map(str, first['loc']))}': {first['msg']}") from error
+    found = read_json(file, Object).get("calibration")
+    with reading(file):
+        return None if found is None else _CALIBRATION.validate_python(found)
 
 
 def _zoo() -> str:

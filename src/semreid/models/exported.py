@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -12,15 +13,17 @@ from typing import Any, ClassVar, Literal, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
 from semreid.models.embedder import Image, embed_in_batches, prepared_batches
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
+from semreid.reading import Object, brief, parse_json, read_bytes, reading
 from semreid.version import __version__
+from semreid.weights import MOST
 
-FORMAT = 1
+FORMAT = 2
 KEY = "semreid"
 """Name of the metadata entry in both formats."""
 INPUT = "images"
@@ -28,6 +31,9 @@ OUTPUTS = ("embedding", "norm", "region_vectors", "visibility", "regions")
 """Unit vectors (B, dim) and their lengths before (B, 1). Of models with body regions, also: raw vectors (B, R, C),
 zeros where a region is not visible; the share of each (B, R); and the region of every position (B, h, w), uint8."""
 EXPORT_AGAIN = "export the model again with `semreid export`"
+UNSIGNED = "0" * 64
+"""What a file holds in place of its own digest while that is computed."""
+_SIGNATURE = re.compile(rb'file_sha256(?:"|&quot;): (?:"|&quot;)([0-9a-f]{64})')
 
 Step = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
 """Maps a batch to `OUTPUTS` by name."""
@@ -48,6 +54,7 @@ class Metadata:
         card: Card of the model; empty for an untrained one.
         measured: For int8, the data and the mAP before and after.
         weights_sha256: Digest of the weights where they are a file of their own.
+        file_sha256: Digest of the file itself, with zeros in its place.
         semreid: Version that wrote it.
         format: Version of this record.
     """
@@ -63,6 +70,7 @@ class Metadata:
     card: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
+    file_sha256: str = UNSIGNED
     semreid: str = __version__
     format: int = FORMAT
 
@@ -174,6 +182,27 @@ def is_exported(path: Path | str) -> bool:
     return Path(path).suffix in (".onnx", ".xml")
 
 
+def signed(content: bytes) -> bytes:
+    """Put the digest of a file where its metadata has zeros.
+
+    Args:
+        content: The file.
+
+    Returns:
+        The file that `load_exported` takes for undamaged.
+    """
+    return content.replace(UNSIGNED.encode(), sha256(content).hexdigest().encode(), 1)
+
+
+def _verified(path: Path) -> bytes:
+    """Read a file, and compare it with the digest that it states, before any runtime sees it."""
+    content = read_bytes(path, MOST)
+    found = _SIGNATURE.search(content)
+    if found and found[1].decode() != sha256(content.replace(found[1], UNSIGNED.encode(), 1)).hexdigest():
+        raise SemreidError(f"{path} is damaged: it is not what was exported", fix=f"copy it again, or {EXPORT_AGAIN}")
+    return content
+
+
 def load_exported(path: Path) -> ExportedModel:
     """Load an exported file for embedding crops.
 
@@ -217,11 +246,9 @@ def open_onnx(path: Path) -> ExportedModel:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no base class of their own
-        raise _unreadable(path, "onnxruntime", error) from error
-
+    content = _verified(path)
+    with _loading(path, "onnxruntime"):
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
     def step(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -252,11 +279,10 @@ def open_openvino(path: Path, weights: Path) -> ExportedModel:
         raise SemreidError(f"{path} lacks its weights, {weights}", fix="keep the two files side by side")
     core = openvino.Core()
     exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    try:
+    _verified(path)
+    with _loading(path, "OpenVINO"):
         graph = core.read_model(str(path), str(weights))
         network = core.compile_model(graph, "CPU", exact)
-    except Exception as error:  # any kind comes through from C++
-        raise _unreadable(path, "OpenVINO", error) from error
     metadata = _metadata(graph.get_rt_info(KEY).astype(str) if graph.has_rt_info(KEY) else None, path)
     if sha256(weights.read_bytes()).hexdigest() != metadata.weights_sha256:
         raise SemreidError(f"{weights} does not belong to {path}, or is damaged", fix=EXPORT_AGAIN)
@@ -273,19 +299,16 @@ def open_openvino(path: Path, weights: Path) -> ExportedModel:
 def _metadata(content: str | None, path: Path) -> Metadata:
     if content is None:
         raise SemreidError(f"{path} was not made by semreid: it lacks the '{KEY}' metadata", fix=EXPORT_AGAIN)
-    found = json.loads(content)
+    found = parse_json(content, Object, path, EXPORT_AGAIN)
     if found.get("format") != FORMAT:
         raise SemreidError(
-            f"{path} has format {found.get('format')}; this version of semreid ({__version__}) reads {FORMAT}",
+            f"{path} has format {brief(found.get('format'))}; this version of semreid ({__version__}) reads {FORMAT}",
             fix=EXPORT_AGAIN,
         )
-    try:
+    with reading(path, EXPORT_AGAIN):
         return _ADAPTER.validate_python(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SemreidError(f"{path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}", fix=EXPORT_AGAIN) from error
 
 
-def _unreadable(path: Path, runtime: str, error: Exception) -> SemreidError:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return SemreidError(f"{runtime} cannot load {path}: {reason}", fix=f"{EXPORT_AGAIN}, or update {runtime}")
+def _loading(path: Path, runtime: str) -> AbstractContextManager[None]:
+    """Runtimes raise whatever comes through from C++."""
+    return reading(f"{runtime} cannot load {path}: it", f"{EXPORT_AGAIN}, or update {runtime}")

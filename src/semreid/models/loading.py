@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from semreid.errors import SemreidError
-from semreid.models.card import WEIGHTS, read_card
+from semreid.models.card import COPY_AGAIN, WEIGHTS, card_file, read_card
 from semreid.models.exported import ExportedModel, is_exported, load_exported
 from semreid.models.foreground import Foreground
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS, create_model
-from semreid.weights import read_tensors
+from semreid.reading import read_bytes, reading
+from semreid.weights import MOST, tensors_in
 
 
 def load_model(path: Path | str) -> ReIDModel:
@@ -34,14 +36,28 @@ def load_model(path: Path | str) -> ReIDModel:
         return create_model(str(path), num_ids=1).eval()
     card = read_card(path)
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    weights = folder / WEIGHTS
-    tensors = read_tensors(weights)
-    if sha256(weights.read_bytes()).hexdigest() != card.sha256:
-        raise SemreidError(f"{weights} is not the file that its card describes", fix="copy the run folder again")
-    model = card.build()
-    model.load_state_dict(tensors)
+    content = read_bytes(folder / WEIGHTS, MOST)
+    if sha256(content).hexdigest() != card.sha256:
+        raise SemreidError(f"{folder / WEIGHTS} is not the file that its card describes", fix=COPY_AGAIN)
+    tensors = tensors_in(content, folder / WEIGHTS)
+    with reading(card_file(path), COPY_AGAIN):
+        with torch.device("meta"):
+            _require_shapes(card.build().state_dict(), tensors, folder / WEIGHTS)
+        model = card.build()
+        model.load_state_dict(tensors)
     model.calibration = card.calibration
     return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def _require_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], file: Path) -> None:
+    """Compare before anything is made, for a card may ask for more than the memory holds."""
+    for name in wanted.keys() | found.keys():
+        asked, there = (tuple(side[name].shape) if name in side else "no such tensor" for side in (wanted, found))
+        if asked != there:
+            raise SemreidError(
+                f"{file} and its card are of different models: '{name}' is {there}, and by the card {asked}",
+                fix=COPY_AGAIN,
+            )
 
 
 def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> ReIDModel | ExportedModel:

@@ -21,17 +21,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from semreid.atlas import VERSION, Part
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, write_json, write_text
 from semreid.parallel import Progress
 from semreid.people.shots import Person, Shot, create_person, network, shoot
+from semreid.reading import Object, brief, read_json, reading
 
 SETTINGS, META = "people.json", "meta.parquet"
 LIMITS = {"identities": (4, 100_000), "images_per_identity": (2, 1_000), "cameras": (2, 240), "seed": (0, 2**31 - 1)}
 SIDES = (32, 1024)
 TEST_SHARE = 0.25
+_ROWS: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
 _BYTES_PER_PIXEL = 1.1  # of an image with its mask on disk, roughly; only to see a full disk coming
 
 
@@ -171,13 +174,13 @@ def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
 
 def _require_same(settings: dict[str, Any], work: Path) -> None:
     try:
-        found = json.loads((work / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
+        found = read_json(work / SETTINGS, Object)
+    except SemreidError:
+        found = {}
     if found != settings:
         raise SemreidError(
             f"{work} is what an interrupted run with other settings left",
-            fix=f"run that one again ({found}), or remove the folder",
+            fix=f"run that one again ({brief(found or 'unreadable')}), or remove the folder",
         )
 
 
@@ -303,9 +306,12 @@ def _finish(recipe: PeopleRecipe, work: Path) -> None:
     """Join the rows of all identities into one table."""
     rows: list[dict[str, Any]] = []
     for pid in range(1, recipe.identities + 1):
-        rows += json.loads(_rows_file(work, pid).read_text(encoding="utf-8"))
+        done: list[dict[str, Any]] = read_json(_rows_file(work, pid), _ROWS, "remove it, and run the command again")
+        rows += done
+    with reading(work / ".done", "remove the folder, and run the same command again"):
+        table = pa.Table.from_pylist(rows)
     with atomic_path(work / META) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows), temporary)
+        pq.write_table(table, temporary)
     shutil.rmtree(work / ".done")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,9 +23,11 @@ from semreid.files import atomic_path, write_json, write_text
 from semreid.models.heads import Parser, Parsing, Texture
 from semreid.models.model import ReIDModel
 from semreid.parallel import Progress, ahead, parallel
+from semreid.reading import Object, brief, read_json
 from semreid.teachers.maps import SUFFIXES, Mapping, read_label_map, translate
 
 SETTINGS = "teachers.json"
+LABEL_AGAIN = "label anew: --replace"
 BATCH = 64
 Kind = Literal["masks", "textures"]
 Part = Literal["all", "train"]
@@ -270,12 +271,12 @@ def _with_head(teachers: Sequence[ReIDModel], *kinds: type) -> list[ReIDModel]:
 def _open(out: Path, kinds: Sequence[Kind], settings: dict[str, Any], *, replace: bool) -> None:
     """Note who labels, so that nobody else's labels are taken for theirs, or overwritten."""
     file = out / SETTINGS
-    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    before = read_json(file, Object, LABEL_AGAIN) if file.exists() else None
     if before is None and any((out / kind).exists() for kind in kinds):
         raise SemreidError(f"{out} holds labels that `semreid label` did not make", fix="choose another --out")
     if before is not None and before != settings and not replace:
         raise SemreidError(
-            f"{out} holds labels from elsewhere: {before}", fix="choose another --out, or --replace them"
+            f"{out} holds labels from elsewhere: {brief(before)}", fix="choose another --out, or --replace them"
         )
     if replace and before is not None:
         (out / JOURNAL).unlink(missing_ok=True)

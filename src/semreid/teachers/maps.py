@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.errors import SemreidError
+from semreid.reading import read_array, read_bytes, reading
 
 Mapping = Literal["eanet", "lip", "atr", "densepose"]
 SUFFIXES = (".png", ".npy", ".npz")
@@ -80,23 +80,25 @@ def read_label_map(path: Path) -> NDArray[Any]:
         SemreidError: If it cannot be read. The message names no file.
     """
     try:
-        if path.suffix != ".png":
-            return _read_array(path)
-        content = path.read_bytes()
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, cv2.error) as error:
+        return _read_png(path) if path.suffix == ".png" else _read_array(path)
+    except SemreidError as error:
         raise SemreidError("a file that cannot be read") from error
-    if image is None:
-        raise SemreidError("a file that cannot be read")
-    return _palette_index(image, content) if image.ndim == 3 and content[25] == _INDEXED else image
 
 
 _INDEXED = 3  # the colour type of a PNG file that refers to a palette
 
 
+def _read_png(path: Path) -> NDArray[Any]:
+    content = read_bytes(path)
+    with reading(path):
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if image is None:
+            raise SemreidError(f"{path} is no picture")
+        return _palette_index(image, content) if image.ndim == 3 and content[25] == _INDEXED else image
+
+
 def _read_array(path: Path) -> NDArray[Any]:
-    content = np.load(path, allow_pickle=False)
-    array: NDArray[Any] = content if path.suffix == ".npy" else content[content.files[0]]
+    array = read_array(path)
     return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
 
 

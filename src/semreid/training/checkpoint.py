@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
+from semreid.reading import parse_yaml
 from semreid.training.recipe import dump_recipe, parse_recipe
 from semreid.weights import read_torch
 
@@ -51,7 +51,8 @@ def load_checkpoint(path: Path, recipe: str) -> dict[str, Any]:
             f"{path} has format {state.get('format')}; this version reads {FORMAT}",
             fix="go on with the version that wrote it, or train anew into another folder",
         )
-    before = dump_recipe(parse_recipe(yaml.safe_load(state["recipe"]), source=str(path)))  # with keys added since then
+    then = parse_recipe(parse_yaml(str(state.get("recipe")), path), source=str(path))
+    before = dump_recipe(then)  # with keys added since then
     if before != recipe:
         raise SemreidError(
             f"{path} was written under another recipe: {_first_difference(before, recipe)}",

@@ -35,6 +35,7 @@ from semreid.models.loading import fill_foreground, parser_arguments, start_from
 from semreid.models.model import ReIDModel
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model
+from semreid.reading import reading
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.provenance import card_of, learned_from, require_same_data
 from semreid.training.recipe import Recipe, dump_recipe
@@ -410,7 +411,8 @@ def train(
         learned["annotations"] = [dict(each.digests) for each in (store, trainer.pairs) if each is not None]
         if state is not None:
             _require_same_data(state, learned, folder)
-            trainer.restore(state)
+            with reading(folder.path / CHECKPOINT):
+                trainer.restore(state)
             reporter.say(f"resumed after epoch {trainer.epoch}")
         while trainer.epoch < recipe.schedule.epochs:
             row = {"epoch": trainer.epoch, **trainer.train_epoch(reporter)}
@@ -462,7 +464,8 @@ def _open_store(
 
 def _require_same_data(state: Mapping[str, Any], learned: Mapping[str, Any], folder: RunFolder) -> None:
     if "learned" in state:  # versions before this one did not note it
-        require_same_data(state["learned"], learned, folder.path / CHECKPOINT)
+        with reading(folder.path / CHECKPOINT):
+            require_same_data(state["learned"], learned, folder.path / CHECKPOINT)
 
 
 def _require_fit(model: ReIDModel, validation: ReIDDataset | None, pairs: ReIDDataset | None) -> None:

@@ -14,12 +14,14 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from semreid.data.augment import AugmentRecipe, Share
 from semreid.errors import SemreidError
+from semreid.reading import brief, parse_yaml, read_bytes
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 LossWeight = NonNegative | Annotated[dict[Annotated[int, Field(ge=0)], NonNegative], Field(min_length=1)]
 """A weight, or weights by the epoch from which they hold (0 before the first)."""
+START_FROM = "start from a file of recipes/"
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -184,12 +186,9 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path)
     if not path.is_file():
         raise SemreidError(f"no recipe at {path}", fix="give a YAML file, such as recipes/tiny/baseline.yaml")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SemreidError(f"{path} is not YAML: {error}") from error
+    content = parse_yaml(read_bytes(path), path, fix=START_FROM) or {}
     if not isinstance(content, dict):
-        raise SemreidError(f"{path} holds no mapping", fix="start from a file of recipes/")
+        raise SemreidError(f"{path} holds no mapping", fix=START_FROM)
     for override in overrides:
         _apply(content, override)
     return parse_recipe(content, source=str(path))
@@ -218,7 +217,7 @@ def parse_recipe(content: dict[str, Any], source: str = "recipe") -> Recipe:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         fix = _suggest(first["loc"]) if first["type"] in _UNKNOWN_KEY else ""
-        raise SemreidError(f"{source}: '{key}': {first['msg']} (got {first['input']!r})", fix=fix) from error
+        raise SemreidError(f"{source}: '{key}': {first['msg']} (got {brief(repr(first['input']))})", fix=fix) from error
 
 
 _UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
@@ -245,11 +244,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
             raise SemreidError(f"override '{override}': '{parent}' holds a value, not keys")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SemreidError(f"override '{override}': the value is not YAML: {error}") from error
-    content[last] = value
+    content[last] = parse_yaml(text, f"the value of the override '{key}'", fix="write a value as YAML has it")
 
 
 def _suggest(location: tuple[int | str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from semreid.data.benchmarks import cuhk03_np
 from semreid.data.listing import Count, expect_counts
 from semreid.data.sample import Protocol, ReIDDataset, Sample
 from semreid.errors import SemreidError
+from semreid.reading import read_bytes, reading
 
 TERMS = "CUHK03: real people; academic research only, no redistribution"
 MAT_NAME = "cuhk-03.mat"
@@ -79,14 +81,12 @@ def _new_protocol(root: Path, mat: Path, boxes: str) -> ReIDDataset:
     config = _find(root, f"cuhk03_new_protocol_config_{boxes}.mat")
     table = _read_config(config)
     filled = matfile.slots(mat, boxes)
-    try:
+    with reading(config, fault="is not a split file of CUHK03"):
         items = [_item(boxes, name) for name in table["filelist"]]
         rows = [
             [Sample(mat, int(table["labels"][i]), _view(items[i]), items[i]) for i in _indices(table, part)]
             for part in ("train_idx", "query_idx", "gallery_idx")
         ]
-    except (LookupError, ValueError) as error:
-        raise SemreidError(f"{config} is not a split file of CUHK03: {error!r}") from error
     _require_items((s.item for part in rows for s in part), filled, mat)
     train, query, gallery = map(tuple, rows)
     protocol = Protocol(note=f"CUHK03 767/700, {boxes} boxes")
@@ -99,11 +99,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         from scipy.io import loadmat
     except ImportError as error:
         raise SemreidError(f"reading {path} needs SciPy", fix="pip install 'semreid[cuhk03]'") from error
-    try:
-        table = loadmat(path, squeeze_me=True)
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise SemreidError(f"{path} is not a readable .mat file: {error}") from error
-    return {key: np.atleast_1d(value) for key, value in table.items() if not key.startswith("__")}
+    content = read_bytes(path)
+    with reading(path, fault="is not a readable .mat file"):
+        table = loadmat(io.BytesIO(content), squeeze_me=True)
+        return {key: np.atleast_1d(value) for key, value in table.items() if not key.startswith("__")}
 
 
 def _indices(table: dict[str, Any], part: str) -> list[int]:
