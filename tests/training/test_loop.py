@@ -177,7 +177,7 @@ def test_resume_refuses_nothing_damage_versions_and_other_recipes(figure_data: R
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     content = checkpoint.read_bytes()
     checkpoint.write_bytes(content[: len(content) // 2])
-    with pytest.raises(SemreidError, match="cannot read .*checkpoint.pt safely"):
+    with pytest.raises(SemreidError, match="checkpoint.pt (is damaged|holds more)"):
         train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "run", resume=True)
     torch.save({"format": 99}, checkpoint)
     with pytest.raises(SemreidError, match="has format 99; this version reads 1"):
