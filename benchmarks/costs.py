@@ -24,8 +24,9 @@ from semreid.data.batch import Batch
 from semreid.data.sample import Sample
 from semreid.data.store import Store
 from semreid.models.heads.base import REGIONS
-from semreid.training.loop import Trainer, build_model
+from semreid.training.build import build_model
 from semreid.training.recipe import Recipe, load_recipe
+from semreid.training.trainer import Trainer
 
 NUM_IDS = 593
 

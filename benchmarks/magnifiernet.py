@@ -26,9 +26,9 @@ from semreid.models.heads import REGIONS
 from semreid.models.heads.regularization import sample_regions
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
-from semreid.training.loop import sum_losses
 from semreid.training.recipe import OptimRecipe
 from semreid.training.schedule import build_optimiser
+from semreid.training.trainer import sum_losses
 
 WEIGHTS = {"parsing.pixel": 2.0, "fusion.regions": 0.0125, "fusion.diversity": 0.01}
 NUM_IDS, INSTANCES = 767, 4

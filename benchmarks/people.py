@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.people.body import texture_coordinates
 from semreid.people.dataset import PeopleRecipe, write_person
+from semreid.people.mesh import texture_coordinates
 from semreid.people.poses import draw_pose, take_pose
 from semreid.people.render import Projection, View, bounding_box, project, render
 from semreid.people.shots import Person, create_person

@@ -15,8 +15,9 @@ import torch
 from semreid.data.sample import Sample
 from semreid.data.sampler import pk_batches
 from semreid.data.store import Store
-from semreid.training.loop import Trainer, build_model
+from semreid.training.build import build_model
 from semreid.training.recipe import Recipe, load_recipe
+from semreid.training.trainer import Trainer
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "tiny" / "baseline.yaml"
 

@@ -15,7 +15,8 @@ from semreid.models.heads import REGIONS
 from semreid.models.loading import load_embedder, load_model, parser_arguments
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
-from semreid.training.loop import build_model, train
+from semreid.training.build import build_model
+from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
 from semreid.verification.calibrate import choose_people
 from tests.conftest import draw_figure, draw_mask

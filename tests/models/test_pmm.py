@@ -7,9 +7,9 @@ from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
-from semreid.training.loop import sum_losses
 from semreid.training.recipe import load_recipe
 from semreid.training.schedule import loss_weights
+from semreid.training.trainer import sum_losses
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

@@ -12,9 +12,9 @@ from semreid.models.card import Card, save_model
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
-from semreid.training.loop import sum_losses
 from semreid.training.recipe import load_recipe
 from semreid.training.schedule import loss_weights
+from semreid.training.trainer import sum_losses
 from tests.conftest import draw_figure
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -13,9 +13,10 @@ from semreid.errors import SemreidError
 from semreid.functional.alignment import random_triplets
 from semreid.models.heads import Texture
 from semreid.models.trunk import Maps, build_trunk
-from semreid.people.body import Shape, Silhouette, build_body
+from semreid.people.body import build_body
 from semreid.people.poses import draw_pose, take_pose
 from semreid.people.render import View, bounding_box, project, render
+from semreid.people.shape import Shape, Silhouette
 
 TRUNK = build_trunk("resnet18", width=0.25).eval()
 PIDS = torch.tensor([0, 0, 1, 1, 2, 2])

@@ -9,9 +9,10 @@ from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
-from semreid.training.loop import build_model, sum_losses
+from semreid.training.build import build_model
 from semreid.training.recipe import load_recipe
 from semreid.training.schedule import loss_weights
+from semreid.training.trainer import sum_losses
 from tests.conftest import draw_figure
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 
 from semreid.atlas import SIZE
-from semreid.people.body import (
-    BONE,
-    BONES,
-    Shape,
-    Silhouette,
-    build_body,
-    draw_shape,
-    texture_coordinates,
-    triangles,
-    tubes,
-)
+from semreid.people.body import build_body
+from semreid.people.mesh import texture_coordinates, triangles, tubes
+from semreid.people.shape import Shape, Silhouette, draw_shape
+from semreid.people.skeleton import BONE, BONES
 
 DRESSES = {
     "plain": Silhouette(),

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
-from semreid.people.body import BONE, BONES, Shape, Silhouette, build_body, tubes
+from semreid.people.body import build_body
+from semreid.people.mesh import tubes
 from semreid.people.poses import KEYPOINTS, Pose, draw_pose, take_pose
+from semreid.people.shape import Shape, Silhouette
+from semreid.people.skeleton import BONE, BONES
 
 REST = Pose(np.zeros((len(BONES), 3), np.float32))
 NAMES = list(KEYPOINTS)

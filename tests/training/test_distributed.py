@@ -7,7 +7,8 @@ import pytest
 
 from semreid.data.sample import ReIDDataset
 from semreid.models.loading import load_model
-from semreid.training.loop import build_model, train
+from semreid.training.build import build_model
+from semreid.training.loop import train
 from semreid.training.recipe import dump_recipe
 from tests.training.test_loop import recipe
 

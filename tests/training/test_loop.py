@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from semreid.data.sample import ReIDDataset
-from semreid.data.sampler import pk_batches
-from semreid.data.store import Store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.models.card import read_card
 from semreid.models.loading import load_model
 from semreid.training import loop
-from semreid.training.loop import sum_losses, train
+from semreid.training.build import build_model
+from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
 from tests.conftest import write_image
 
@@ -49,7 +48,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_learns_new_people_and_leaves_a_complete_run_folder(figure_data: ReIDDataset, tmp_path: Path) -> None:
-    before = evaluate(loop.build_model(recipe(), 6), figure_data).metrics["mAP"]
+    before = evaluate(build_model(recipe(), 6), figure_data).metrics["mAP"]
     model = train(recipe(schedule={"epochs": 15}), figure_data, tmp_path / "run")
     assert evaluate(model, figure_data).metrics["mAP"] > before + 5
     names = {p.name.split(".out.")[-1] for p in (tmp_path / "run").iterdir()}
@@ -221,23 +220,6 @@ def test_diverged_run_says_so_and_keeps_the_last_checkpoint(figure_data: ReIDDat
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_no_silent_random_weights(figure_data: ReIDDataset, tmp_path: Path) -> None:
-    with pytest.raises(SemreidError, match="starts from ImageNet weights of resnet18") as caught:
-        train(recipe(model={"weights": "imagenet"}), figure_data, tmp_path / "run")
-    assert "model.weights=scratch" in caught.value.fix
-    with pytest.raises(SemreidError, match="no weights file at"):
-        train(recipe(model={"weights": str(tmp_path / "none.pth")}), figure_data, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_pretrained_trunk_is_where_training_starts(tmp_path: Path) -> None:
-    source = loop.build_model(recipe(), 3).trunk.state_dict()
-    source["conv1.weight"] = torch.full_like(source["conv1.weight"], 0.5)
-    torch.save(source, tmp_path / "trunk.pth")
-    model = loop.build_model(recipe(model={"weights": str(tmp_path / "trunk.pth")}), 3)
-    assert model.trunk.conv1.weight.unique().tolist() == [0.5]
-
-
 def test_one_identity_cannot_train(figure_data: ReIDDataset, tmp_path: Path) -> None:
     lone = replace(figure_data, train=tuple(s for s in figure_data.train if s.pid == 1))
     with pytest.raises(SemreidError, match="the training set has 1"):
@@ -248,27 +230,3 @@ def test_one_identity_cannot_train(figure_data: ReIDDataset, tmp_path: Path) -> 
 
 def test_more_instances_than_images_repeats_images(figure_data: ReIDDataset, tmp_path: Path) -> None:
     train(recipe(data={"instances": 8, "identities": 2}, schedule={"epochs": 1}), figure_data, tmp_path / "run")
-
-
-def test_loss_weights_by_name() -> None:
-    losses = {"a.id": torch.tensor(2.0), "a.triplet": torch.tensor(3.0)}
-    assert float(sum_losses(losses, {})) == 5
-    assert float(sum_losses(losses, {"a.id": 0.5, "a.triplet": 0})) == 1
-    with pytest.raises(SemreidError, match="weighs a loss 'a.trplet'") as caught:
-        sum_losses(losses, {"a.trplet": 1})
-    assert "a.triplet" in caught.value.fix
-
-
-def test_averaged_weights_forget_the_first_ones(figure_data: ReIDDataset) -> None:
-    plan = recipe(optim={"ema": 0.998})
-    pixels = torch.randint(0, 256, (len(figure_data.train), *plan.data.size, 3), dtype=torch.uint8)
-    model = loop.build_model(plan, len({s.pid for s in figure_data.train}))
-    trainer = loop.Trainer(plan, model, Store(figure_data.train, pixels), torch.device("cpu"))
-    name = "heads.identity.classifier.weight"
-    expected = torch.zeros(())
-    for step in range(6):
-        images = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=step)))
-        trainer.step(trainer.batch(images, step))
-        decay = min(0.998, (1 + step) / (10 + step)) if step else 0.0
-        expected = decay * expected + (1 - decay) * trainer.model.state_dict()[name]
-    torch.testing.assert_close(trainer.judged.state_dict()[name], expected)

@@ -17,9 +17,11 @@ from semreid.data.store import Store, build_store
 from semreid.errors import SemreidError
 from semreid.models.card import read_card
 from semreid.models.loading import load_model
-from semreid.training import loop
-from semreid.training.loop import Trainer, build_model, train
+from semreid.training import loop, trainer
+from semreid.training.build import build_model
+from semreid.training.loop import train
 from semreid.training.recipe import Recipe, dump_recipe
+from semreid.training.trainer import Trainer
 from tests.conftest import write_image
 from tests.training.test_loop import recipe, same, weights
 
@@ -206,11 +208,11 @@ def test_two_optimisers_take_both_gradients_before_any_step(figure_data: ReIDDat
 
 
 def test_what_several_processes_cannot_do_is_said() -> None:
-    loop._require_divisible(plan("somewhere", count=4), 2)
+    trainer._require_divisible(plan("somewhere", count=4), 2)
     with pytest.raises(SemreidError, match="3 pairs in a batch cannot be divided among 2 processes"):
-        loop._require_divisible(plan("somewhere", count=3), 2)
+        trainer._require_divisible(plan("somewhere", count=3), 2)
     with pytest.raises(SemreidError, match="optim.apart is for one process"):
-        loop._require_divisible(plan(optim={"apart": ["texture.triplet"]}), 2)
+        trainer._require_divisible(plan(optim={"apart": ["texture.triplet"]}), 2)
 
 
 def test_names_of_losses_learned_apart_must_exist(figure_data: ReIDDataset, textures: Path, tmp_path: Path) -> None:

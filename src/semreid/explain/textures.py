@@ -15,10 +15,12 @@ from semreid.errors import SemreidError
 from semreid.explain.pictures import Picture
 from semreid.files import atomic_path
 from semreid.models.model import ReIDModel
-from semreid.people.body import BONE, BONES, Body, Shape, Silhouette, build_body
+from semreid.people.body import Body, build_body
 from semreid.people.camera import linear
 from semreid.people.poses import Figure, Pose, take_pose
 from semreid.people.render import Light, View, bounding_box, project, render
+from semreid.people.shape import Shape, Silhouette
+from semreid.people.skeleton import BONE, BONES
 from semreid.plots import STYLE, require_matplotlib
 
 SIDES = {"front": 0.0, "right": 90.0, "back": 180.0, "left": 270.0}

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,18 +15,14 @@ from numpy.typing import ArrayLike
 from semreid.errors import SemreidError
 from semreid.functional.reranking import k_reciprocal_rerank
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
-from semreid.gallery.memory import MemoryStore
 from semreid.gallery.rows import named, require_same, unit_vectors
-from semreid.gallery.store import Store, missing
+from semreid.gallery.store import Store
+from semreid.gallery.uri import open_store
 from semreid.models.embedder import Embedder
 
 ANY = Filter()
 POOL = 100  # candidates that re-ranking looks at, at least
 LARGEST_K = 16_384  # what a Milvus server gives at most
-FORMS = (
-    "the forms are memory:, FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][?OPTIONS][#NAME] of Milvus, and "
-    "serve:http://HOST:PORT"
-)
 Reorder = Callable[[int, Sequence[Match]], list[Match]]
 """Puts the candidates of a query, given by its row, into another order."""
 
@@ -112,7 +107,7 @@ class Gallery:
         uri = str(uri)
         if dim is not None and dim < 1:
             raise SemreidError(f"vectors cannot have {dim} values")
-        gallery = cls(uri, _open_store(uri, None if dim is None else Meta(dim, fingerprint or "")))
+        gallery = cls(uri, open_store(uri, None if dim is None else Meta(dim, fingerprint or "")))
         try:
             gallery._require(dim, fingerprint)
         except SemreidError:
@@ -447,42 +442,6 @@ class Gallery:
             return [matches[i] for i in np.argsort(distances, kind="stable")]
 
         return order
-
-
-def _open_store(uri: str, meta: Meta | None) -> Store:
-    """Open what a URI names, or make it with ``meta``."""
-    _require_place(uri)
-    if uri == "memory:":
-        if meta is None:
-            raise SemreidError("memory: is empty when it is opened", fix="say how wide its vectors will be: dim=...")
-        return MemoryStore(meta)
-    if uri.startswith(("http://", "https://")) or uri.endswith(".db"):
-        from semreid.gallery.milvus import MilvusStore
-
-        return MilvusStore.open(uri, meta)
-    if uri.startswith("serve:"):
-        from semreid.gallery.remote import RemoteStore
-
-        return RemoteStore.open(uri)
-    if not uri.endswith(".parquet"):
-        raise SemreidError(f"{uri!r} names no gallery", fix=FORMS)
-    file = Path(uri).expanduser()
-    if file.exists():
-        return MemoryStore.load(file)
-    if meta is None:
-        raise missing(uri)
-    return MemoryStore(meta, file)
-
-
-def _require_place(uri: str) -> None:
-    """Refuse what can be no address and no file."""
-    try:
-        if "://" in uri:
-            _ = urlsplit(uri.removeprefix("serve:")).port
-        else:
-            Path(uri).expanduser().exists()
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a home folder of nobody
-        raise SemreidError(f"{uri[:200]!r} names no gallery: {error}", fix=FORMS) from error
 
 
 def _checked(ids: Sequence[str]) -> Sequence[str]:

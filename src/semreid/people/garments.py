@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from semreid.people.body import Silhouette
 from semreid.people.palette import Lab
 from semreid.people.patterns import Fabric
+from semreid.people.shape import Silhouette
 
 Gender = Literal["female", "male"]
 Season = Literal["warm", "mild", "cold"]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.people.body import BONE, BONES, Body, hip_bag_x
+from semreid.people.body import Body, hip_bag_x
+from semreid.people.skeleton import BONE, BONES
 
 Array = NDArray[Any]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from semreid.atlas import SIZE, part_map
 from semreid.people import _kernels
-from semreid.people.body import texture_coordinates
+from semreid.people.mesh import texture_coordinates
 from semreid.people.poses import Figure
 
 Array = NDArray[Any]

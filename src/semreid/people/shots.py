@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.people.body import Body, build_body, draw_shape
+from semreid.people.body import Body, build_body
 from semreid.people.poses import Pose, draw_pose, take_pose
 from semreid.people.render import (
     Box,
@@ -36,6 +36,7 @@ from semreid.people.scene import (
     linear,
     occlude,
 )
+from semreid.people.shape import draw_shape
 from semreid.people.wardrobe import Outfit, attributes, draw_outfit, folds, paint, relative
 
 Array = NDArray[Any]

@@ -1,0 +1,52 @@
+"""What the URI of a gallery names: where its rows are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from semreid.errors import SemreidError
+from semreid.gallery.entry import Meta
+from semreid.gallery.memory import MemoryStore
+from semreid.gallery.store import Store, missing
+
+FORMS = (
+    "the forms are memory:, FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][?OPTIONS][#NAME] of Milvus, and "
+    "serve:http://HOST:PORT"
+)
+
+
+def open_store(uri: str, meta: Meta | None) -> Store:
+    """Open what a URI names, or make it with ``meta``."""
+    _require_place(uri)
+    if uri == "memory:":
+        if meta is None:
+            raise SemreidError("memory: is empty when it is opened", fix="say how wide its vectors will be: dim=...")
+        return MemoryStore(meta)
+    if uri.startswith(("http://", "https://")) or uri.endswith(".db"):
+        from semreid.gallery.milvus import MilvusStore
+
+        return MilvusStore.open(uri, meta)
+    if uri.startswith("serve:"):
+        from semreid.gallery.remote import RemoteStore
+
+        return RemoteStore.open(uri)
+    if not uri.endswith(".parquet"):
+        raise SemreidError(f"{uri!r} names no gallery", fix=FORMS)
+    file = Path(uri).expanduser()
+    if file.exists():
+        return MemoryStore.load(file)
+    if meta is None:
+        raise missing(uri)
+    return MemoryStore(meta, file)
+
+
+def _require_place(uri: str) -> None:
+    """Refuse what can be no address and no file."""
+    try:
+        if "://" in uri:
+            _ = urlsplit(uri.removeprefix("serve:")).port
+        else:
+            Path(uri).expanduser().exists()
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a home folder of nobody
+        raise SemreidError(f"{uri[:200]!r} names no gallery: {error}", fix=FORMS) from error

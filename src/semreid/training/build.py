@@ -1,0 +1,76 @@
+"""The model that a recipe asks for, with the weights that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semreid.errors import SemreidError
+from semreid.models.loading import fill_foreground, parser_arguments, start_from
+from semreid.models.model import ReIDModel
+from semreid.models.trunk import load_trunk_weights
+from semreid.models.zoo import create_model
+from semreid.training.recipe import Recipe
+
+
+def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None = None) -> ReIDModel:
+    """Build the model of a recipe, with pretrained weights where it names a file or a run folder.
+
+    Args:
+        recipe: The recipe.
+        num_ids: Number of training identities.
+        say: Told what is taken from a run folder.
+
+    Returns:
+        The model.
+
+    Raises:
+        SemreidError: If the recipe wants ImageNet weights and no path was given, or they do not fit.
+    """
+    wanted = recipe.model
+    if wanted.weights == "imagenet":
+        raise SemreidError(
+            f"this recipe starts from ImageNet weights of {wanted.trunk}, and semreid never downloads",
+            fix="give model.weights=/path/to/weights.pth (torchvision's format), or train from random weights "
+            "on purpose with model.weights=scratch",
+        )
+    torch.manual_seed(recipe.seed)
+    model = create_model(**model_arguments(recipe, num_ids))
+    if Path(wanted.weights).is_dir():
+        taken = start_from(model, wanted.weights)
+        if say is not None:
+            say(taken)
+    elif wanted.weights != "scratch":
+        load_trunk_weights(model.trunk, wanted.weights)
+    if model.foreground is not None:
+        fill_foreground(model.foreground, wanted.foreground)
+    return model
+
+
+def model_arguments(recipe: Recipe, num_ids: int) -> dict[str, Any]:
+    """Return the arguments of :func:`semreid.models.zoo.create_model` for the model of a recipe.
+
+    Args:
+        recipe: The recipe.
+        num_ids: Number of training identities.
+
+    Returns:
+        Arguments by name; the model card keeps them.
+
+    Raises:
+        SemreidError: If ``model.foreground`` is no run of a parser, or missing where ``model.white_balance`` needs it.
+    """
+    wanted = recipe.model
+    fixed = {"name": wanted.name, "num_ids": num_ids, "trunk": wanted.trunk, "width": wanted.width}
+    if wanted.foreground:
+        balance = {"white_balance": True} if wanted.white_balance else {}
+        fixed["foreground"] = parser_arguments(wanted.foreground) | balance
+    elif wanted.white_balance:
+        raise SemreidError(
+            "model.white_balance goes by the background, and this recipe has no parser that finds it",
+            fix="give model.foreground=RUN of a parser, or leave white_balance out",
+        )
+    return {**wanted.options, **fixed, "last_stride": wanted.last_stride, "size": recipe.data.size}

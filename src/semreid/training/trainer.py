@@ -1,0 +1,278 @@
+"""What changes while a model learns: its weights and optimisers, one P×K batch after another."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from semreid import distributed
+from semreid.data import augment
+from semreid.data.batch import Batch
+from semreid.data.sampler import Indices, pk_batches, rank_share
+from semreid.data.store import Store
+from semreid.errors import SemreidError
+from semreid.models.model import ReIDModel
+from semreid.training.recipe import Recipe, dump_recipe
+from semreid.training.record import Reporter
+from semreid.training.schedule import build_optimiser, build_second_optimiser, loss_weights, lr_factor
+
+
+class _Losses(nn.Module):
+    """The model's losses as a forward pass, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, model: ReIDModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.model.losses(batch)
+
+
+TensorList = tuple[Tensor, ...] | list[Tensor]
+
+
+@dataclass
+class Trainer:
+    """Everything that changes while a model learns.
+
+    Args:
+        recipe: The recipe.
+        model: The model to train, with as many identities as the store has.
+        store: Training images on the device or memory-mapped.
+        device: Where to train.
+        pairs: Synthetic images with textures that join every batch, if any.
+    """
+
+    recipe: Recipe
+    model: ReIDModel
+    store: Store
+    device: torch.device
+    pairs: Store | None = None
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.classes, self.labels = np.unique(self.store.pids, return_inverse=True)
+        self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        distributed.synchronise_norms(self.model)
+        self.network: nn.Module = _Losses(self.model)
+        if distributed.world_size() > 1:
+            self.network = DistributedDataParallel(self.network)
+            _require_divisible(self.recipe, distributed.world_size())
+        self.optimiser = build_optimiser(self.recipe.optim, self.model)
+        self.second = build_second_optimiser(self.recipe.optim, self.model) if self.recipe.optim.apart else None
+        averaged = bool(self.recipe.optim.ema)
+        self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True) if averaged else None
+
+    @property
+    def judged(self) -> ReIDModel:
+        """The model that is saved and judged: the averaged weights where the recipe asks for them."""
+        return self.model if self.ema is None else cast("ReIDModel", self.ema.module)
+
+    def train_epoch(self, reporter: Reporter) -> dict[str, float]:
+        """Train one epoch.
+
+        Args:
+            reporter: Shows the progress.
+
+        Returns:
+            Mean losses by name, ``total``, ``lr``, ``images_per_second``, ``data_share``.
+
+        Raises:
+            SemreidError: If the loss is no longer finite, or a batch cannot be composed.
+        """
+        data = self.recipe.data
+        batches = list(
+            pk_batches(self.labels, data.identities, data.instances, seed=self.recipe.seed, epoch=self.epoch)
+        )
+        sums: dict[str, Tensor] = {}
+        began, waited = time.perf_counter(), 0.0
+        self.model.train()
+        for i, indices in enumerate(batches):
+            lr = self._set_lr(self.epoch + i / len(batches))
+            before = time.perf_counter()
+            batch = self.batch(indices, i)
+            waited += time.perf_counter() - before
+            for name, value in self.step(batch).items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
+            reporter.step(self.epoch, i + 1, len(batches), sums)
+        seconds = time.perf_counter() - began
+        means = {name: float(value) / len(batches) for name, value in sums.items()}
+        if not all(math.isfinite(value) for value in means.values()):
+            bad = ", ".join(name for name, value in means.items() if not math.isfinite(value))
+            raise SemreidError(
+                f"epoch {self.epoch}: the loss is no longer finite ({bad})",
+                fix="lower optim.lr, set optim.clip=5, or try precision=fp32; the last checkpoint is intact",
+            )
+        images = sum(map(len, batches))
+        return {**means, "lr": lr, "images_per_second": images / seconds, "data_share": waited / seconds}
+
+    def batch(self, indices: Indices, step: int) -> Batch:
+        """Compose and augment this process's share of a global batch.
+
+        Args:
+            indices: Rows of the global batch.
+            step: Number of the step in the epoch; decides the random numbers.
+        """
+        seed, data = (self.recipe.seed, self.epoch, step), self.recipe.data
+        generator = torch.Generator().manual_seed(hash(seed) % 2**63)
+        real = self._compose(self.store, indices, self.labels[indices], data.instances, generator)
+        if self.pairs is None:
+            return real
+        count, wanted = len(self.pairs), data.pairs_per_batch
+        chosen = np.random.default_rng(seed).choice(count, wanted, replace=count < wanted)
+        return real.joined_by(self._compose(self.pairs, chosen, np.full(wanted, -1), 1, generator))
+
+    def _compose(
+        self, store: Store, indices: Indices, pids: Indices, instances: int, generator: torch.Generator
+    ) -> Batch:
+        """Augment this process's share of the rows of a store; the random numbers are those of all rows."""
+        draws = augment.draw(self.recipe.augment, len(indices), self.recipe.data.size, generator)
+        share = rank_share(indices, distributed.rank(), distributed.world_size(), instances)
+        draws = draws.share(share, self.device)
+        rows = torch.from_numpy(indices[share]).to(store.images.device)
+        regions, textures, attributes = store.regions, store.textures, store.attributes
+        return Batch(
+            images=augment.augment_images(store.images[rows].to(self.device), draws),
+            pids=torch.from_numpy(pids[share]).to(self.device),
+            camids=torch.tensor([store.samples[i].camid for i in indices[share]]).to(self.device),
+            regions=None if regions is None else augment.augment_regions(regions[rows].to(self.device), draws),
+            textures=None if textures is None else augment.augment_textures(textures[rows].to(self.device), draws),
+            attributes=None if attributes is None else attributes[rows].to(self.device),
+        )
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Learn from one batch.
+
+        Args:
+            batch: This process's share of a global batch.
+
+        Returns:
+            Detached losses by name and their weighted ``total``.
+        """
+        bf16 = self.recipe.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            losses: dict[str, Tensor] = self.network(batch)
+        weights = loss_weights(self.recipe.losses, self.epoch)
+        total = sum_losses(losses, weights)
+        if self.second is None:
+            self.optimiser.zero_grad()
+            total.backward()
+            self._move(self.optimiser)
+        else:
+            self._learn_apart(losses, weights, self.second)
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+        return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}
+
+    def _learn_apart(
+        self, losses: Mapping[str, Tensor], weights: Mapping[str, float], second: torch.optim.Optimizer
+    ) -> None:
+        """Take the gradients of two groups of losses on one graph, and only then move the weights by both."""
+        apart = self.recipe.optim.apart
+        _require_losses(apart, losses)
+        groups: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+        for name, loss in losses.items():
+            groups[name in apart][name] = weights.get(name, 1.0) * loss
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        gradients = [
+            torch.autograd.grad(sum_losses(group, {}), parameters, retain_graph=group is groups[0], allow_unused=True)
+            for group in groups
+        ]
+        for optimiser, found in zip((self.optimiser, second), gradients, strict=True):
+            for parameter, gradient in zip(parameters, found, strict=True):
+                parameter.grad = gradient
+            self._move(optimiser)
+
+    def _average(self, averaged: TensorList, current: TensorList, _: object) -> None:
+        """Average weights, at first over few steps: in a short run, the random numbers a head began with would stay."""
+        assert self.ema is not None
+        steps = int(self.ema.n_averaged)  # on the host, where the argument may not be
+        get_ema_multi_avg_fn(min(self.recipe.optim.ema, (1 + steps) / (10 + steps)))(averaged, current, steps)
+
+    def _move(self, optimiser: torch.optim.Optimizer) -> None:
+        if self.recipe.optim.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optim.clip)
+        optimiser.step()
+
+    def finish_epoch(self, row: dict[str, Any]) -> None:
+        """Note the metrics of the epoch that was trained last, and go on to the next."""
+        self.history.append(row)
+        self.epoch += 1
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a resumed run needs; random numbers follow from seed, epoch and step alone."""
+        return {
+            "recipe": dump_recipe(self.recipe),
+            "epoch": self.epoch,
+            "history": self.history,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "second": None if self.second is None else self.second.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state` returned."""
+        self.epoch, self.history = state["epoch"], state["history"]
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.second is not None:
+            self.second.load_state_dict(state["second"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+
+    def _set_lr(self, epoch: float) -> float:
+        torch.manual_seed(hash((self.recipe.seed, epoch)) % 2**63)  # the heads' draws: equal on every rank
+        lr = self.recipe.optim.lr * lr_factor(self.recipe.schedule, epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        return lr
+
+
+def sum_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Add up named losses.
+
+    Args:
+        losses: Scalar by name.
+        weights: Weight by name; 1 where there is none.
+
+    Returns:
+        The weighted sum.
+
+    Raises:
+        SemreidError: If a weight belongs to no loss.
+
+    Example:
+        >>> float(sum_losses({"a": torch.tensor(1.0), "b": torch.tensor(2.0)}, {"b": 0.5}))
+        2.0
+    """
+    _require_losses(weights, losses)
+    return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+
+
+def _require_losses(names: Iterable[str], losses: Mapping[str, Tensor]) -> None:
+    if unknown := sorted(set(names) - losses.keys()):
+        raise SemreidError(
+            f"the recipe weighs a loss '{unknown[0]}' that the model does not have",
+            fix=f"its losses are {', '.join(losses)}",
+        )
+
+
+def _require_divisible(recipe: Recipe, processes: int) -> None:
+    if recipe.optim.apart:
+        raise SemreidError("optim.apart is for one process", fix="train without torchrun, or set optim.apart=[]")
+    if recipe.data.pairs and recipe.data.pairs_per_batch % processes:
+        raise SemreidError(
+            f"{recipe.data.pairs_per_batch} pairs in a batch cannot be divided among {processes} processes",
+            fix=f"set data.pairs_per_batch to a multiple of {processes}",
+        )
