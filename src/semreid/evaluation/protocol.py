@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from semreid import distributed
 from semreid.data.sample import Protocol, ReIDDataset, Sample, num_identities
 from semreid.data.store import Store, build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.report import Report, bootstrap_interval
 from semreid.functional.cameras import center_by_camera
-from semreid.functional.distance import distance_blocks
+from semreid.functional.distance import Distances, tensor_blocks
 from semreid.functional.ranking import rank_distances, single_shot_cmc
-from semreid.functional.reranking import k_reciprocal_blocks
+from semreid.functional.reranking import reranked_blocks
 from semreid.models.embedder import Embedder
 from semreid.parallel import Progress
 
@@ -230,7 +233,9 @@ def _judge(
     *,
     rerank: bool,
 ) -> _Judgement:
-    blocks = (k_reciprocal_blocks if rerank else distance_blocks)(query_features, gallery_features)
+    device = distributed.local_device()
+    ours, others = (torch.from_numpy(features).to(device) for features in (query_features, gallery_features))
+    blocks = (reranked_blocks if rerank else tensor_blocks)(ours, others)
     ids = _pids(query), _pids(gallery), _camids(query), _camids(gallery)
     found = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(blocks, ids, protocol)
     counts = {
@@ -244,7 +249,7 @@ def _judge(
     return _Judgement(report, found.cmc, found.ap)
 
 
-def _judge_all(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Figures:
+def _judge_all(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol) -> _Figures:
     ranking = rank_distances(blocks, *ids, junk=protocol.junk)
     people = ids[0][ranking.valid]
     first = ranking.first_rank[ranking.valid] == 1
@@ -257,9 +262,9 @@ def _judge_all(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Fi
     return _Figures(figures, ci95, ranking.n_valid, ranking.cmc, ranking.ap)
 
 
-def _judge_draws(blocks: Iterable[Features], ids: _Ids, protocol: Protocol) -> _Figures:
+def _judge_draws(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol) -> _Figures:
     """Judge against one image per gallery identity; these benchmarks are small enough for one matrix."""
-    distances = np.concatenate(list(blocks))
+    distances = torch.cat([torch.as_tensor(block) for block in blocks])
     shots = single_shot_cmc(distances, *ids, junk=protocol.junk, repeats=protocol.repeats, seed=protocol.seed)
     figures = {f"rank{k}": float(shots.cmc[k - 1]) for k in (1, 5, 10)}
     figures["rank1_sd_over_draws"] = float(shots.cmc_sd[0])

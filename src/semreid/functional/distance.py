@@ -1,7 +1,7 @@
 """Distances between embeddings: float32, never negative, never NaN, in blocks that fit into memory.
 
 Features may be NumPy arrays or tensors of any float type. They are compared in float32 on the device where
-the queries lie; distances come back as NumPy arrays, which is what ranking and every report read.
+the queries lie; distances come back as NumPy arrays, or stay there (`tensor_blocks`) where ranking goes on with them.
 """
 
 from __future__ import annotations
@@ -69,6 +69,23 @@ def distance_blocks(query: Features, gallery: Features, metric: Metric = "cosine
         >>> features = np.eye(3)
         >>> [block.shape for block in distance_blocks(features, features)]
         [(3, 3)]
+    """
+    return (block.cpu().numpy() for block in tensor_blocks(query, gallery, metric))
+
+
+def tensor_blocks(query: Features, gallery: Features, metric: Metric = "cosine") -> Iterator[Tensor]:
+    """Yield the blocks of `distance_blocks` as tensors on the device of the queries.
+
+    Args:
+        query: Query features, (Q, D).
+        gallery: Gallery features, (G, D).
+        metric: As in `pairwise_distance`.
+
+    Returns:
+        An iterator over (q, G) blocks.
+
+    Raises:
+        SemreidError: As `pairwise_distance`.
     """
     left, right = paired_features(query, gallery)
     if metric == "cosine":
@@ -168,14 +185,14 @@ def full_precision(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(chosen)
 
 
-def _cosine_blocks(query: Tensor, gallery: Tensor) -> Iterator[Distances]:
+def _cosine_blocks(query: Tensor, gallery: Tensor) -> Iterator[Tensor]:
     for rows in row_blocks(len(query), len(gallery)):
         with full_precision(query.device):
             similarity = query[rows] @ gallery.T
-        yield similarity.neg_().add_(1.0).clamp_(min=0.0).cpu().numpy()
+        yield similarity.neg_().add_(1.0).clamp_(min=0.0)
 
 
-def _euclidean_blocks(query: Tensor, gallery: Tensor, root: bool) -> Iterator[Distances]:
+def _euclidean_blocks(query: Tensor, gallery: Tensor, root: bool) -> Iterator[Tensor]:
     # Distances do not change when both sets are shifted; about the centre fewer digits cancel.
     center = gallery.mean(dim=0)
     query, gallery = query - center, gallery - center
@@ -185,7 +202,7 @@ def _euclidean_blocks(query: Tensor, gallery: Tensor, root: bool) -> Iterator[Di
             squared = torch.addmm(gallery_norms, query[rows], gallery.T, alpha=-2.0)
         # Rounding can leave a tiny negative square: it would become NaN under the root and rank last.
         squared.add_(query_norms[rows, None]).clamp_(min=0.0)
-        yield (squared.sqrt_() if root else squared).cpu().numpy()
+        yield squared.sqrt_() if root else squared
 
 
 def _finite_matrix(features: Features, name: str) -> Tensor:

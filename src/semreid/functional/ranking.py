@@ -17,7 +17,7 @@ from torch import Tensor
 
 from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
-from semreid.functional.distance import Features, Metric, distance_blocks
+from semreid.functional.distance import Features, Metric, tensor_blocks
 
 Junk = Literal["same-pid-and-camera", "same-camera"]
 Ties = Literal["stable", "pessimistic", "optimistic"]
@@ -89,6 +89,8 @@ def rank_features(
 ) -> Ranking:
     """Rank a gallery for every query by feature distance, in memory bounded by blocks.
 
+    Queries in the memory of a GPU are ranked there.
+
     Args:
         query: Query features, (Q, D).
         gallery: Gallery features, (G, D).
@@ -113,7 +115,7 @@ def rank_features(
         >>> rank_features(query, gallery, [5], [5, 6, 5], [1], [2, 2, 3]).mAP
         1.0
     """
-    blocks = distance_blocks(query, gallery, metric)
+    blocks = tensor_blocks(query, gallery, metric)
     return rank_distances(
         blocks,
         q_pids,
@@ -128,7 +130,7 @@ def rank_features(
 
 
 def rank_distances(
-    distances: NDArray[Any] | Tensor | Iterable[NDArray[Any]],
+    distances: NDArray[Any] | Tensor | Iterable[NDArray[Any] | Tensor],
     q_pids: ArrayLike,
     g_pids: ArrayLike,
     q_camids: ArrayLike,
@@ -143,7 +145,7 @@ def rank_distances(
 
     Args:
         distances: The (Q, G) matrix, or an iterable of its consecutive row blocks, such as
-            `distance_blocks` or `k_reciprocal_blocks` give.
+            `distance_blocks` or `k_reciprocal_blocks` give. Tensors on a GPU are ranked there.
         q_pids: Person ids of the queries, (Q,), not negative.
         g_pids: Person ids of the gallery, (G,). Negative ids (-1) are junk for every query.
         q_camids: Cameras of the queries, (Q,).
@@ -166,15 +168,20 @@ def rank_distances(
         >>> round(ranking.mAP, 4), round(ranking.mAP_trapezoid, 4), round(ranking.mINP, 4)
         (0.8333, 0.7917, 0.6667)
     """
+    from semreid.functional import _device_ranking as device
     from semreid.functional import _ranking_kernels as kernels
 
     ids = checked_ids(q_pids, g_pids, q_camids, g_camids)
     rules = position(junk, JUNK_RULES, "junk rule") == 1, position(ties, TIE_RULES, "tie rule")
     position(skipped, SKIP_RULES, "rule for skipped queries")
     scores = np.zeros((len(ids.q_pids), 6))
-    for rows, block in checked_blocks(distances, len(ids.q_pids), len(ids.g_pids)):
+    for rows, block in _checked(distances, len(ids.q_pids), len(ids.g_pids)):
         labels = ids.q_pids[rows], ids.q_camids[rows], ids.g_pids, ids.g_camids
-        in_threads(kernels.rank_rows, len(block), block, *labels, *rules, scores[rows])
+        if isinstance(block, Tensor):
+            there = device.Labels(*(torch.from_numpy(each).to(block.device) for each in labels))
+            scores[rows] = device.rank_rows(block, there, *rules).cpu().numpy()
+        else:
+            in_threads(kernels.rank_rows, len(block), block, *labels, *rules, scores[rows])
     return _summary(scores, skipped, junk, max_rank)
 
 
@@ -296,13 +303,21 @@ def _as_array(distances: NDArray[Any] | Tensor) -> NDArray[Any]:
 
 
 def checked_blocks(
-    distances: NDArray[Any] | Tensor | Iterable[NDArray[Any]], queries: int, gallery: int
+    distances: NDArray[Any] | Tensor | Iterable[NDArray[Any] | Tensor], queries: int, gallery: int
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Yield each row block with the rows that it covers; exactly ``queries`` rows in all, or an error."""
+    return ((rows, np.ascontiguousarray(_as_array(block))) for rows, block in _checked(distances, queries, gallery))
+
+
+def _checked(
+    distances: NDArray[Any] | Tensor | Iterable[NDArray[Any] | Tensor], queries: int, gallery: int
+) -> Iterator[tuple[slice, NDArray[Any] | Tensor]]:
+    """Yield what `checked_blocks` does, tensors that are not in the memory of the CPU as they are."""
     misfit = SemreidError(f"distances do not fit to pids of {queries} queries and {gallery} gallery images")
     start = 0
     for raw in [distances] if isinstance(distances, np.ndarray | Tensor) else distances:
-        block = np.ascontiguousarray(_as_array(raw))
+        away = isinstance(raw, Tensor) and raw.device.type != "cpu"
+        block = raw.detach() if away else np.ascontiguousarray(_as_array(raw))  # type: ignore[union-attr]
         stop = start + len(block)
         if block.ndim != 2 or block.shape[1] != gallery or stop > queries:
             raise misfit
@@ -313,11 +328,13 @@ def checked_blocks(
         raise misfit
 
 
-def _require_finite(block: NDArray[Any], start: int) -> None:
+def _require_finite(block: NDArray[Any] | Tensor, start: int) -> None:
     # The extremes pass NaN on, and cost no memory.
-    if not (np.isfinite(block.min(initial=0.0)) and np.isfinite(block.max(initial=0.0))):
-        row = start + int(np.argmin(np.isfinite(block).all(axis=1)))
-        raise SemreidError(f"distances of query {row} hold NaN or infinity; they cannot be ranked")
+    if block.size if isinstance(block, np.ndarray) else block.numel():
+        extremes = float(block.min()), float(block.max())
+        if not np.isfinite(extremes).all():
+            row = start + int(np.argmin(np.isfinite(_as_array(block)).all(axis=1)))
+            raise SemreidError(f"distances of query {row} hold NaN or infinity; they cannot be ranked")
 
 
 def _drawn_first_ranks(matrix: NDArray[Any], order: NDArray[np.int64], ids: _Ids, separate: bool) -> NDArray[np.int64]:

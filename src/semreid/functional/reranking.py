@@ -92,13 +92,40 @@ def k_reciprocal_blocks(
         >>> rank_distances(k_reciprocal_blocks(query, gallery, 2, 2), [1], [1, 1, 2], [0], [1, 1, 1]).mAP
         1.0
     """
+    blocks = reranked_blocks(query, gallery, k1, k2, lambda_value)
+    return (block.cpu().numpy() if isinstance(block, Tensor) else block for block in blocks)
+
+
+def reranked_blocks(
+    query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
+) -> Iterator[Distances | Tensor]:
+    """Yield the blocks of `k_reciprocal_blocks`: as tensors on the GPU of the queries, if they lie on one.
+
+    Args:
+        query: Query features, (Q, D).
+        gallery: Gallery features without junk, (G, D).
+        k1: As in `k_reciprocal_rerank`.
+        k2: As in `k_reciprocal_rerank`.
+        lambda_value: As in `k_reciprocal_rerank`.
+
+    Returns:
+        An iterator over (q, G) blocks.
+
+    Raises:
+        SemreidError: As `k_reciprocal_rerank`.
+    """
     left, right = paired_features(query, gallery)
     if k1 < 1 or not 1 <= k2 <= k1 + 1 or not 0 <= lambda_value <= 1:
         raise SemreidError(
             f"re-ranking cannot use k1={k1}, k2={k2}, lambda_value={lambda_value}",
             fix="choose k1 >= 1, 1 <= k2 <= k1 + 1 and lambda_value between 0 and 1; usual are 20, 6 and 0.3",
         )
-    return _blocks(torch.cat([left, right]), len(left), k1, k2, lambda_value)
+    pooled = torch.cat([left, right])
+    if pooled.device.type == "cpu":
+        return _blocks(pooled, len(left), k1, k2, lambda_value)
+    from semreid.functional import _device_reranking as device
+
+    return device.blocks(pooled, len(left), k1, k2, lambda_value)
 
 
 class _SparseRows(NamedTuple):
@@ -128,7 +155,7 @@ def _neighbours(pooled: Tensor, size: int) -> tuple[NDArray[np.int32], NDArray[n
     from semreid.functional import _reranking_kernels as kernels
 
     pooled = pooled - pooled.mean(dim=0)  # fewer digits cancel about the centre
-    norms = pooled.square().sum(dim=1).cpu().numpy()
+    norms = pooled.square().sum(dim=1).numpy()
     lists = np.zeros((len(pooled), size), dtype=np.int32)
     lists[:, 0] = np.arange(len(pooled))
     distances = np.full(lists.shape, np.inf, dtype=np.float32)
@@ -146,7 +173,7 @@ def _tiles(pooled: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     for position, rows in enumerate(tiles):
         for columns in tiles[position:]:
             with full_precision(pooled.device):
-                products = (pooled[rows] @ pooled[columns].T).cpu()
+                products = pooled[rows] @ pooled[columns].T
             yield rows.start, columns.start, products.numpy()
             if columns != rows:
                 yield columns.start, rows.start, products.T.contiguous().numpy()
@@ -157,7 +184,7 @@ def _encoding(pooled: Tensor, lists: NDArray[np.int32], largest: NDArray[np.floa
     from semreid.functional import _reranking_kernels as kernels
 
     half = min(round(k1 / 2) + 1, lists.shape[1])
-    features = pooled.cpu().numpy()
+    features = pooled.numpy()
     return _joined(in_threads(kernels.encode, len(lists), lists, half, features, largest))
 
 
