@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install test check demo clean
+.PHONY: install test check demo docs clean
 
 install: $(READY)
 
@@ -27,5 +27,10 @@ check: install
 demo: install
 	$(BIN)/semreid demo $(if $(DATA),--data $(DATA)) --out demo
 
+# The site, from the pages and the docstrings; nothing is fetched, and a dead link or a docstring that cannot be parsed fails.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site

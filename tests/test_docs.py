@@ -13,6 +13,7 @@ from tests.conftest import draw_figure, write_image
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
@@ -72,7 +73,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [README, CONTRIBUTING, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         if target.startswith("https://"):
@@ -83,8 +84,56 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(to), target
 
 
-def test_make_targets_of_the_readme_exist() -> None:
+@pytest.mark.parametrize("page", [README, CONTRIBUTING], ids=lambda page: page.stem)
+def test_make_targets_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for block in blocks(README, "bash"):
-        for target in re.findall(r"^make (\w+)", block, re.MULTILINE):
-            assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    targets = [name for block in blocks(page, "bash") for name in re.findall(r"^make (\w+)", block, re.MULTILINE)]
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+# --- pointers of code to pages, and of pages to code ---------------------------------------------------------------
+
+ROOMS = ("src", "benchmarks", "tests", "recipes")
+ELSEWHERE = re.compile(r"\b(protocols|magnifiernet|san|pmm) sheet|\bsheet,? (section|[a-z]?\.?\d)|§", re.IGNORECASE)
+"""Papers of ours that no reader has, and their sections."""
+
+
+def lost_pointers(text: str) -> list[str]:
+    """What a text points to that is not there for whoever has the repository only."""
+    pages = re.findall(r"\bdocs/([\w/-]+\.\w+)(?:#([\w-]+))?", text)
+    found = [(f"docs/{name}#{anchor}", ROOT / "docs" / name, anchor) for name, anchor in pages]
+    lost = [whole for whole, page, anchor in found if not page.exists() or (anchor and anchor not in anchors(page))]
+    return lost + [match[0] for match in ELSEWHERE.finditer(text)]
+
+
+def test_pointers_of_the_code_lead_somewhere() -> None:
+    files = [f for room in ROOMS for f in sorted((ROOT / room).rglob("*"))]
+    files = [f for f in files if f.suffix in {".py", ".yaml", ".html"} and f != Path(__file__)]
+    texts = {f: f.read_text(encoding="utf-8") for f in files}
+    assert sum("docs/" in text for text in texts.values()) > 20
+    assert {str(f): lost for f, text in texts.items() if (lost := lost_pointers(text))} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("as in docs/protocols.md#re-ranking", []),
+        ("the sheets of a workbook; a contact sheet", []),
+        ("as in docs/protocol.md", ["docs/protocol.md#"]),
+        ("as in docs/protocols.md#ranking-again.", ["docs/protocols.md#ranking-again"]),
+        ("as in the protocols sheet, section 3", ["protocols sheet"]),
+        ("(MagnifierNet sheet A.6)", ["MagnifierNet sheet"]),
+        ("sheet 2.3, and §4", ["sheet 2", "§"]),
+    ],
+)
+def test_a_pointer_that_leads_nowhere_is_found(text: str, lost: list[str]) -> None:
+    assert lost_pointers(text) == lost
+
+
+@pytest.mark.parametrize("page", [README, CONTRIBUTING, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    there = [f"/{f.relative_to(ROOT)}" for room in ROOMS for f in (ROOT / room).rglob("*")]
+    for name in re.findall(r"`((?:[\w-]+/)+[\w-]+\.(?:py|yaml))`", page.read_text(encoding="utf-8")):
+        assert any(path.endswith(f"/{name}") for path in there), name

@@ -3,7 +3,7 @@
 The surface is cut into charts. Each is a tube around a body axis, unrolled into a rectangle: columns run around
 the axis (angle), rows run along it (t from 0 to 1). Charts of head, torso and bags stand in the middle, front
 centre on u = 0.5 and seam at the back; those of the left limbs stand right of it, those of the right limbs are
-their mirror images. So the texture of the mirrored person is the mirrored texture (SAN sheet, 3.5, rule 10).
+their mirror images. So the texture of the mirrored person is the mirrored texture (docs/san.md#textures).
 
 Angles are in radians: 0 looks forward, π backward. On middle charts +π/2 is the person's left; on limbs +π/2 is
 lateral (away from the body), -π/2 medial, where the seam is. On feet 0 is the top, π the sole.
@@ -37,7 +37,7 @@ ANKLE_OF_FOOT = 0.35
 
 
 class Part(IntEnum):
-    """Part labels of masks (MagnifierNet sheet)."""
+    """Part labels of masks (docs/data.md#part-masks-and-textures)."""
 
     BACKGROUND = 0
     HEAD = 1

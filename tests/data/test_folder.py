@@ -50,7 +50,7 @@ def test_cameras_are_used_only_if_every_file_tells_one(with_cameras, write_image
     assert "no cameras known" in dataset.protocol.note
 
 
-def test_the_number_of_an_image_is_no_camera(write_images):  # protocols sheet §6, bug 1
+def test_the_number_of_an_image_is_no_camera(write_images):  # docs/protocols.md, bug 1
     root = write_images(f"{p}/{p}_{i}.jpg" for p in PEOPLE for i in (1, 2, 3))
     dataset = load_dataset(f"folder:{root}")
     assert {s.camid for s in dataset.query} == {0}
@@ -178,7 +178,7 @@ def test_split_folders_with_market_names(write_images, parts):
     dataset = load_dataset(f"folder:{root}")
     assert [s.pid for s in dataset.train] == [3, 3]
     assert [(s.pid, s.camid) for s in dataset.query] == [(1, 1), (1, 2)]
-    assert [s.pid for s in dataset.gallery] == [0, 1, 1]  # protocols sheet §6, bug 3
+    assert [s.pid for s in dataset.gallery] == [0, 1, 1]  # docs/protocols.md, bug 3
     assert dataset.junk_removed == 1
     assert dataset.protocol.note == "split as given"
 

@@ -39,13 +39,13 @@ def test_other_names_never_give_a_negative_camera_or_a_crash(name):
         assert name.startswith(match[1])
 
 
-def test_only_the_base_name_is_parsed(write_images):  # protocols sheet §6, bug 2
+def test_only_the_base_name_is_parsed(write_images):  # docs/protocols.md, bug 2
     root = write_images("0012_c3/7_c2_set/0005_c1s1_000001_00.jpg")
     (sample,) = parse_market(root / "0012_c3" / "7_c2_set")
     assert (sample.pid, sample.camid) == (5, 1)
 
 
-def test_junk_is_minus_one_and_never_one(write_images):  # protocols sheet §6, bug 17
+def test_junk_is_minus_one_and_never_one(write_images):  # docs/protocols.md, bug 17
     assert [s.pid for s in parse_market(write_images("-1_c1s1_000001_00.jpg"))] == [-1]
 
 

@@ -37,7 +37,7 @@ def test_nobody_else_no_triplet() -> None:
 
 
 def test_the_next_person_as_in_the_published_table() -> None:
-    table = [(0, 1, 4), (1, 2, 5), (2, 3, 6), (3, 0, 4)]  # sheet 2.3: relative to the first image of a person
+    table = [(0, 1, 4), (1, 2, 5), (2, 3, 6), (3, 0, 4)]  # the released code, from a person's first image
     pids = torch.arange(16).repeat_interleave(4)
     for block, row in enumerate(table):
         found = torch.stack(next_person_triplets(pids, block), 1)

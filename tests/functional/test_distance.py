@@ -52,7 +52,7 @@ def test_a_row_wider_than_a_block_is_still_one_row(monkeypatch):
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1e3))
 @settings(max_examples=30, deadline=None)
 def test_identical_features_far_from_the_origin_are_never_negative_or_nan(seed, offset):
-    """Sheet section 6, bug 15: the expansion formula goes below zero and the root makes it NaN."""
+    """docs/protocols.md, bug 15: the expansion formula goes below zero and the root makes it NaN."""
     features = np.random.default_rng(seed).standard_normal((6, 64)) + offset
     for metric in ("cosine", "euclidean", "sqeuclidean"):
         distances = pairwise_distance(features, features, metric)

@@ -29,7 +29,7 @@ def kept(q_pid, q_camid, g_pid, g_camid, junk="same-pid-and-camera"):
 
 
 def naive_query(row, q_pid, q_camid, g_pids, g_camids, junk="same-pid-and-camera", ties="stable"):
-    """Sort what is kept, walk down the list; the definitions of the sheet, word by word."""
+    """Sort what is kept, walk down the list; the definitions of docs/protocols.md, word by word."""
     sign = {"stable": 0, "pessimistic": 1, "optimistic": -1}[ties]
     keep = [g for g in range(len(row)) if kept(q_pid, q_camid, g_pids[g], g_camids[g], junk)]
     keep.sort(key=lambda g: (row[g], sign * (g_pids[g] == q_pid), g))
@@ -76,7 +76,7 @@ def test_scikit_learn_and_torchmetrics_agree_query_by_query():
         assert 1 / ranking.first_rank[q] == pytest.approx(retrieval_reciprocal_rank(*tensors).item())
 
 
-# --- sheet section 7: cases to check by hand ----------------------------------------------------------------
+# --- docs/protocols.md#cases-to-check-by-hand ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -193,14 +193,14 @@ def test_optimistic_and_pessimistic_bracket_the_stable_order():
 
 
 def test_cosine_and_euclid_rank_alike_on_unit_features_and_not_on_raw_ones():
-    """Sheet section 6, bug 14: normalisation is part of the metric, never of one side only."""
+    """docs/protocols.md, bug 14: normalisation is part of the metric, never of one side only."""
     raw = GOLDEN["query"] * np.linspace(1, 9, 80)[:, None], GOLDEN["gallery"] * np.linspace(1, 9, 700)[:, None]
     unit = rank_features(GOLDEN["query"], GOLDEN["gallery"], *LABELS, metric="euclidean").mAP
     assert rank_features(*raw, *LABELS).mAP == pytest.approx(unit, abs=1e-4)
     assert rank_features(*raw, *LABELS, metric="sqeuclidean").mAP < unit - 0.01
 
 
-# --- sheet section 6: bugs of public evaluators --------------------------------------------------------------
+# --- docs/protocols.md#bugs-of-public-evaluators --------------------------------------------------------------
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -293,7 +293,7 @@ def test_tensors_of_every_type_can_be_ranked(dtype):
         assert rank_distances(given_distances, *ids).mAP == 0.5
 
 
-# --- single gallery shot (sheet section 5.3 a) --------------------------------------------------------------------
+# --- docs/protocols.md#single-gallery-shot-cmc --------------------------------------------------------------------
 
 
 def naive_single_shot(distances, q_pids, g_pids, q_camids, g_camids, junk, repeats, seed):

@@ -102,7 +102,7 @@ def test_many_threads_and_chunks_change_nothing(monkeypatch):
 
 
 def test_distances_are_squared_once_and_rows_scaled_by_their_own_maximum():
-    """Sheet section 6, bug 11. With lambda 1 only the original distance is left."""
+    """docs/protocols.md, bug 11. With lambda 1 only the original distance is left."""
     query, gallery, *_ = clusters(4)
     pooled = np.concatenate([query, gallery])
     squared = ((query[:, None] - pooled[None]) ** 2).sum(-1)
@@ -111,7 +111,7 @@ def test_distances_are_squared_once_and_rows_scaled_by_their_own_maximum():
 
 
 def test_identical_features_give_zero_not_nan():
-    """Sheet section 4, trap f."""
+    """docs/protocols.md#re-ranking, trap d."""
     result = k_reciprocal_rerank(np.ones((2, 3)), np.ones((5, 3)), k1=10)
     np.testing.assert_allclose(result, 0.0, atol=1e-6)
 
@@ -124,7 +124,7 @@ def test_more_copies_than_neighbours_keep_every_image_first_in_its_own_list():
 
 
 def test_it_is_transductive_other_queries_change_a_score():
-    """Sheet section 4, trap a: hence a row of its own in every report."""
+    """docs/protocols.md#re-ranking, trap a: hence a row of its own in every report."""
     query, gallery, *_ = clusters(5)
     alone, together = k_reciprocal_rerank(query[:1], gallery), k_reciprocal_rerank(query, gallery)[:1]
     assert np.abs(alone - together).max() > 1e-3

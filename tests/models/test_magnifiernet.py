@@ -33,7 +33,7 @@ def build(**options: object) -> ReIDModel:
 def test_size_of_the_published_model() -> None:
     model = create_model("magnifiernet", num_ids=767, size=(384, 192))
     info = model.info()
-    assert info["parameters_without_classifiers"] == 39_933_512  # sheet: 39.934 M
+    assert info["parameters_without_classifiers"] == 39_933_512  # docs/magnifiernet.md: 39.934 M
     assert info["embedding_dim"] == 2048 + 1024 + 1024
     assert info["macs"] == pytest.approx(11.19e9, rel=1e-3)
     assert info["heads"] == ["identity", "parsing", "regularization", "fusion"]

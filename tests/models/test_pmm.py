@@ -28,7 +28,7 @@ def batch(pids: tuple[int, ...] = (0, 1, 2, 1, 0, 3, 2)) -> Batch:
 def test_size_of_the_published_model() -> None:
     model = create_model("pmm", num_ids=751, size=(384, 128))
     info = model.info()
-    assert info["parameters_without_classifiers"] == 31_120_960  # sheet: 31.12 M
+    assert info["parameters_without_classifiers"] == 31_120_960  # docs/pmm.md: 31.121 M
     assert info["embedding_dim"] == 1536
     assert info["macs"] == pytest.approx(6.94e9, rel=1e-3)
     assert info["maps"]["layer4"] == [2048, 24, 8]

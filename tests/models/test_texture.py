@@ -51,9 +51,9 @@ def test_shapes_of_the_published_decoder() -> None:
         painted, blocks = head.decoder.eval()(maps)
     assert painted.shape == (1, 3, 256, 256)
     assert [tuple(b.shape[1:]) for b in blocks] == [(256, 32, 16), (64, 64, 32), (32, 128, 64), (16, 256, 128)]
-    assert sum(p.numel() for p in head.parameters()) == 9_071_075  # sheet 1.3
+    assert sum(p.numel() for p in head.parameters()) == 9_071_075  # docs/san.md: 9.071 M with skips
     plain = Texture({name: shape[0] for name, shape in trunk.items()})
-    assert sum(p.numel() for p in plain.parameters()) == 8_396_835  # sheet: 8.397 M
+    assert sum(p.numel() for p in plain.parameters()) == 8_396_835  # docs/san.md: 8.397 M
 
 
 def test_narrow_trunks_get_narrow_decoders() -> None:
@@ -79,7 +79,7 @@ def test_three_blocks_learn_from_textures_of_half_the_size(masked: bool) -> None
     assert F.avg_pool2d(texture, 2)[..., 1:-1, 1:-1].allclose(painted.clamp(0, 1)[..., 1:-1, 1:-1], atol=0.05)
 
 
-def test_initialisation_is_that_of_the_sheet() -> None:
+def test_initialisation_is_that_of_the_released_code() -> None:
     decoder = make_head(skips=True).decoder
     convs = [m for m in decoder.modules() if isinstance(m, torch.nn.Conv2d)]
     assert all(conv.bias is None or not conv.bias.any() for conv in convs)

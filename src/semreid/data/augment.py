@@ -260,7 +260,7 @@ def augment_images(pixels: Tensor, draws: Draws) -> Tensor:
 
 
 def augment_regions(regions: Tensor, draws: Draws) -> Tensor:
-    """Move part masks (B, H, W) with their images; erased pixels keep their label (MagnifierNet sheet A.6).
+    """Move part masks (B, H, W) with their images; erased pixels keep their label (docs/papers/magnifiernet.md).
 
     Args:
         regions: Labels 0 to 7, uint8.

@@ -32,7 +32,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a benchmark is judged (protocols sheet, sections 1, 2 and 5).
+    """How a benchmark is judged (docs/protocols.md).
 
     Attributes:
         junk: Which gallery images do not count for a query: those of the same person *and* camera

@@ -165,7 +165,7 @@ def evaluate_in_full(
 
 
 def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Drop gallery records that are the very file of a query under another camera (protocols sheet, section 2).
+    """Drop gallery records that are the very file of a query under another camera (docs/protocols.md#edge-cases).
 
     Under the same camera they are junk already; under another one they would be found first for free.
 

@@ -17,7 +17,7 @@ AP, AP_TRAPEZOID, INP, FIRST_RANK, TIED_PAIRS, PAIRS = range(6)  # the columns t
 
 @compiled
 def is_junk(q_pid: int, q_camid: int, g_pid: int, g_camid: int, separate_cameras: bool) -> bool:
-    """Tell whether a gallery image must not count for a query (protocols sheet, section 1)."""
+    """Tell whether a gallery image must not count for a query (docs/protocols.md#which-images-count)."""
     return g_pid < 0 or (g_camid == q_camid and (separate_cameras or g_pid == q_pid))
 
 

@@ -26,7 +26,7 @@ BLOCK_VALUES = 2**24  # distances held at once, 64 MiB: large enough that the ma
 
 
 def pairwise_distance(query: Features, gallery: Features, metric: Metric = "cosine") -> Distances:
-    """Compute the distance of every query to every gallery feature (protocols sheet, section 3).
+    """Compute the distance of every query to every gallery feature (docs/protocols.md#distances).
 
     Args:
         query: Query features, (Q, D).

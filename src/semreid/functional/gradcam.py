@@ -4,7 +4,7 @@ Grad-CAM weighs each channel with the mean over space of the score's gradient, s
 keeps what is positive. Where a score sees the map through global pooling only, that mean is already known from
 the gradient of the pooled vector: average pooling gives each of the n positions 1/n of it, max pooling gives all
 of it to one position, and the sum over the positions is the same. So the chain of layers below the map need not
-be touched, neither by a second backward pass nor by hooks (PMM sheet, B.3).
+be touched, neither by a second backward pass nor by hooks (docs/pmm.md#the-figure-in-words).
 
 Averaging the gradient over space also forgets where it was. `hires_cam` keeps it in place; for average pooling the
 two are the same, but for the values below zero.

@@ -1,7 +1,7 @@
 """From distances to CMC, mAP and mINP, under explicit rules for junk, ties and unanswerable queries.
 
 Nothing is sorted: the rank of the k-th true match is k plus the number of negatives that are nearer, so one
-pass over each row of distances is enough, and rows may come in blocks (protocols sheet, sections 1 and 2).
+pass over each row of distances is enough, and rows may come in blocks (docs/protocols.md#measures).
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def rank_distances(
     skipped: Skipped = "skip",
     max_rank: int = 50,
 ) -> Ranking:
-    """Rank a gallery for every query by given distances (protocols sheet, sections 1 and 2).
+    """Rank a gallery for every query by given distances (docs/protocols.md#measures).
 
     Args:
         distances: The (Q, G) matrix, or an iterable of its consecutive row blocks, such as
@@ -214,7 +214,7 @@ def single_shot_cmc(
     seed: int = 0,
     max_rank: int = 50,
 ) -> SingleShot:
-    """Measure the CMC against one random image per gallery identity (protocols sheet, section 5.3 a).
+    """Measure the CMC against one random image per gallery identity (docs/protocols.md#single-gallery-shot-cmc).
 
     Every repeat puts the gallery into a random order; of each identity, a query meets the first image that
     is not junk for it. So all queries of a camera meet the same drawn gallery. Ties keep gallery order.

@@ -1,6 +1,6 @@
 """k-reciprocal re-ranking on neighbour lists: the published numbers without any N x N matrix.
 
-The variant, in the terms of the protocols sheet (section 4), on the N = Q + G pooled features:
+The variant, in the terms of docs/protocols.md#re-ranking, on the N = Q + G pooled features:
 
 1. d is the *squared Euclidean* distance of the features as given, each row divided by its own largest value
    (by 1 where that is 0). Features are squared once and only once; normalise them first for a cosine variant.

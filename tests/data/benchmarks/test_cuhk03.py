@@ -87,7 +87,7 @@ def test_the_new_protocol_follows_its_lists(raw_cuhk03, boxes):
     assert [s.pid for s in dataset.train] == [1, 1, 2, 2]
     assert [s.pid for s in dataset.gallery] == [9, 9]
     assert dataset.protocol.junk == "same-pid-and-camera"
-    assert dataset.protocol.gallery_shots == "all"  # never single-shot here: sheet §6, bug 6
+    assert dataset.protocol.gallery_shots == "all"  # never single-shot here: docs/protocols.md, bug 6
     assert "published are 767 and" in dataset.warnings[0]
 
 
@@ -97,7 +97,7 @@ def test_the_release_folder_is_looked_into(raw_cuhk03):
     assert load_dataset(f"cuhk03/classic-labeled:{raw_cuhk03}").query
 
 
-def test_a_listed_crop_that_is_missing_is_loud(raw_cuhk03):  # protocols sheet §6, bug 20
+def test_a_listed_crop_that_is_missing_is_loud(raw_cuhk03):  # docs/protocols.md, bug 20
     write_config(raw_cuhk03, ["1_002_1_05.png", *FILES[1:]])  # an empty slot
     with pytest.raises(SemreidError, match=r"no crop labeled/1/002/05 \(1 listed"):
         load_dataset(f"cuhk03:{raw_cuhk03}")

@@ -33,7 +33,7 @@ def test_the_default_is_labeled(root):
     assert load_dataset(f"cuhk03-np:{root}").name == "cuhk03-np/labeled"
 
 
-def test_one_variant_is_not_taken_for_the_other(root):  # protocols sheet §6, bug 19
+def test_one_variant_is_not_taken_for_the_other(root):  # docs/protocols.md, bug 19
     with pytest.raises(SemreidError, match="ask for cuhk03-np/labeled"):
         load_dataset(f"cuhk03-np/detected:{root / 'labeled'}")
 

@@ -17,7 +17,7 @@ def root(write_images):
     return write_images([*TRAIN, *QUERY, *PEOPLE, DISTRACTOR, *JUNK])
 
 
-def test_junk_goes_and_distractors_stay(root):  # protocols sheet §6, bugs 3 and 17
+def test_junk_goes_and_distractors_stay(root):  # docs/protocols.md, bugs 3 and 17
     dataset = load_dataset(f"market1501:{root}")
     assert [s.pid for s in dataset.gallery] == [0, 1, 1, 1, 1]
     assert dataset.junk_removed == 2

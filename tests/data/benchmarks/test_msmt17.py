@@ -39,7 +39,7 @@ def test_lists_cameras_and_version(release):
     assert len(dataset.warnings) == 3
 
 
-def test_train_and_test_people_never_share_an_id_nor_0(root):  # protocols sheet §6, bug 12
+def test_train_and_test_people_never_share_an_id_nor_0(root):  # docs/protocols.md, bug 12
     for variant in ("train", "trainval"):
         dataset = load_dataset(f"msmt17/{variant}:{root}")
         assert {s.pid for s in dataset.train} == {1, 2}
@@ -55,7 +55,7 @@ def test_the_two_training_conventions(root):
     assert PUBLISHED["train"]["gallery"].images == 82_161
 
 
-def test_a_listed_image_that_is_missing_is_loud(root):  # protocols sheet §6, bug 20
+def test_a_listed_image_that_is_missing_is_loud(root):  # docs/protocols.md, bug 20
     with (root / "list_gallery.txt").open("a") as file:
         file.write("0007/0007_000_05_0303noon_0020_0.jpg 7\n")
     with pytest.raises(SemreidError, match=r"list_gallery\.txt, line 3: there is no image .*0007_000_05"):

@@ -31,7 +31,7 @@ def test_partial_reid_variants_at_full_size(partial_reid, probe, shots):
     assert f"{probe} probes" in dataset.protocol.note
 
 
-def test_the_number_of_an_image_is_no_camera(partial_reid):  # protocols sheet §6, bug 1
+def test_the_number_of_an_image_is_no_camera(partial_reid):  # docs/protocols.md, bug 1
     dataset = load_dataset(f"partial-reid:{partial_reid}")
     assert {s.camid for s in dataset.query} == {0}
     assert {s.camid for s in dataset.gallery} == {1}

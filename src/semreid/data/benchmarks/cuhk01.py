@@ -25,7 +25,7 @@ def load(root: Path, variant: str = "486-multi") -> ReIDDataset:
 
     Some of its people are also in CUHK02: never train on one and test on the other.
 
-    Published (protocols sheet, section 5.10): 971 people, 3,884 images.
+    Published (docs/protocols.md#cuhk01): 971 people, 3,884 images.
 
     Args:
         root: Folder that holds the images.

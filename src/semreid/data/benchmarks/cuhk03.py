@@ -38,7 +38,7 @@ def load(root: Path, variant: str = "np-labeled") -> ReIDDataset:
 
     Old and new must not be mixed: the classic metric on the new split gives impressive, meaningless scores.
 
-    Published (protocols sheet, section 5.3): 1,467 people, so 1,367 train and 100 test in a classic split.
+    Published (docs/protocols.md#cuhk03): 1,467 people, so 1,367 train and 100 test in a classic split.
 
     Args:
         root: Folder that holds the files.

@@ -21,7 +21,7 @@ def load(root: Path, variant: str = "labeled") -> ReIDDataset:
     ``bounding_box_test``; or one of the two itself. Names: ``PPPP_cC_N.png``, person PPPP, camera C. Boxes
     drawn by hand and boxes from a detector are two benchmarks: train and test on the same one.
 
-    Published (protocols sheet, section 5.3b), identities and images: train 767, 7,368 labeled, 7,365
+    Published (docs/protocols.md#cuhk03), identities and images: train 767, 7,368 labeled, 7,365
     detected; query 700, 1,400 each; gallery 700, 5,328 labeled, 5,332 detected.
 
     Args:

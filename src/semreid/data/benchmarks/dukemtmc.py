@@ -25,7 +25,7 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
     Layout: ``bounding_box_train``, ``query``, ``bounding_box_test``. Names: ``PPPP_cC_fFFFFFFF.jpg``, camera
     1-8; no junk; the gallery holds people that are never queried.
 
-    Published (protocols sheet, section 5.2), identities and images: train 702, 16,522; query 702, 2,228;
+    Published (docs/protocols.md#dukemtmc-reid), identities and images: train 702, 16,522; query 702, 2,228;
     gallery 702 and 408 that are never queried, 17,661.
 
     Args:

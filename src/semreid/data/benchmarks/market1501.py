@@ -17,7 +17,7 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
     Names: ``PPPP_cCsS_FFFFFF_BB.jpg``, person PPPP, camera C. ``-1`` is junk and removed, ``0000`` is a
     distractor and kept.
 
-    Published (protocols sheet, section 5.1), identities and images: train 751, 12,936; query 750, 3,368;
+    Published (docs/protocols.md#market-1501), identities and images: train 751, 12,936; query 750, 3,368;
     gallery 750 and the distractors, 15,913 after 3,819 junk images are removed. A copy that was shipped
     without its junk is judged the same, so the junk itself is counted but not expected.
 

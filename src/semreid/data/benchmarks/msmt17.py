@@ -31,7 +31,7 @@ def load(root: Path, variant: str = "trainval") -> ReIDDataset:
     Two training conventions are in use: ``trainval`` (list_train and list_val, most papers) and ``train``
     (list_train only). A report must say which.
 
-    Published (protocols sheet, section 5.4), identities and images: train 1,041, 32,621, of which 2,373 in
+    Published (docs/protocols.md#msmt17), identities and images: train 1,041, 32,621, of which 2,373 in
     list_val; query 11,659 and gallery 82,161 of 3,060 people.
 
     Args:

@@ -19,7 +19,7 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
 
     Layout and names: as DukeMTMC-reID, after the conversion that its authors published.
 
-    Published (protocols sheet, section 5.7), identities and images: train 702, 15,618; query 519, 2,210;
+    Published (docs/protocols.md#occluded-duke), identities and images: train 702, 15,618; query 519, 2,210;
     gallery 1,110, 17,661.
 
     Args:

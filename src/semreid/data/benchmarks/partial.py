@@ -31,7 +31,7 @@ def load_partial_reid(root: Path, variant: str = "partial") -> ReIDDataset:
       ``-single``: one random image of each person, averaged over 10 draws, CMC only, as in older tables.
       The two are not comparable.
 
-    Published (protocols sheet, section 5.5): 60 people, 300 probes of each sort, 300 whole bodies.
+    Published (docs/protocols.md#partial-reid): 60 people, 300 probes of each sort, 300 whole bodies.
 
     Args:
         root: Folder that holds the three.
@@ -60,7 +60,7 @@ def load_partial_ilids(root: Path, variant: str = "") -> ReIDDataset:
     Layout: ``partial_body_images`` and ``whole_body_images``, or ``Probe`` and ``Gallery``: there are two
     packagings. Names: ``III.jpg``, in another packaging ``III_C.jpg``; person III.
 
-    Published (protocols sheet, section 5.6): 119 people, one probe and one whole body each. As each probe
+    Published (docs/protocols.md#partial-ilids): 119 people, one probe and one whole body each. As each probe
     has one match, mAP is the mean reciprocal rank.
 
     Args:
@@ -86,7 +86,7 @@ def load_occluded_reid(root: Path, variant: str = "") -> ReIDDataset:
     Layout: ``occluded_body_images`` and ``whole_body_images``, each with one folder per person. Names:
     ``III_NN.tif``, person III, image NN.
 
-    Published (protocols sheet, section 5.8): 200 people, 1,000 occluded probes, 1,000 whole bodies.
+    Published (docs/protocols.md#occluded-reid): 200 people, 1,000 occluded probes, 1,000 whole bodies.
 
     Args:
         root: Folder that holds the two.

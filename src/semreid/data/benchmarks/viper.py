@@ -25,7 +25,7 @@ def load(root: Path, variant: str = "half") -> ReIDDataset:
     of the other camera: the mean of that equals the mean of two trials with the cameras swapped. As each
     query has one match, mAP is the mean reciprocal rank.
 
-    Published (protocols sheet, section 5.9): 632 people, 1,264 images, 316 people in each half.
+    Published (docs/protocols.md#viper): 632 people, 1,264 images, 316 people in each half.
 
     Args:
         root: Folder that holds the two.
