@@ -29,7 +29,7 @@ demo: install
 
 # The site, from the pages and the docstrings; nothing is fetched, and a dead link or a docstring that cannot be parsed fails.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open site/index.html"
 
 clean:

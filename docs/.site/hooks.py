@@ -1,5 +1,6 @@
 """What the site has beside the pages of docs/: README, CONTRIBUTING, and the API, a page for each room of the code."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -46,13 +47,27 @@ def at_the_front(text: str) -> str:
 
 
 def api_page(room: str, modules: list[str]) -> str:
-    """Write the page of a room: every module of it, a package by its docstring alone."""
-    blocks = [f"# {room}\n"]
-    for module in modules:
-        is_package = (SOURCE.parent / module.replace(".", "/")).is_dir()
-        options = "\n    options: {members: false}" if is_package else ""
-        blocks.append(f"::: {module}{options}\n")
-    return "\n".join(blocks)
+    """Write the page of a room: every module of it, a package by its docstring and what it offers."""
+    return "\n".join([f"# {room}\n", *map(described, modules)])
+
+
+def described(module: str) -> str:
+    """Ask for the description of a module; of a package, for what is its own, and list what it offers of others."""
+    package = SOURCE.parent / module.replace(".", "/") / "__init__.py"
+    if not package.exists():
+        return f"::: {module}\n"
+    tree = ast.parse(package.read_text(encoding="utf-8")).body
+    own = [node.name for node in tree if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    links = [f"[`{name}`][{path}]" for name, path in sorted(imported(tree)) if path.startswith("semreid.")]
+    offered = f"\nOffers {', '.join(links)}.\n" if links and "__all__" in package.read_text(encoding="utf-8") else ""
+    return f"::: {module}\n    options: {{members: {own}}}\n{offered}"
+
+
+def imported(tree: list[ast.stmt]) -> list[tuple[str, str]]:
+    """Names that a file imports from modules, public ones only, and where they are defined."""
+    nodes = [node for node in tree if isinstance(node, ast.ImportFrom)]
+    found = [(name.name, f"{node.module}.{name.name}") for node in nodes for name in node.names]
+    return [(name, path) for name, path in found if not name.startswith("_")]
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

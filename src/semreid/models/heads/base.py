@@ -10,6 +10,7 @@ from semreid.data.batch import Batch
 from semreid.models.trunk import Maps
 
 Annotation = Literal["regions", "textures", "attributes"]
+"""What the losses of a head may read of a data set, beside images and identities (docs/data.md)."""
 REGIONS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg", "foot")
 """Names of the part labels 0 to 7 of masks."""
 
