@@ -23,6 +23,7 @@ from semreid.console import show as _show
 from semreid.console import stdout
 from semreid.data.benchmarks import describe_benchmarks, load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
+from semreid.data.listing import left_out
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture, write_report
@@ -261,6 +262,8 @@ def embed(
     from semreid.evaluation.embeddings import embed_files
 
     require_writable(out)
+    if images.is_dir() and (lost := left_out(images)):
+        _say(f"warning: {lost}", style="yellow")
     with _progress("embedding") as progress:
         done, skipped = embed_files(
             _load_embedder(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress

@@ -2,6 +2,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -125,6 +126,28 @@ def test_frames_instead_of_crops(tmp_path: Path) -> None:
     for path in folder.rglob("*.png"):
         write_image(path, np.random.default_rng(len(str(path))).integers(0, 255, (40, 80, 3), np.uint8))
     assert "images are wider than high" in texts(diagnose(load(folder)), "warning")
+
+
+def test_pictures_of_one_colour(folder: Path) -> None:
+    paths = sorted(folder.rglob("*.png"))
+    write_image(paths[0], np.full((64, 32, 3), 7, np.uint8))
+    assert f"1 of {len(paths)} images show next to nothing" in texts(diagnose(load(folder)), "warning")
+    for number, path in enumerate(paths):
+        write_image(path, np.full((64, 32, 3), number, np.uint8) + (np.arange(32) % 2).astype(np.uint8)[:, None])
+    diagnosis = diagnose(load(folder))
+    assert not diagnosis.healthy
+    assert f"{len(paths)} of {len(paths)} images show next to nothing" in texts(diagnosis, "error")
+
+
+def test_equal_pictures_are_found_by_what_they_show(folder: Path) -> None:
+    first, second, *_ = sorted((folder / "bounding_box_train").glob("0001_*"))
+    image = cv2.imread(str(first))
+    second.unlink()
+    cv2.imwrite(str(second.with_suffix(".bmp")), image)
+    assert "train: 1 images are copies of others" in texts(diagnose(load(folder)), "note")
+    for path in (folder / "bounding_box_train").iterdir():
+        cv2.imwrite(str(path), image)
+    assert "train: 17 images are copies of others" in texts(diagnose(load(folder)), "warning")
 
 
 def test_test_only_and_empty_sets(folder: Path) -> None:

@@ -3,7 +3,7 @@ import itertools
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semreid.data.benchmarks import load_dataset
@@ -46,7 +46,8 @@ def test_cameras_are_used_only_if_every_file_tells_one(with_cameras, write_image
     assert {s.camid for s in dataset.train + dataset.query} == {0}
     assert {s.camid for s in dataset.gallery} == {1}
     assert len(dataset.query) == 2
-    assert "none is used" in dataset.warnings[0]
+    assert "1 of 17 images do not tell their camera (_cN_), such as" in dataset.warnings[0]
+    assert "alice_0007.jpg, so none is used" in dataset.warnings[0]
     assert "no cameras known" in dataset.protocol.note
 
 
@@ -97,6 +98,47 @@ def test_without_cameras_an_only_image_never_finds_itself(write_images):
     dataset = load_dataset(f"folder:{root}")
     assert [s.path.parent.name for s in dataset.query] == ["alice"]
     assert [s.path.parent.name for s in dataset.gallery] == ["alice", "dave"]
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["cam{c}/{p}/{i}.jpg", "C0{c}/{p}/{i}.jpg", "{p}/Cam_{c}/{i}.jpg", "{p}/x_cam0{c}_{i}.jpg", "{p}/C{c}_{i}.jpg"],
+)
+def test_cameras_by_folder_and_by_word(write_images, template):
+    root = write_images(template.format(p=p, c=c, i=i) for p in PEOPLE for c in (1, 2) for i in (1, 2))
+    dataset = load_dataset(f"folder:{root}")
+    assert dataset.warnings == ()
+    assert {s.pid for s in dataset.train + dataset.query} == {1, 2, 3, 4}
+    assert sorted((s.pid, s.camid) for s in dataset.query) == [(1, 1), (1, 2), (4, 1), (4, 2)]
+    assert len(dataset.train) == 8
+
+
+def test_folders_of_cameras_without_people_are_no_people(write_images):
+    root = write_images(f"cam{c}/{i}.jpg" for c in (1, 2) for i in (1, 2))
+    with pytest.raises(SemreidError, match=r"cam1 is named after a camera, and no folder after a person"):
+        load_dataset(f"folder:{root}")
+
+
+def test_people_may_be_called_like_cameras(write_images):
+    root = write_images(f"c{p}/{i}.jpg" for p in (1, 2, 3, 4) for i in (1, 2))
+    assert {s.pid for s in load_dataset(f"folder:{root}").train} < {1, 2, 3, 4}
+
+
+def test_a_flat_folder_of_market_names(write_images):
+    root = write_images(f"000{p}_cam0{c}_{i}.jpg" for p in (1, 2, 3, 4) for c in (1, 2) for i in (1, 2))
+    dataset = load_dataset(f"folder:{root}")
+    assert (len(dataset.train), {s.camid for s in dataset.query}) == (8, {1, 2})
+    write_images("portrait.jpg")
+    with pytest.raises(SemreidError, match=r"portrait\.jpg: the file name does not follow .* \(1 of 17 in this folder"):
+        load_dataset(f"folder:{root}")
+
+
+def test_what_is_left_out_is_a_warning(with_cameras):
+    (with_cameras / "alice" / "alice_c3_1.heic").touch()
+    (with_cameras / "bob" / "notes.txt").touch()
+    (line,) = load_dataset(f"folder:{with_cameras}").warnings
+    assert line.startswith("2 files (1 .heic, 1 .txt), such as ")
+    assert "alice_c3_1.heic: left out" in line
 
 
 def test_masks_textures_and_hidden_folders_are_no_identities(with_cameras, write_images):
@@ -284,12 +326,15 @@ def test_absolute_paths_a_byte_order_mark_and_a_dot_are_fine(table, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        (lambda rows: [], "has no column path, pid, camid; it has nothing"),
+        (lambda rows: [], "has no column path, pid; it has nothing"),
         (lambda rows: rows[:1], "has no row below its header"),
-        (lambda rows: [row[:2] for row in rows], "has no column camid; it has path, pid"),
+        (lambda rows: [row[::2] for row in rows], "has no column pid; it has path, camid"),
         (set_cell(3, 2, "left"), "row 3: camid 'left' is not a whole number"),
         (set_cell(3, 2, "-1"), "row 3: camid '-1'"),
-        (set_cell(3, 2, ""), "row 3: camid ''"),
+        (set_cell(3, 2, "2147483648"), "row 3: .* camera 2147483648 is not between 0 and 2147483647"),
+        (set_cell(3, 2, "9" * 5000), "row 3: camid '9999"),
+        (set_cell(1, 2, "PID"), "more than one column 'pid'"),
+        (set_cell(4, 1, "nan"), "row 4: pid is 'nan'"),
         (set_cell(4, 1, " "), "row 4: pid is empty"),
         (set_cell(5, 0, "im/gone.png"), r"row 5: path 'im/gone\.png': there is no image"),
         (set_cell(5, 0, ""), "row 5: path ''"),
@@ -298,10 +343,10 @@ def test_absolute_paths_a_byte_order_mark_and_a_dot_are_fine(table, tmp_path):
         (set_cell(6, 0, "im/alice_3_1.png"), "rows 2 and 6 are the same image"),
         (lambda rows: [*rows, ["im/a.png"]], "row 18: it has more or fewer cells"),
         (lambda rows: [*rows, ["im/a.png", "1", "2", "3"]], "row 18: it has more or fewer cells"),
-        (with_column("split", "train", "test"), "row 3: split 'test' is not one of train, query, gallery"),
+        (with_column("split", "train", "val"), "row 3: split 'val' is not one of train, query, gallery"),
         (with_column("split", "train", "query"), "the split has no gallery image"),
-        (with_column("timestamp", "1", "noon"), "row 3: timestamp 'noon'"),
-        (with_column("timestamp", "nan"), "row 2: timestamp 'nan'"),
+        (with_column("timestamp", "1", "noon"), "row 3: cannot read the time 'noon'"),
+        (with_column("timestamp", "inf"), "row 2: cannot read the time 'inf'"),
         (lambda rows: rows[:5], "one identity only"),
     ],
 )
@@ -309,6 +354,86 @@ def test_a_wrong_csv_is_one_error_with_its_row(table, edit, says):
     with pytest.raises(SemreidError, match=says) as error:
         load_dataset(table(edit))
     assert "list.csv" in str(error.value)
+
+
+def spelled(separator=",", header=str, path=str, camid=str):
+    def edit(rows):
+        (names, *cells) = rows
+        lines = [[header(name) for name in names], *([path(p), pid, camid(c)] for p, pid, c in cells)]
+        return [[separator.join(line)] for line in lines] if separator != "," else lines
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        spelled(header=" {} ".format),
+        spelled(header=str.upper),
+        spelled(path=lambda path: path.replace("/", "\\")),
+        spelled(camid="{}.0".format),
+        spelled(camid=" {} ".format),
+        with_column("timestamp", "", "nan"),
+    ],
+)
+def test_spellings_whose_meaning_is_plain(table, edit):
+    assert load_dataset(table(edit)) == load_dataset(table())
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "; "])
+def test_other_separators(table, tmp_path, separator):
+    expected = load_dataset(table())
+    text = (tmp_path / "list.csv").read_text().replace(",", separator)
+    (tmp_path / "list.csv").write_text(text)
+    assert load_dataset(f"folder:{tmp_path / 'list.csv'}") == expected
+
+
+def test_times_of_iso_8601(table):
+    (sample, *_) = load_dataset(table(with_column("timestamp", "2024-05-03T14:22:07"))).train
+    assert sample.timestamp == 1714746127.0
+
+
+def test_cameras_like_addresses_are_kept(table):
+    assert {s.camid for s in load_dataset(table(spelled(camid="192168001{}".format))).query} == {1921680013, 1921680014}
+
+
+@pytest.mark.parametrize(
+    ("edit", "lacking"),
+    [(lambda rows: [row[:2] for row in rows], 16), (spelled(camid=lambda _: ""), 16), (set_cell(2, 2, "nan"), 1)],
+)
+def test_a_csv_without_cameras_is_read_with_the_warning(table, edit, lacking):
+    dataset = load_dataset(table(edit))
+    assert {s.camid for s in dataset.query} == {0}
+    assert {s.camid for s in dataset.gallery} == {1}
+    assert f"{lacking} of 16 images do not tell their camera" in dataset.warnings[0]
+
+
+def test_a_csv_for_training_only(table):
+    dataset = load_dataset(table(with_column("split", "train")))
+    assert (len(dataset.train), dataset.query, dataset.gallery) == (16, (), ())
+    assert dataset.warnings == ()
+
+
+def test_rows_for_testing_are_divided(table):
+    dataset = load_dataset(table(with_column("split", *["train"] * 8, *["Test"] * 8)))
+    assert names(dataset.query) == [f"{p}_{c}_1.png" for p in ("carol", "dave") for c in (3, 4)]
+    assert names(dataset.gallery) == [f"{p}_{c}_2.png" for p in ("carol", "dave") for c in (3, 4)]
+
+
+CELLS = st.one_of(st.text(max_size=8), st.text("0123456789", max_size=30), st.sampled_from(["nan", "1e400", "-1", "٣"]))
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.one_of(st.just("im/alice_3_1.png"), CELLS), CELLS, CELLS, CELLS, CELLS), max_size=3))
+def test_any_cells_give_a_data_set_or_our_error(table, rows):
+    columns = [["path", "pid", "camid", "timestamp", "split"]]
+    try:
+        dataset = load_dataset(table(lambda known: [*columns, *([*row, "5", "train"] for row in known[2:]), *rows]))
+    except SemreidError:
+        return
+    for sample in dataset.train + dataset.query + dataset.gallery:
+        assert -(2**63) < sample.pid < 2**63
+        assert 0 <= sample.camid < 2**31
 
 
 def test_a_file_that_is_no_csv(tmp_path):

@@ -1,4 +1,6 @@
+import io
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -9,11 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semreid.data.images import IMAGE_SUFFIXES, decode_image, image_bytes, read_image, resize
+import semreid
+from semreid.data.images import IMAGE_SUFFIXES, decode, decode_image, image_bytes, read_image, resize
 from semreid.data.sample import Sample
+from semreid.data.store import _read_texture, read_mask
 from semreid.errors import SemreidError
+from semreid.serving.pictures import read_upload
+from semreid.teachers.maps import read_label_map
 
 RGB = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+LARGER = np.random.default_rng(1).integers(0, 256, (64, 48, 3), np.uint8)  # JPEG 2000 wants so many pixels
 LOSSLESS = {".png", ".bmp", ".tif", ".tiff"}
 
 
@@ -22,12 +29,19 @@ def save(path: Path, image: np.ndarray) -> Path:
     return path
 
 
+def save_by_content(path: Path, image: np.ndarray) -> Path:
+    """Write as the suffix says, or as the format that goes by this suffix, too."""
+    kind = {".jfif": ".jpg", ".pgm": ".ppm", ".pbm": ".ppm"}.get(path.suffix, path.suffix)
+    path.write_bytes(cv2.imencode(kind, image)[1].tobytes())
+    return path
+
+
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES | {".JPG"}))
 def test_every_suffix_is_read_as_rgb(tmp_path, suffix):
-    red = np.zeros((16, 8, 3), np.uint8)
+    red = np.zeros((64, 48, 3), np.uint8)
     red[..., 2] = 255  # OpenCV writes BGR
-    image = read_image(save(tmp_path / f"a{suffix}", red))
-    assert image.shape == (16, 8, 3)
+    image = read_image(save_by_content(tmp_path / f"a{suffix}", red))
+    assert image.shape == (64, 48, 3)
     assert image.dtype == np.uint8
     assert image[8, 4, 0] > 230
     assert image[8, 4, 1:].max() < 30
@@ -99,18 +113,111 @@ def test_missing_other_and_huge_files(tmp_path):
         read_image(tmp_path / "film.mp4")
     (tmp_path / "huge.bmp").touch()
     os.truncate(tmp_path / "huge.bmp", 2**28 + 1)  # a hole: takes no disk
-    with pytest.raises(SemreidError, match=r"huge\.bmp is larger than 256 MiB"):
+    with pytest.raises(SemreidError, match=r"huge\.bmp is longer than 268,435,456 bytes"):
         read_image(tmp_path / "huge.bmp")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(SemreidError, match=r"cannot read .*folder\.png"):
+    with pytest.raises(SemreidError, match=r"folder\.png is no regular file"):
         read_image(tmp_path / "folder.png")
+
+
+@pytest.mark.parametrize("kind", [".png", ".tif", ".ppm"])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_bits_in_use_of_a_16_bit_file_are_all_there_is(kind, bits):  # cameras store 12 bits in 16
+    deep = RGB[..., ::-1].astype(np.uint16) * 2 ** (bits - 8)
+    deep[0, 0] = 2**bits - 1
+    expected = RGB.copy()
+    expected[0, 0] = 255
+    assert np.array_equal(decode_image(cv2.imencode(kind, deep)[1].tobytes()), expected)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [(np.float32, "floating-point"), (np.float64, "floating-point"), (np.int16, "signed"), (np.int32, "signed")],
+)
+def test_measurements_are_not_called_damaged(numbers, says):
+    for content in (RGB, RGB[..., 0]):
+        with pytest.raises(SemreidError, match=f"x.tif holds {says} numbers, not the 8 or 16 bits") as error:
+            decode_image(cv2.imencode(".tif", content.astype(numbers))[1].tobytes(), "x.tif")
+        assert "8-bit PNG" in error.value.fix
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def tiff_tiles(side: int) -> bytes:
+    tags = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: 64}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4 + 64)
+
+
+def jpeg2000(width: int, tile: int) -> bytes:
+    content = bytearray(cv2.imencode(".jp2", np.zeros((64, 48, 3), np.uint8))[1].tobytes())
+    start = content.index(b"\xff\x4f\xff\x51")
+    content[start + 8 : start + 16] = struct.pack(">II", width, width)
+    content[start + 24 : start + 32] = struct.pack(">II", tile, tile)
+    return bytes(content)
+
+
+BOMBS = {
+    "chunk of 2 GB": png_header(4, 8) + struct.pack(">I", 2**31 - 1) + b"IDAT",
+    "chunk of 4 GB": png_header(4, 8) + struct.pack(">I", 2**32 - 1) + b"IDAT",
+    "text of 2 GB": png_header(4, 8) + struct.pack(">I", 2**31 - 1) + b"tEXt" + bytes(99),
+    "mask of 1.6 gigapixels": png_header(40_000, 40_000) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b""),
+    "tiles of 1 GB": tiff_tiles(32_752),
+    "codestream of 1.6 gigapixels": jpeg2000(40_000, 40_000),
+    "a million tiles": jpeg2000(4000, 4),
+    "header of PNM": b"P5 40000 40000 255\n",
+    "header of BMP": cv2.imencode(".bmp", RGB)[1].tobytes()[:18] + struct.pack("<ii", 40_000, -40_000) + bytes(99),
+    "header of GIF": b"GIF89a" + struct.pack("<HH", 40_000, 40_000) + bytes(99),
+}
+
+
+@pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
+def test_no_decoder_sees_a_bomb(monkeypatch, content):
+    def decoder(*_):
+        raise AssertionError("this would take gigabytes")
+
+    monkeypatch.setattr(cv2, "imdecode", decoder)
+    for read in (decode_image, decode):
+        with pytest.raises(SemreidError, match="bomb.png (is too large|cannot be decoded)"):
+            read(content, "bomb.png")
+
+
+def test_every_place_that_reads_pictures_has_bounds(tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(BOMBS["mask of 1.6 gigapixels"])
+    reads = (read_image, read_mask, _read_texture, lambda file: read_upload(io.BytesIO(file.read_bytes()), file.name))
+    for read in reads:
+        with pytest.raises(SemreidError, match="bomb.png is too large: 40000 x 40000"):
+            read(path)
+    with pytest.raises(SemreidError, match="cannot be read"):
+        read_label_map(path)
+
+
+def test_nothing_else_decodes():
+    source = Path(semreid.__file__).parent
+    places = [path.name for path in source.rglob("*.py") if re.search(r"cv2\.im(read|decode)\(", path.read_text())]
+    assert places == ["images.py"]
+
+
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(SemreidError, match="pipe.png is no regular file"):
+        read_image(tmp_path / "pipe.png")
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.png"))
+    with pytest.raises(SemreidError, match=r"1 of 1 file names are not UTF-8, such as '.*caf\\udce9\.png'"):
+        read_image(save_by_content(path, RGB))
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damaged_bytes_give_an_image_or_our_error(data):
-    suffix = data.draw(st.sampled_from([".jpg", ".png", ".bmp", ".webp"]))
-    content = bytearray(cv2.imencode(suffix, RGB)[1].tobytes())
+    suffix = data.draw(st.sampled_from([".jpg", ".png", ".bmp", ".webp", ".gif", ".tif", ".jp2", ".ppm"]))
+    content = bytearray(cv2.imencode(suffix, LARGER)[1].tobytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:

@@ -1,21 +1,26 @@
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semreid.data.images import IMAGE_SUFFIXES, read_image
 from semreid.data.listing import (
-    MARKET_NAME,
     Count,
     expect_counts,
     hashed_order,
+    left_out,
     lift_pids,
     list_images,
     parse_market,
     require_folder,
 )
+from semreid.data.names import MARKET_NAME
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.errors import SemreidError
+from semreid.gallery.enroll import crops_below
 
 
 @given(
@@ -55,6 +60,79 @@ def test_listing_is_sorted_and_skips_what_is_no_image(write_images):
     assert [p.name for p in list_images(root)] == ["a_1.PNG", "b_2.jpg", "c_3.tif"]
 
 
+@pytest.fixture
+def linked(write_images, tmp_path):
+    """Links to a file and to folders, one of them back in a circle; what is no image, and a pipe called like one."""
+    write_images("away/1.jpg away/deep/2.png in/3.gif in/masks/3.png")
+    root = tmp_path / "in"
+    (root / "folder").symlink_to("../away")
+    (root / "4.jfif").symlink_to("../away/1.jpg")
+    (tmp_path / "away" / "round").symlink_to("../in")
+    (root / "broken.jpg").symlink_to("nowhere")
+    os.mkfifo(root / "pipe.png")
+    (root / "5.heic").touch()
+    (root / "README").touch()
+    return root
+
+
+def test_links_are_followed_and_everything_else_is_counted_and_named(linked):
+    found = [str(path.relative_to(linked)) for path in list_images(linked, nested=True)]
+    assert found == ["3.gif", "4.jfif", "folder/1.jpg", "folder/deep/2.png"]
+    line = left_out(linked)
+    assert line.startswith("4 files (1 .heic, 1 without suffix, 1 .jpg, 1 .png), such as ")
+    assert f"{linked / '5.heic'}: left out" in line
+    assert left_out(linked / "folder" / "deep") == ""
+
+
+def test_a_folder_of_what_cannot_be_read_says_what_it_holds(tmp_path):
+    (tmp_path / "a.heic").touch()
+    with pytest.raises(SemreidError, match=r"holds no image that can be read: 1 files \(1 \.heic\), such as .*a\.heic"):
+        list_images(tmp_path)
+
+
+def test_names_that_are_not_utf8_are_refused_before_any_work(write_images):
+    root = write_images("ok_c1.jpg")
+    Path(os.fsdecode(bytes(root) + b"/caf\xe9_c1.jpg")).touch()
+    with pytest.raises(SemreidError, match=r"1 of 2 file names are not UTF-8, such as '.*caf\\udce9_c1\.jpg'") as error:
+        list_images(root)
+    assert "convmv" in error.value.fix
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=12)
+SUFFIXES = st.sampled_from([*sorted(IMAGE_SUFFIXES), ".JPG", ".heic", ".avif", ".txt", ""])
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.sets(st.tuples(st.sampled_from(["", "a/", "b/c/"]), NAMES, SUFFIXES), min_size=1, max_size=8))
+def test_one_rule_for_images(names):
+    with TemporaryDirectory() as folder:
+        root = Path(folder) / "root"
+        for below, name, suffix in names - {("", "a", ""), ("", "b", ""), ("b/", "c", "")}:
+            path = root / below / f"{name}{suffix}"
+            if name in (".", "..") or len(path.name.encode()) > 255:
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        files = {p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")}
+        read = {path for path in files if "is empty" in complaint(path)}
+        try:
+            images = set(list_images(root, nested=True)) if root.is_dir() else set()
+        except SemreidError:
+            images = set()
+        assert images == read
+        assert (left_out(root) == "") is (images == files)
+        if images != files:
+            assert left_out(root).startswith(f"{len(files - images)} files ")
+        if images:
+            assert {Path(crop.entry.path) for crop in crops_below(root, unlabelled=True)} == images
+
+
+def complaint(path):
+    with pytest.raises(SemreidError) as error:
+        read_image(path)
+    return error.value.what
+
+
 def test_missing_and_empty_folders_say_what_is_there(tmp_path):
     (tmp_path / "Market-1501").mkdir()
     with pytest.raises(SemreidError, match=r"no folder .*query") as error:
@@ -66,9 +144,10 @@ def test_missing_and_empty_folders_say_what_is_there(tmp_path):
         list_images(tmp_path / "Market-1501")
 
 
-def test_a_name_without_camera_is_one_error(write_images):
-    with pytest.raises(SemreidError, match=r"0005_000001\.jpg: the file name does not follow"):
-        parse_market(write_images("0005_000001.jpg"))
+def test_a_name_without_camera_is_named_and_counted(write_images):
+    says = r"0005_000001\.jpg: the file name does not follow PPPP_cC\.\.\. \(1 of 3 in this folder\)"
+    with pytest.raises(SemreidError, match=says):
+        parse_market(write_images("0001_c1.jpg 0002_cam02.jpg 0005_000001.jpg"))
 
 
 def test_counts_differ_loudly_and_agree_silently():

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset, Sample, num_identities
-from semreid.data.store import content_digest
 from semreid.errors import SemreidError
 from semreid.parallel import Progress, parallel
 
 SMALL, TINY = 32, 8
 """Heights in pixels below which a crop shows little, and next to nothing, of a person."""
+FLAT = 4.0
+"""Standard deviation of the colours, of 255, below which a crop shows next to nothing; real crops have 20 and more."""
 
 Level = Literal["error", "warning", "note"]
 
@@ -81,11 +84,12 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at an image file told: its digest and size, or what is wrong with it."""
+    """What one look at an image file told: digest of its pixels, size and contrast, or what is wrong with it."""
 
     digest: bytes = b""
     height: int = 0
     width: int = 0
+    contrast: float = 0.0
     problem: str = ""
 
 
@@ -161,10 +165,12 @@ def _look_at_all(dataset: ReIDDataset, progress: Progress | None) -> dict[Sample
 
 def _look(sample: Sample) -> Look:
     try:
-        height, width = read_image(sample).shape[:2]
+        image = read_image(sample)
     except SemreidError as error:
         return Look(problem=error.what)
-    return Look(content_digest(sample), height, width)
+    digest = blake2b(np.ascontiguousarray(image).data, digest_size=16, salt=str(image.shape).encode()[:16])
+    height, width = image.shape[:2]
+    return Look(digest.digest(), height, width, float(cv2.meanStdDev(image)[1].max()))
 
 
 def _measure(samples: Sequence[Sample], looks: Mapping[Sample, Look]) -> Part:
@@ -212,6 +218,17 @@ def _check_sizes(case: _Case) -> Iterator[Finding]:
             "warning",
             f"{len(lying)} of {len(seen)} images are wider than high, such as {lying[0]}",
             "semreid wants crops of one person each, not whole frames: cut them out with a detector first",
+        )
+
+
+def _check_flat(case: _Case) -> Iterator[Finding]:
+    seen = {s: look for s, look in case.looks.items() if look.height}
+    flat = [s for s, look in seen.items() if look.contrast < FLAT]
+    if flat:
+        yield Finding(
+            "error" if len(flat) > len(seen) / 2 else "warning",
+            f"{len(flat)} of {len(seen)} images show next to nothing: they are of one colour, such as {flat[0]}",
+            "look at them; if a viewer shows a person, save them anew as 8-bit JPEG or PNG",
         )
 
 
@@ -345,7 +362,7 @@ def _check_duplicates(case: _Case) -> Iterator[Finding]:
         if copies:
             extra = sum(len(owners) - 1 for owners in copies)
             yield Finding(
-                "note",
+                "warning" if extra > len(case.parts[part]) / 2 else "note",
                 f"{part}: {extra} images are copies of others, such as {copies[0][0]} and {copies[0][1]}",
             )
         if torn:
@@ -367,4 +384,5 @@ _CHECKS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _check_training,
     _check_duplicates,
     _check_sizes,
+    _check_flat,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,16 +28,19 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
 
     PATH is one of:
 
-    * a CSV file with the columns ``path,pid,camid`` and, if wanted, ``timestamp`` (seconds) and ``split``
-      (``train``, ``query`` or ``gallery``). Paths are absolute, or relative to the folder of the CSV.
-    * a folder with one sub-folder per identity;
+    * a CSV file with the columns ``path,pid`` and, if wanted, ``camid``, ``timestamp`` (seconds, or ISO 8601) and
+      ``split`` (``train``, ``query`` or ``gallery``; ``test`` is divided into the last two as below). Paths are
+      absolute, or relative to the folder of the CSV.
+    * a folder with one sub-folder per identity, or one per camera (``cam1``) with one per identity in each;
+    * a folder of images named ``PID_cCAMERA...``;
     * a folder with ``train``, ``query``, ``gallery`` (or ``bounding_box_train``, ``query``,
       ``bounding_box_test``), each with images named ``PID_cCAMERA...`` or with one sub-folder per identity.
       The one for training may be missing.
 
-    Cameras: in sub-folders the camera is the ``cN`` between ``_`` in a file name (``_c3_``, ``_c3s1_``).
-    Unless *every* file has it, no camera is known; then queries get camera 0 and gallery images camera 1, so
-    that every match counts, and a warning says so. The number of an image is never taken for a camera.
+    Cameras: in sub-folders the camera is the ``cN`` or ``camN`` between ``_`` in a file name (``_c3_``, ``_c3s1_``), or
+    else the number of the folder that is named after one (``0001/cam3/…``). Unless *every* image has one, no camera is
+    known; then queries get camera 0 and gallery images camera 1, so that every match counts, and a warning says so. The
+    number of an image is never taken for a camera.
 
     Split: where none is given, identities are ordered by the SHA-256 of their names; the first half train,
     the rest test. The first test image of each identity and camera is a query, the others are the gallery. An
@@ -62,6 +66,9 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
     people = [row for row in rows if numbers[row.identity] >= 0]
     if not people:
         raise SemreidError(f"{root} holds nothing but junk (negative identities)")
+    lacking = [row.path for row in people if row.camid is None]
+    if lacking:  # half-known cameras are worse than none
+        people = [replace(row, camid=None) for row in people]
     parts = _given_split(root, people) if people[0].part else _make_split(root, people)
     return ReIDDataset(
         "folder",
@@ -71,7 +78,7 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
         gallery=_samples(parts.gallery, numbers, default_camid=1),
         protocol=Protocol(note=_note(people[0])),
         junk_removed=len(rows) - len(people),
-        warnings=tuple(_warnings(root, parts, numbers)),
+        warnings=(*_camera_warning(root, lacking, len(people)), *_warnings(root, parts, numbers)),
     )
 
 
@@ -107,13 +114,16 @@ def _number(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def _given_split(root: Path, rows: Iterable[Row]) -> _Parts:
-    parts: dict[str, list[Row]] = {name: [] for name in PARTS}
+    parts: dict[str, list[Row]] = {name: [] for name in (*PARTS, "test")}
     for row in rows:
         parts[row.part].append(row)
-    for name in ("query", "gallery"):
-        if not parts[name]:
+    query, gallery = _queries(parts["test"])
+    found = _Parts(parts["train"], parts["query"] + query, parts["gallery"] + gallery)
+    only_training = found.train and not found.query and not found.gallery
+    for name in () if only_training else ("query", "gallery"):
+        if not getattr(found, name):
             raise SemreidError(f"{root}: the split has no {name} image", fix="add some, or give no split at all")
-    return _Parts(**parts)
+    return found
 
 
 def _make_split(root: Path, rows: Sequence[Row]) -> _Parts:
@@ -151,16 +161,20 @@ def _note(row: Row) -> str:
     return split if row.camid is not None else f"{split}; no cameras known: query 0, gallery 1"
 
 
-def _warnings(root: Path, parts: _Parts, numbers: dict[str, int]) -> Iterator[str]:
-    if parts.gallery[0].camid is None:
+def _camera_warning(root: Path, lacking: Sequence[Path], images: int) -> Iterator[str]:
+    if lacking:
         yield (
-            f"{root}: not every file name tells its camera (_cN_), so none is used: queries get camera 0, "
-            "the gallery camera 1, and matches within one camera count, which flatters the scores"
+            f"{root}: {len(lacking):,} of {images:,} images do not tell their camera (_cN_), such as {lacking[0]}, so "
+            "none is used: queries get camera 0, the gallery camera 1, and matches within one camera count, which "
+            "flatters the scores"
         )
+
+
+def _warnings(root: Path, parts: _Parts, numbers: dict[str, int]) -> Iterator[str]:
     if any(INTEGER.fullmatch(name) and int(name) != number for name, number in numbers.items()):
         yield f"{root}: identities are numbered anew from 1 (some are no whole number, or 0 is a person)"
     train, test = ({row.identity for row in part} for part in (parts.train, parts.query + parts.gallery))
     if shared := train & test:
         yield f"{root}: {len(shared)} identities, such as {min(shared)!r}, are in both training and test"
-    if 0 < len(train) < 2 or len(test) < 2:
+    if len(train) == 1 or len(test) == 1:
         yield f"{root}: {len(train)} identities to train and {len(test)} to test are too few to mean anything"

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-import io
-import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
-import imagesize
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.data.headers import MAX_BYTES, is_deep, require_bounded
 from semreid.data.matfile import read_slot
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
+from semreid.reading import read_bytes
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-MAX_PIXELS = 64_000_000
-MAX_BYTES = 256 * 2**20
+_SPELLINGS = {
+    "jpg": "jpg jpeg jpe jfif",
+    "png": "png",
+    "bmp": "bmp dib",
+    "tif": "tif tiff",
+    "webp": "webp",
+    "gif": "gif",
+    "jp2": "jp2",
+    "ppm": "ppm pgm pbm pnm",
+}
+IMAGE_SUFFIXES = frozenset(
+    f".{name}" for known, names in _SPELLINGS.items() if cv2.haveImageWriter(f".{known}") for name in names.split()
+)
+"""How the names of images end, for all commands: the formats that this build of OpenCV knows."""
+
+
+def is_image(path: Path | str) -> bool:
+    """Tell by its name whether a file is an image: the one rule, for all commands.
+
+    Example:
+        >>> is_image("a/0001_c1.JPG"), is_image("Thumbs.db")
+        (True, False)
+    """
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def read_image(source: Sample | Path | str) -> NDArray[np.uint8]:
     """Read a person crop.
 
-    Grey images become three equal channels, 16 bits become 8, alpha is dropped. An EXIF orientation is
-    obeyed: the crop is seen as every viewer shows it, so a phone photograph has its head on top. Masks and
-    textures must be made from what this function returns.
+    Grey images become three equal channels, 16 bits become 8, alpha is dropped; of a moving image, the first
+    picture counts. Where no number of a 16-bit file needs more than 12 (or 8) bits, as cameras store them, these are
+    taken for all there is: else the crop would be black. An EXIF orientation is obeyed: the crop is seen as every
+    viewer shows it, so a phone photograph has its head on top. Masks and textures must be made from what this function
+    returns.
 
     Args:
         source: A sample, or the path of an image file.
@@ -60,19 +84,63 @@ def decode_image(data: bytes, name: str = "image") -> NDArray[np.uint8]:
         >>> decode_image(png).shape
         (4, 2, 3)
     """
+    image = decode(data, name, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if is_deep(data) else 0))
+    return cv2.cvtColor(_eight_bits(image), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def decode(data: bytes, name: str, flags: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any]:
+    """Decode an image within bounds, by OpenCV's ways: the one place where pictures are decoded.
+
+    Args:
+        data: The bytes of an image file.
+        name: How error messages call it.
+        flags: OpenCV's; as stored, if not given.
+
+    Returns:
+        What OpenCV makes of it: (H, W), or (H, W, C) in BGR.
+
+    Raises:
+        SemreidError: If the bytes are no image or are larger than the bounds.
+    """
     if not data:
         raise SemreidError(f"{name} is empty (0 bytes)", fix="restore the file or remove it from the data set")
-    _check_bounds(data, name)
+    require_bounded(data, name)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         image = None  # some damage raises, some returns None: one message for both
     if image is None:
         raise SemreidError(
-            f"{name} cannot be decoded: damaged, cut short, or not an image",
-            fix="restore the file or remove it; supported are " + " ".join(sorted(IMAGE_SUFFIXES)),
+            f"{name} cannot be decoded: damaged or cut short", fix="restore the file or remove it from the data set"
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return image
+
+
+def as_rgb(image: Any, name: str = "the image") -> NDArray[np.uint8]:  # noqa: ANN401 - whatever programs pass
+    """Take a picture that a program passes: an array, or an image of Pillow.
+
+    Args:
+        image: RGB uint8 (H, W, 3), or an object with Pillow's ``convert``.
+        name: How error messages call it.
+
+    Returns:
+        RGB (H, W, 3).
+
+    Raises:
+        SemreidError: If it is neither, or empty.
+
+    Example:
+        >>> as_rgb(np.zeros((4, 2, 3), np.uint8)).shape
+        (4, 2, 3)
+    """
+    if image is None:
+        raise SemreidError(f"{name} is None", fix="cv2.imread and VideoCapture.read give None where they fail: check")
+    array = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
+        raise SemreidError(
+            f"{name} has shape {array.shape} and type {array.dtype}", fix="give an RGB uint8 array (H, W, 3)"
+        )
+    return array
 
 
 def image_bytes(source: Sample | Path | str) -> bytes:
@@ -113,30 +181,41 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
 
 
 def _read_bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        reason = getattr(error, "strerror", "") or error
-        raise SemreidError(f"cannot read {path}: {reason}", fix="check the name") from error
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    require_utf8([path])
+    content = read_bytes(path, MAX_BYTES)
+    if not is_image(path):
         raise SemreidError(f"{path} is not an image file", fix="use " + " ".join(sorted(IMAGE_SUFFIXES)))
-    if size > MAX_BYTES:
-        raise SemreidError(f"{path} is larger than {MAX_BYTES >> 20} MiB", fix="crop or shrink the image")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SemreidError(f"cannot read {path}: {error.strerror or error}") from error
+    return content
 
 
-def _check_bounds(data: bytes, name: str) -> None:
-    """Refuse by the header, before a small file can unfold to gigabytes."""
-    try:
-        width, height = imagesize.get(io.BytesIO(data))
-    except (ValueError, struct.error):
-        width = height = -1  # an unreadable header: the bound on bytes still holds, the decoder judges the rest
-    if width * height > MAX_PIXELS or len(data) > MAX_BYTES:
+def require_utf8(paths: Sequence[Path]) -> None:
+    """Refuse names that no report, gallery or table can hold, before any work.
+
+    Args:
+        paths: The files.
+
+    Raises:
+        SemreidError: If bytes of a name are not UTF-8; counts them and shows one.
+    """
+    if odd := [path for path in paths if not _is_text(str(path))]:
         raise SemreidError(
-            f"{name} is too large: {width} x {height} pixels, {len(data):,} bytes; "
-            f"at most {MAX_PIXELS:,} pixels and {MAX_BYTES:,} bytes are read",
-            fix="crop or shrink the image",
+            f"{len(odd)} of {len(paths)} file names are not UTF-8, such as {str(odd[0])!a}",
+            fix="rename them, such as with `convmv -f latin1 -t utf8 -r --notest FOLDER`",
         )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _eight_bits(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bring 16 bits to 8, by as many bits as are in use: 8, 12 or 16."""
+    if image.dtype == np.uint8:
+        return image
+    most = int(image.max(initial=0))
+    shift = 0 if most < 2**8 else 4 if most < 2**12 else 8
+    return (image >> shift).astype(np.uint8)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from semreid.data.images import IMAGE_SUFFIXES
+from semreid.data.images import IMAGE_SUFFIXES, is_image, require_utf8
+from semreid.data.names import MARKET_NAME
 from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.errors import SemreidError
 
 T = TypeVar("T")
 
-#: Identity and camera at the start of a Market-style file name; ``-1`` is junk, ``0000`` a distractor.
-MARKET_NAME = re.compile(r"(-?\d+)_c(\d+)", re.ASCII)
+#: Masks and textures may lie in these folders beside the images; they are no crops, at any depth.
+ANNOTATIONS = ("masks", "textures")
+#: What file managers leave behind.
+CLUTTER = ("thumbs.db", "desktop.ini")
 MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 
 
@@ -30,7 +35,9 @@ class Count(NamedTuple):
 def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
     """List the images of a folder, sorted by name, so that every machine sees the same order.
 
-    Hidden files (also the ``._*`` twins that macOS leaves) and files with other suffixes are not images.
+    Images are regular files whose names end as `semreid.data.images.IMAGE_SUFFIXES` says; links to files and folders
+    count as what they lead to. Hidden files (also the ``._*`` twins that macOS leaves), and what lies in folders called
+    ``masks`` or ``textures``, are not images.
 
     Args:
         folder: The folder.
@@ -40,16 +47,60 @@ def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
         The image files, at least one.
 
     Raises:
-        SemreidError: If the folder is missing or holds no image.
+        SemreidError: If the folder is missing, cannot be read or holds no image, or a name is not UTF-8.
     """
-    require_folder(folder)
-    paths = folder.rglob("*") if nested else folder.iterdir()
-    images = sorted(p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    files = list(_files(require_folder(folder), nested=nested))
+    images = sorted(file.path for file in files if file.is_image)
+    require_utf8(images)
     if not images:
+        others = f" that can be read: {_others(files)}" if files else ""
         raise SemreidError(
-            f"{folder} holds no image", fix="expected files ending in " + " ".join(sorted(IMAGE_SUFFIXES))
+            f"{folder} holds no image{others}", fix="expected files ending in " + " ".join(sorted(IMAGE_SUFFIXES))
         )
     return images
+
+
+def left_out(*folders: Path, nested: bool = True) -> str:
+    """Say which files of folders `list_images` leaves out, so that nothing is left out in silence.
+
+    Args:
+        folders: The folders.
+        nested: Also look into the folders below.
+
+    Returns:
+        One line that counts and names them; empty if there are none.
+    """
+    lost = [file for folder in folders for file in _files(folder, nested=nested) if not file.is_image]
+    return f"{_others(lost)}: left out, as they are no images that can be read here" if lost else ""
+
+
+class _File(NamedTuple):
+    path: Path
+    is_image: bool
+
+
+def _files(folder: Path, *, nested: bool, above: frozenset[str] = frozenset()) -> Iterator[_File]:
+    """Files of a folder, hidden ones left out; links that lead back to a folder above are not followed."""
+    place = os.path.realpath(folder)
+    if place in above:
+        return
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise SemreidError(f"cannot read {folder}: {error.strerror or error}", fix="check its permissions") from error
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
+            continue
+        if not entry.is_dir():
+            yield _File(folder / entry.name, is_image(entry.name) and entry.is_file())
+        elif nested and entry.name not in ANNOTATIONS:
+            yield from _files(folder / entry.name, nested=True, above=above | {place})
+
+
+def _others(files: Sequence[_File]) -> str:
+    lost = sorted(file.path for file in files if not file.is_image)
+    kinds = Counter(path.suffix.lower() or "without suffix" for path in lost)
+    return f"{len(lost):,} files ({', '.join(f'{n:,} {kind}' for kind, n in kinds.items())}), such as {lost[0]}"
 
 
 def require_folder(folder: Path) -> Path:
@@ -108,11 +159,15 @@ def parse_market(folder: Path, grammar: str = "PPPP_cC...") -> list[Sample]:
     Raises:
         SemreidError: If the folder is missing or empty, or a name does not match.
     """
-    samples = []
-    for path in list_images(folder):
-        pid, camid = match_name(MARKET_NAME, path, grammar).groups()
-        samples.append(Sample(path, int(pid), int(camid)))
-    return samples
+    images = list_images(folder)
+    odd = [path for path in images if not MARKET_NAME.match(path.name)]
+    if odd:
+        raise SemreidError(
+            f"{odd[0]}: the file name does not follow {grammar} ({len(odd):,} of {len(images):,} in this folder)",
+            fix="rename or move these files, or describe the images in a CSV: path,pid,camid",
+        )
+    names = [match_name(MARKET_NAME, path, grammar).groups() for path in images]
+    return [Sample(path, int(pid), int(camid)) for path, (pid, camid) in zip(images, names, strict=True)]
 
 
 def load_market_layout(

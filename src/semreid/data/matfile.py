@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.data.headers import MAX_PIXELS
 from semreid.errors import SemreidError
 from semreid.reading import reading
 
@@ -100,7 +101,8 @@ def read_slot(path: Path, item: str) -> NDArray[np.uint8]:
     with open_mat(path) as file:
         try:
             pair, person, slot = (int(number) - 1 for number in numbers)
-            crop = file[_pairs(file, boxes)[pair][slot, person]][()]
+            stored = file[_pairs(file, boxes)[pair][slot, person]]
+            crop = stored[()] if stored.size <= 3 * MAX_PIXELS else np.zeros(0)
         except (ValueError, LookupError) as error:
             raise SemreidError(f"{path} has no item {item!r}") from error
     if crop.ndim != 3 or crop.shape[0] != 3 or crop.dtype != np.uint8:

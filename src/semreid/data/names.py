@@ -1,12 +1,20 @@
-"""What file names of crops tell."""
+"""What names of files and folders tell: people and cameras, by one grammar for all commands."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
-#: A camera in a file name: ``c3`` or ``c3s1`` between ``_`` or ``-``.
-CAMERA = re.compile(r"(?:^|[_-])c(\d+)(?:s\d+)?(?=[_-]|$)", re.ASCII)
+from semreid.data.sample import require_camera
+
+_FLAGS = re.ASCII | re.IGNORECASE
+_WORD = r"c(?:am(?:era)?)?"
+#: A camera in a file name: ``c3``, ``c3s1`` or ``cam03`` between ``_`` or ``-``.
+CAMERA = re.compile(rf"(?:^|[_-]){_WORD}(\d+)(?:s\d+)?(?=[_-]|$)", _FLAGS)
+#: A folder that is named after a camera.
+CAMERA_FOLDER = re.compile(rf"{_WORD}[_-]?(\d+)", _FLAGS)
+#: Identity and camera at the start of a Market-style file name; ``-1`` is junk, ``0000`` a distractor.
+MARKET_NAME = re.compile(rf"(-?\d+)_{_WORD}(\d+)", _FLAGS)
 
 
 def camera_of(path: Path) -> int | None:
@@ -18,9 +26,45 @@ def camera_of(path: Path) -> int | None:
     Returns:
         The camera, or None if the name does not tell it.
 
+    Raises:
+        SemreidError: If the number is beyond the bound of cameras.
+
     Example:
-        >>> camera_of(Path("0002_c3s1_000551_01.jpg")), camera_of(Path("crop_17.jpg"))
-        (3, None)
+        >>> camera_of(Path("0002_c3s1_000551_01.jpg")), camera_of(Path("a_cam07.jpg")), camera_of(Path("crop_17.jpg"))
+        (3, 7, None)
     """
     match = CAMERA.search(path.stem)
-    return int(match[1]) if match else None
+    return require_camera(int(match[1]), path) if match else None
+
+
+def camera_below(path: Path, folder: Path) -> int | None:
+    """Read the camera from a file name or else from the nearest folder that is named after one.
+
+    Args:
+        path: The file.
+        folder: Where folders begin to count.
+
+    Returns:
+        The camera, or None if neither tells it.
+
+    Raises:
+        SemreidError: If the number is beyond the bound of cameras.
+
+    Example:
+        >>> camera_below(Path("d/0002/cam_4/1.jpg"), Path("d/0002"))
+        4
+    """
+    if (camera := camera_of(path)) is not None:
+        return camera
+    named = (CAMERA_FOLDER.fullmatch(part) for part in reversed(path.relative_to(folder).parent.parts))
+    return next((require_camera(int(match[1]), path) for match in named if match), None)
+
+
+def is_camera(folder: PurePath) -> bool:
+    """Tell whether a folder is named after a camera.
+
+    Example:
+        >>> is_camera(PurePath("d/cam1")), is_camera(PurePath("d/0001"))
+        (True, False)
+    """
+    return CAMERA_FOLDER.fullmatch(folder.name) is not None

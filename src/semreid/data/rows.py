@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import TextIO
 
-from semreid.data.images import IMAGE_SUFFIXES
-from semreid.data.listing import MARKET_FOLDERS, list_images, parse_market, require_folder
-from semreid.data.names import camera_of
+from semreid.data.images import is_image
+from semreid.data.listing import ANNOTATIONS, MARKET_FOLDERS, list_images, parse_market, require_folder
+from semreid.data.names import MARKET_NAME, camera_below, is_camera
+from semreid.data.sample import require_camera
+from semreid.data.times import seconds
 from semreid.errors import SemreidError
 
 PARTS = ("train", "query", "gallery")
-COLUMNS = ("path", "pid", "camid")
-#: Masks and textures may lie in these folders beside the images; they are no identities.
-ANNOTATIONS = ("masks", "textures")
+COLUMNS = ("path", "pid")
+#: What programs write into a table where nothing is known.
+NOTHING = ("", "nan", "null", "none", "<na>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Row:
         path: The image file.
         identity: Name of the person, as the user spelled it.
         camid: Camera, None where none is known.
-        part: ``train``, ``query`` or ``gallery``; empty where the user gave no split.
+        part: ``train``, ``query`` or ``gallery``, or ``test`` for what is still to be divided into the last two; empty
+            where the user gave no split.
         timestamp: Seconds, where known.
     """
 
@@ -47,7 +51,7 @@ def read_rows(path: Path) -> list[Row]:
         path: The CSV file or the folder.
 
     Returns:
-        At least one row. Either all rows have a part or none; either all have a camera or none.
+        At least one row. Either all rows have a part or none.
 
     Raises:
         SemreidError: If something is missing, empty or not as described in `semreid.data.folder.load`.
@@ -57,11 +61,14 @@ def read_rows(path: Path) -> list[Row]:
     for names in (MARKET_FOLDERS, PARTS):
         if any((path / name).is_dir() for name in (names[0], names[2])):  # "query" is in both
             return _read_parts(path, names)
-    return _tell_cameras(_read_identities(path))
+    return _read_identities(path)
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Read a CSV file with the columns ``path,pid,camid[,timestamp][,split]``.
+    """Read a CSV file with the columns ``path,pid[,camid][,timestamp][,split]``, in any order and case.
+
+    Cells are separated by commas, semicolons or tabs, whichever the header has most of; blanks around them do not
+    count. Paths may be written with backslashes.
 
     Args:
         path: The file, in UTF-8, with a header.
@@ -75,8 +82,7 @@ def read_csv(path: Path) -> list[Row]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            _require_columns(path, reader.fieldnames or [])
+            reader = _reader(path, file)
             rows = [(reader.line_num, _csv_row(path, reader.line_num, cells)) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SemreidError(f"{path} is not a readable CSV file: {error}", fix="save it as CSV, UTF-8") from error
@@ -89,13 +95,23 @@ def read_csv(path: Path) -> list[Row]:
     return [row for _, row in rows]
 
 
+def _reader(path: Path, file: TextIO) -> csv.DictReader[str]:
+    header = file.readline()
+    file.seek(0)
+    reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), skipinitialspace=True, strict=True)
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+    _require_columns(path, reader.fieldnames)
+    return reader
+
+
 def _require_columns(path: Path, columns: Sequence[str]) -> None:
     missing = [column for column in COLUMNS if column not in columns]
-    if missing:
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if missing or twice:
+        what = f"no column {', '.join(missing)}" if missing else f"more than one column {twice[0]!r}"
         raise SemreidError(
-            f"{path} has no column {', '.join(missing)}; it has {', '.join(columns) or 'nothing'}",
-            fix="the first row must name path,pid,camid and may name timestamp,split; where no camera is "
-            "known, use one folder per identity instead",
+            f"{path} has {what}; it has {', '.join(columns) or 'nothing'}",
+            fix="the first row must name path,pid and may name camid,timestamp,split, each once",
         )
 
 
@@ -105,9 +121,9 @@ def _csv_row(path: Path, line: int, cells: dict[str, str | None]) -> Row:
         return Row(
             path=_image(path.parent, text["path"]),
             identity=_identity(text["pid"]),
-            camid=_camera(text["camid"]),
+            camid=_camera(text.get("camid", "")),
             part=_part(text["split"]) if "split" in text else "",
-            timestamp=_seconds(text.get("timestamp", "")),
+            timestamp=seconds(_unless_nothing(text.get("timestamp", ""))),
         )
     except SemreidError as error:
         raise SemreidError(f"{path}, row {line}: {error.what}", fix=error.fix) from error
@@ -120,44 +136,49 @@ def _stripped(cells: dict[str, str | None]) -> dict[str, str]:
 
 
 def _image(folder: Path, text: str) -> Path:
-    relative = Path(os.path.normpath(text))
-    if relative.parts[:1] == ("..",):
-        raise SemreidError(f"path {text!r} leaves the folder of the CSV", fix="write the absolute path")
-    image = folder / relative
-    if image.suffix.lower() not in IMAGE_SUFFIXES or not image.is_file():
-        raise SemreidError(f"path {text!r}: there is no image {image}")
+    found = [_below(folder, text), _below(folder, PureWindowsPath(text).as_posix())]
+    image = next((path for path in found if os.path.isfile(path)), found[0])  # noqa: PTH113 - names too long are no error
+    if not is_image(image):
+        raise SemreidError(f"path {text!r}: there is no image {image}; it is no image file that is read here")
+    if not os.path.isfile(image):  # noqa: PTH113
+        raise SemreidError(f"path {text!r}: there is no image {image}", fix="paths count from the folder of the CSV")
     return image
 
 
+def _below(folder: Path, text: str) -> Path:
+    relative = Path(os.path.normpath(text))
+    if relative.parts[:1] == ("..",):
+        raise SemreidError(f"path {text!r} leaves the folder of the CSV", fix="write the absolute path")
+    return folder / relative
+
+
 def _identity(text: str) -> str:
-    if not text:
-        raise SemreidError("pid is empty", fix="name the person, or remove the row")
+    if not _unless_nothing(text):
+        raise SemreidError(f"pid is {repr(text) if text else 'empty'}", fix="name the person, or remove the row")
     return text
 
 
-def _camera(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+def _unless_nothing(text: str) -> str:
+    return "" if text.lower() in NOTHING else text
+
+
+def _camera(text: str) -> int | None:
+    if not _unless_nothing(text):
+        return None
+    if not re.fullmatch(r"\d{1,18}(\.0*)?", text, re.ASCII):
         raise SemreidError(
-            f"camid {text!r} is not a whole number",
-            fix="number the cameras from 0 or 1; where none is known, use one folder per identity instead",
+            f"camid {text[:40]!r} is not a whole number",
+            fix="number the cameras from 0 or 1, or leave the cells empty where none is known",
         )
-    return int(text)
+    return require_camera(int(text.partition(".")[0]), "column camid")
 
 
 def _part(text: str) -> str:
-    if text not in PARTS:
-        raise SemreidError(f"split {text!r} is not one of {', '.join(PARTS)}")
-    return text
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        seconds = float(text) if text else None
-    except ValueError:
-        seconds = math.nan
-    if seconds is not None and not math.isfinite(seconds):
-        raise SemreidError(f"timestamp {text!r} is not a number of seconds")
-    return seconds
+    if text.lower() not in (*PARTS, "test"):
+        raise SemreidError(
+            f"split {text!r} is not one of {', '.join(PARTS)}", fix="or write test, and it is divided into the last two"
+        )
+    return text.lower()
 
 
 def _read_parts(root: Path, names: Sequence[str]) -> list[Row]:
@@ -167,42 +188,67 @@ def _read_parts(root: Path, names: Sequence[str]) -> list[Row]:
     nested = {any(p.is_dir() for p in require_folder(folder).iterdir()) for folder in folders.values()}
     if len(nested) > 1:
         raise SemreidError(f"{root}: some of {', '.join(names)} have identity folders, some do not")
-    if nested == {True}:
-        return _tell_cameras([row for part, folder in folders.items() for row in _read_identities(folder, part)])
-    return [
-        Row(sample.path, str(sample.pid), sample.camid, part)
-        for part, folder in folders.items()
-        for sample in parse_market(folder, "PID_cCAMERA...")
-    ]
+    read = _read_identities if nested == {True} else _read_flat
+    return [row for part, folder in folders.items() for row in read(folder, part)]
+
+
+def _read_flat(folder: Path, part: str = "") -> list[Row]:
+    samples = parse_market(folder, "PID_cCAMERA...")
+    return [Row(sample.path, str(sample.pid), sample.camid, part) for sample in samples]
 
 
 def _read_identities(folder: Path, part: str = "") -> list[Row]:
+    folders = sorted(_folders(require_folder(folder)))
+    if not folders and any(map(MARKET_NAME.match, _loose(folder))):
+        return _read_flat(folder, part)
     _require_no_loose_images(folder)
-    identities = sorted(_identity_folders(folder))
-    if not identities:
+    if not folders:
         raise SemreidError(
             f"{folder} has no sub-folder, so no identity",
             fix="make one sub-folder of images per identity, or describe the images in a CSV: path,pid,camid",
         )
-    return [Row(image, i.name, None, part) for i in identities for image in list_images(i, nested=True)]
+    identities = sorted(_below_cameras(folders)) if _are_cameras(folders) else folders
+    return [
+        Row(image, identity.name, camera_below(image, folder), part)
+        for identity in identities
+        for image in list_images(identity, nested=True)
+    ]
 
 
-def _identity_folders(folder: Path) -> Iterator[Path]:
+def _folders(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.is_dir() and path.name not in ANNOTATIONS and not path.name.startswith("."):
             yield path
 
 
-def _require_no_loose_images(folder: Path) -> None:
-    loose = [path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
-    if loose:
+def _are_cameras(folders: Sequence[Path]) -> bool:
+    """Whether folders are named after cameras, and those in them after people."""
+    if not all(map(is_camera, folders)):
+        return False
+    below = [list(_folders(folder)) for folder in folders]
+    if not any(below) and any(len(folder.name.rstrip("0123456789")) > 1 for folder in folders):  # "c1" may be a person
         raise SemreidError(
-            f"{min(loose)} lies in no identity's folder ({len(loose)} such images)",
+            f"{folders[0]} is named after a camera, and no folder after a person",
+            fix="put people's folders into those of cameras, or describe the images in a CSV: path,pid,camid",
+        )
+    return all(below) and not all(is_camera(person) for people in below for person in people)
+
+
+def _below_cameras(cameras: Iterable[Path]) -> Iterator[Path]:
+    for camera in cameras:
+        _require_no_loose_images(camera)
+        yield from _folders(camera)
+
+
+def _loose(folder: Path) -> list[str]:
+    return [
+        path.name for path in folder.iterdir() if is_image(path) and not path.name.startswith(".") and path.is_file()
+    ]
+
+
+def _require_no_loose_images(folder: Path) -> None:
+    if loose := _loose(folder):
+        raise SemreidError(
+            f"{folder / min(loose)} lies in no identity's folder ({len(loose)} such images)",
             fix="move images into one sub-folder per identity, or describe them in a CSV: path,pid,camid",
         )
-
-
-def _tell_cameras(rows: list[Row]) -> list[Row]:
-    """Take cameras from the file names if every one tells its own: half-known cameras are worse than none."""
-    found = [camera_of(row.path) for row in rows]
-    return rows if None in found else [replace(row, camid=camid) for row, camid in zip(rows, found, strict=True)]

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from semreid.errors import SemreidError
+
+MAX_PID, MAX_CAMID = 2**63 - 1, 2**31 - 1
+"""The largest numbers of people and cameras, as reports, galleries and tables keep them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -18,6 +23,9 @@ class Sample:
         camid: Camera id as in the source.
         item: Address inside a container file (the raw CUHK03 ``.mat``); empty for an image file.
         timestamp: Seconds, where the source knows the time.
+
+    Raises:
+        SemreidError: If a number is beyond its bound.
     """
 
     path: Path
@@ -25,6 +33,14 @@ class Sample:
     camid: int
     item: str = ""
     timestamp: float | None = None
+
+    def __post_init__(self) -> None:
+        require_camera(self.camid, self)
+        if not -MAX_PID <= self.pid <= MAX_PID:
+            raise SemreidError(
+                f"{self}: the number {self.pid} of a person is beyond {MAX_PID}",
+                fix="number people from 1, or describe the images in a CSV: path,pid,camid",
+            )
 
     def __str__(self) -> str:
         return f"{self.path}#{self.item}" if self.item else str(self.path)
@@ -95,3 +111,28 @@ def num_identities(samples: Iterable[Sample]) -> int:
         1
     """
     return len({sample.pid for sample in samples})
+
+
+def require_camera(camid: int, where: object) -> int:
+    """Return the number of a camera if it can be kept everywhere.
+
+    Args:
+        camid: The number.
+        where: The file or row that tells it, for error messages.
+
+    Returns:
+        The same number.
+
+    Raises:
+        SemreidError: If it is negative or beyond 31 bits.
+
+    Example:
+        >>> require_camera(3, "a_c3.jpg")
+        3
+    """
+    if not 0 <= camid <= MAX_CAMID:
+        raise SemreidError(
+            f"{where}: camera {camid} is not between 0 and {MAX_CAMID}",
+            fix="number the cameras from 0 or 1 in the file names, or describe the images in a CSV: path,pid,camid",
+        )
+    return camid

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semreid.atlas import SIZE, VERSION
-from semreid.data.images import image_bytes, read_image, resize
+from semreid.data.images import decode, image_bytes, read_image, resize
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
@@ -307,9 +307,9 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         SemreidError: If there is none, or it is no part mask.
     """
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if mask is None:
+    if not path.is_file():
         raise SemreidError(f"no part mask at {path}", fix="make masks with `semreid label`, or remove the setting")
+    mask = decode(image_bytes(path), str(path))
     if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max() > 7:
         raise SemreidError(f"{path} is no part mask", fix="masks are 8-bit single-channel PNG with labels 0 to 7")
     return mask.astype(np.uint8, copy=False)
@@ -320,9 +320,9 @@ def _resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
 
 
 def _read_texture(path: Path) -> NDArray[np.uint8]:
-    texture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if texture is None:
+    if not path.is_file():
         raise SemreidError(f"no texture at {path}", fix="make textures with `semreid label`")
+    texture = decode(image_bytes(path), str(path))
     if texture.ndim != 3 or texture.shape[2] != 3 or texture.dtype != np.uint8:
         raise SemreidError(f"{path} is no texture", fix="textures are 8-bit RGB PNG, none of them grey")
     if texture.shape[:2] != (SIZE, SIZE):

@@ -53,6 +53,7 @@ def embed_files(
             be written.
     """
     paths = [images] if images.is_file() else list_images(images, nested=True)
+    cameras = {path: camera_of(path) for path in paths}  # all names are judged before the work
     vector = pa.list_(pa.float32(), model.dim)
     fields = [("path", pa.string()), ("camid", pa.int32()), ("vector", vector)]
     schema = pa.schema(fields, metadata={"semreid.fingerprint": model.fingerprint})
@@ -65,7 +66,7 @@ def embed_files(
             skipped += problems
             if good:
                 vectors = model.embed([image for _, image in good], flip=flip)
-                places = [str(p) for p, _ in good], [camera_of(p) for p, _ in good]
+                places = [str(p) for p, _ in good], [cameras[p] for p, _ in good]
                 rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), model.dim)
                 writer.write_table(pa.table([*places, rows], schema=schema))
             done += len(good) + len(problems)

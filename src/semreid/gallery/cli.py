@@ -12,15 +12,15 @@ from rich.table import Column, Table
 
 from semreid import distributed
 from semreid.console import progress, say, show, stdout
-from semreid.data.listing import list_images
+from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_of
+from semreid.data.times import seconds
 from semreid.errors import SemreidError
 from semreid.files import require_writable
 from semreid.gallery.enroll import Crop, Enrolled, annotated, crops_below, crops_of_data, enroll, enroll_features
 from semreid.gallery.entry import Filter, Match
 from semreid.gallery.gallery import Gallery, Stats
 from semreid.gallery.parts import PartOrder
-from semreid.gallery.times import seconds
 from semreid.models.loading import load_embedder
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def search(
 ) -> None:
     """Find the crops that are most similar to images."""
     where = _filter(camids, pids, tags, since, until)
+    _warn_of_left_out(queries, nested=False)
     paths = [path for query in queries for path in (list_images(query) if query.is_dir() else [query])]
     with Gallery.open(uri) as gallery:
         embedder = _embedder(model)
@@ -169,7 +170,19 @@ def import_(
 
 
 def _crops(images: Path | None, data: str, part: str, unlabelled: bool) -> list[Crop]:
-    return crops_of_data(data, part) if images is None else crops_below(images, unlabelled=unlabelled)
+    if images is None:
+        return crops_of_data(data, part, warn=_warn)
+    _warn_of_left_out([images])
+    return crops_below(images, unlabelled=unlabelled)
+
+
+def _warn(text: str) -> None:
+    say(f"warning: {text}", style="yellow")
+
+
+def _warn_of_left_out(paths: list[Path], *, nested: bool = True) -> None:
+    if lost := left_out(*(path for path in paths if path.is_dir()), nested=nested):
+        _warn(lost)
 
 
 def _embedder(model: str) -> ReIDModel | ExportedModel:

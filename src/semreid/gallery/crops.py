@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.data.images import IMAGE_SUFFIXES, read_image
+from semreid.data.images import is_image, read_image
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Box, Entry
@@ -31,7 +31,7 @@ def read_crop(entry: Entry) -> Image:
     if not entry.path:
         raise SemreidError(f"the gallery knows no image of row {entry.id}", fix="add crops by their files")
     file, _, item = entry.path.rpartition("#")
-    inside = bool(file) and Path(entry.path).suffix.lower() not in IMAGE_SUFFIXES
+    inside = bool(file) and not is_image(entry.path)
     return cut(read_image(Sample(Path(file), 0, 0, item) if inside else entry.path), entry.box)
 
 

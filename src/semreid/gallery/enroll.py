@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.data.benchmarks import load_dataset
-from semreid.data.images import IMAGE_SUFFIXES, read_image, resize
+from semreid.data.images import is_image, read_image, resize
 from semreid.data.listing import list_images
 from semreid.data.names import camera_of
 from semreid.data.rows import Row, read_rows
@@ -70,14 +70,14 @@ def crops_below(path: Path, *, unlabelled: bool = False) -> list[Crop]:
     """
     if not path.exists():
         raise SemreidError(f"there is no {path}", fix="give an image, a folder or a CSV file")
-    if unlabelled or path.suffix.lower() in IMAGE_SUFFIXES or _is_loose(path):
+    if unlabelled or is_image(path) or _is_loose(path):
         images = [path] if path.is_file() else list_images(path, nested=unlabelled)
         return [_crop(image, camid=camera_of(image)) for image in images]
     rows = read_rows(path)
     return _some(path, [_labelled(row) for row in rows if not JUNK.fullmatch(row.identity)])
 
 
-def crops_of_data(spec: str, part: str = "gallery") -> list[Crop]:
+def crops_of_data(spec: str, part: str = "gallery", *, warn: Callable[[str], None] = lambda _: None) -> list[Crop]:
     """Take the crops of one part of a data set.
 
     ``folder:`` data keeps its names and unknown cameras, which an evaluation replaces by numbers.
@@ -85,6 +85,7 @@ def crops_of_data(spec: str, part: str = "gallery") -> list[Crop]:
     Args:
         spec: ``NAME[/VARIANT]:PATH``, as everywhere.
         part: ``train``, ``query``, ``gallery`` or ``all``.
+        warn: Told what a user must know of the data set.
 
     Returns:
         At least one crop; people of benchmarks are called by their numbers.
@@ -95,6 +96,8 @@ def crops_of_data(spec: str, part: str = "gallery") -> list[Crop]:
     if part not in (*PARTS, "all"):
         raise SemreidError(f"there is no part {part!r}", fix=f"choose {', '.join(PARTS)} or all")
     dataset = load_dataset(spec)
+    for warning in dataset.warnings:
+        warn(warning)
     samples = [s for name in (PARTS if part == "all" else [part]) for s in getattr(dataset, name)]
     distinct = {(sample.path, sample.item): sample for sample in samples}
     name, _, location = spec.partition(":")

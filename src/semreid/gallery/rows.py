@@ -67,7 +67,8 @@ def unit_vectors(vectors: ArrayLike, dim: int, what: str) -> Vectors:
     if len(bad):
         raise SemreidError(
             f"{len(bad)} {what} vectors are zero or hold NaN or infinity, the first in row {bad[0]}",
-            fix="check the images of these rows and the weights of the model",
+            fix="leave out boxes outside of their frame, which `embed_boxes` gives zeros; else check the images of "
+            "these rows and the weights of the model",
         )
     scale = np.where(np.abs(lengths - 1) < UNIT, 1, lengths)
     return (rows / scale[:, None]).astype(np.float32)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.data.images import read_image, resize
+from semreid.data.images import as_rgb, read_image, resize
 from semreid.errors import SemreidError
 
 if TYPE_CHECKING:
     pass
 
 Image = NDArray[np.uint8] | Path | str
-"""A crop: RGB uint8 array (H, W, 3), or a path to an image file."""
+"""A crop: RGB uint8 array (H, W, 3), or a path to an image file. An image of Pillow is taken, too."""
 
 
 class Embedder(Protocol):
@@ -94,21 +94,15 @@ def prepared_batches(images: Iterable[Image], size: tuple[int, int], batch_size:
     """
     if isinstance(images, (str, Path)):
         raise SemreidError(f"embed() takes a list of images, not one ({images})", fix=f"embed(['{images}'])")
-    for chunk in _chunks(images, batch_size):
-        yield np.stack([_prepare(image, size) for image in chunk])
+    for chunk in _chunks(enumerate(images), batch_size):
+        yield np.stack([_prepare(number, image, size) for number, image in chunk])
 
 
-def _prepare(image: Image, size: tuple[int, int]) -> NDArray[np.uint8]:
-    array = read_image(image) if isinstance(image, (str, Path)) else image
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
-        raise SemreidError(
-            f"an image has shape {array.shape} and type {array.dtype}",
-            fix="give RGB uint8 arrays (H, W, 3)",
-        )
-    return resize(array, size)
+def _prepare(number: int, image: Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+    return resize(read_image(image) if isinstance(image, (str, Path)) else as_rgb(image, f"image {number}"), size)
 
 
-def _chunks(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
+def _chunks(images: Iterable[tuple[int, Image]], size: int) -> Iterator[list[tuple[int, Image]]]:
     iterator = iter(images)
     while chunk := list(islice(iterator, size)):
         yield chunk

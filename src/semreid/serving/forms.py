@@ -6,8 +6,8 @@ from typing import Annotated, BinaryIO, NamedTuple
 
 from fastapi import Depends, File, Form, UploadFile
 
+from semreid.data.times import seconds
 from semreid.gallery import Entry, Filter
-from semreid.gallery.times import seconds
 from semreid.serving.errors import RequestError
 
 MOST, FURTHEST = 500, 10_000

@@ -44,6 +44,8 @@ def label(
     require_writable(out / OVERVIEW)
     models = [load_model(teacher).to(distributed.local_device()) for teacher in teachers or []]
     dataset = load_dataset(data)
+    for warning in dataset.warnings:
+        say(f"warning: {warning}", style="yellow")
     with progress("labelling") as told:
         dataset = without_corrupt(dataset, progress=told) if skip_corrupt else dataset
         if from_masks is not None:

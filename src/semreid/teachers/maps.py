@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.data.images import decode, image_bytes
 from semreid.errors import SemreidError
-from semreid.reading import read_array, read_bytes, reading
+from semreid.reading import read_array, reading
 
 Mapping = Literal["eanet", "lip", "atr", "densepose"]
 SUFFIXES = (".png", ".npy", ".npz")
@@ -89,11 +89,9 @@ _INDEXED = 3  # the colour type of a PNG file that refers to a palette
 
 
 def _read_png(path: Path) -> NDArray[Any]:
-    content = read_bytes(path)
+    content = image_bytes(path)
+    image = decode(content, str(path))
     with reading(path):
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        if image is None:
-            raise SemreidError(f"{path} is no picture")
         return _palette_index(image, content) if image.ndim == 3 and content[25] == _INDEXED else image
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semreid.data import folder
@@ -19,6 +19,7 @@ from semreid.data.benchmarks import (
     partial,
     viper,
 )
+from semreid.data.listing import left_out
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 
@@ -106,7 +107,16 @@ def load_dataset(spec: str) -> ReIDDataset:
         raise SemreidError(
             f"{root} is not a folder", fix="the form is NAME[/VARIANT]:PATH, and PATH is where the data lies"
         )
-    return BENCHMARKS[name].load(root, chosen)
+    dataset = BENCHMARKS[name].load(root, chosen)
+    lost = left_out(*_folders(dataset)) if root.is_dir() else ""  # a CSV file names all its images
+    return replace(dataset, warnings=(*dataset.warnings, lost)) if lost else dataset
+
+
+def _folders(dataset: ReIDDataset) -> list[Path]:
+    """The folders directly below the root that hold samples."""
+    samples = (*dataset.train, *dataset.query, *dataset.gallery)
+    parts = {s.path.relative_to(dataset.root).parts[0] for s in samples if not s.item}
+    return [dataset.root / part for part in sorted(parts) if (dataset.root / part).is_dir()]
 
 
 def describe_benchmarks() -> str:

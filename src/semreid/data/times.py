@@ -26,7 +26,7 @@ def seconds(text: str) -> float | None:
     """
     if not text:
         return None
-    if re.fullmatch(r"-?\d+(\.\d+)?", text, re.ASCII):
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?(e[+-]?\d{1,2})?", text, re.ASCII | re.IGNORECASE) and len(text) < 32:
         return float(text)
     try:
         moment = datetime.fromisoformat(text)
