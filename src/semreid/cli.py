@@ -31,14 +31,15 @@ from semreid.files import require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
-from semreid.models.embedder import Embedder
 from semreid.models.exported import is_exported
-from semreid.models.loading import load_embedder
+from semreid.models.loading import has_random_weights, load_embedder, told_untrained
 from semreid.reading import brief
 from semreid.teachers.cli import label
 
 if TYPE_CHECKING:
     from semreid.export import Exported
+    from semreid.models.exported import ExportedModel
+    from semreid.models.model import ReIDModel
 
 app = typer.Typer(
     help="Semantics-aligned person re-identification: train, judge and use.",
@@ -171,9 +172,16 @@ def evaluate(
     if plot is not None:
         require_matplotlib()
     loaded, dataset = _load_embedder(model), _load(data, skip_corrupt)
+    weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
     with _progress("decoding") as progress:
         evaluation = evaluate_in_full(
-            loaded, dataset, flip=flip, center_cameras=center_cameras, rerank=rerank, progress=progress
+            loaded,
+            dataset,
+            flip=flip,
+            center_cameras=center_cameras,
+            rerank=rerank,
+            checkpoint=weights,
+            progress=progress,
         )
     content = {"model": model, **evaluation.report.to_json()}
     if out is not None:
@@ -288,7 +296,7 @@ def info(
         _show(asdict(load_exported(Path(model)).metadata))
         return
     card = {} if model in MODELS else {"card": read_card(model).to_json()}
-    _show({**load_model(model).info(_size(input_)), **card})
+    _show({**told_untrained(model, load_model(model)).info(_size(input_)), **card})
 
 
 @app.command()
@@ -405,9 +413,9 @@ def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
     return dataset
 
 
-def _load_embedder(path: str) -> Embedder:
+def _load_embedder(path: str) -> ReIDModel | ExportedModel:
     """Load a model onto the GPU if there is one, or an exported file."""
-    return load_embedder(path, device=distributed.local_device())
+    return told_untrained(path, load_embedder(path, device=distributed.local_device()))
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -275,6 +275,18 @@ def test_bad_ids_are_refused():
         rank_distances(distances, [], g_pids, [], g_camids)
 
 
+def test_ids_of_programs_say_how_they_are_numbered():
+    features, big = np.eye(1), np.array([2**63 + 5], np.uint64)
+    for ids, message, fix in [
+        ((["a"], ["a"], [0], [1]), "query pids must be one row of integers", "np.unique"),
+        (([1], [1], None, None), "query camids must be", "all queries camera 0 and the whole gallery camera 1"),
+        ((big, big, [0], [1]), "beyond 63 bits", "from 0"),
+    ]:
+        with pytest.raises(SemreidError, match=message) as caught:
+            rank_features(features, features, *ids)
+        assert fix in caught.value.fix
+
+
 @pytest.mark.parametrize("option", [{"junk": "none"}, {"ties": "random"}, {"skipped": "drop"}])
 def test_unknown_rules_are_refused(option):
     with pytest.raises(SemreidError, match=f"unknown .* '{next(iter(option.values()))}'"):

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -254,6 +255,31 @@ def test_bad_rows_are_refused_and_nothing_is_kept(vectors, entries, message: str
         with pytest.raises(SemreidError, match=message):
             write(vectors, entries)
     assert gallery.count() == 0
+
+
+@pytest.mark.parametrize("where", [{"camid": 1}, "camid==1", None, 1])
+@pytest.mark.parametrize("question", [lambda g, w: g.search([[1.0] * DIM], where=w), lambda g, w: g.count(w),
+                                      lambda g, w: g.scan(w), lambda g, w: g.remove(where=w)])  # fmt: skip
+def test_what_is_no_filter_is_refused(where: Any, question: Any) -> None:
+    with Gallery.open("memory:", dim=DIM) as gallery, pytest.raises(SemreidError, match="no filter") as caught:
+        question(gallery, where)
+    assert caught.value.fix == "write Filter(camids=[1], tags=['night'])"
+
+
+@pytest.mark.parametrize(("values", "fix"), [({"camids": 1}, "camids=[1]"), ({"pids": "a"}, "pids=['a']"),
+                                             ({"tags": 5}, "tags=[5]")])  # fmt: skip
+def test_a_filter_of_one_value_says_how_it_is_written(values: dict[str, Any], fix: str) -> None:
+    with pytest.raises(SemreidError, match="must be a list, not") as caught:
+        Filter(**values)
+    assert caught.value.fix == fix
+
+
+def test_a_folder_may_be_named_as_the_tab_key_completes_it(tmp_path: Path) -> None:
+    pytest.importorskip("pymilvus")
+    with Gallery.open(tmp_path / "g.db", dim=DIM) as gallery:
+        gallery.add([[1.0] * DIM], [Entry(id="a")])
+        with Gallery.open(f"{tmp_path}/g.db/") as again:
+            assert (again.uri, again.count()) == (str(tmp_path / "g.db"), 1)
 
 
 def test_bad_questions(gallery: Gallery) -> None:

@@ -97,8 +97,8 @@ def test_texts_that_cannot_be_stored_or_quoted_are_refused(text) -> None:
         ({"since": float("nan")}, "since nan is not a number of seconds"),
         ({"until": "noon"}, "until 'noon'"),
         ({"since": 2, "until": 2}, "time range from 2.0 to 2.0 is empty"),
-        ({"pids": "p1"}, "pids must be a list of texts"),
-        ({"tags": "day"}, "tags must be a list of texts"),
+        ({"pids": "p1"}, "pids must be a list, not"),
+        ({"tags": "day"}, "tags must be a list, not"),
     ],
 )
 def test_filters_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

@@ -150,6 +150,23 @@ def filled(tmp_path_factory: pytest.TempPathFactory, crops: Path, model: Path) -
     return file
 
 
+def test_the_camera_of_a_query_is_stated_where_its_name_does_not_tell_it(run, crops, model, tmp_path: Path) -> None:
+    where = ["--gallery", tmp_path / "g.parquet", "--model", model]
+    run("gallery", "add", crops, *where)
+    query = write_image(tmp_path / "crop.png", draw_figure(1, 1, 0))
+    search = ["gallery", "search", query, *where, "--other-cameras", "--json"]
+    code, _, err = run(*search)
+    assert (code, "crop.png does not tell its camera" in err, "way out: state it: --query-camid" in err) == (
+        1,
+        True,
+        True,
+    )
+    code, out, _ = run(*search, "--query-camid", 1)
+    assert (code, {m["camid"] for m in json.loads(out)["results"][0]["matches"]}) == (0, {2})
+    told = ["gallery", "search", crops / "person1" / "0000_c2.png", *search[3:]]
+    assert {m["camid"] for m in json.loads(run(*told, "--query-camid", 1).out)["results"][0]["matches"]} == {1}
+
+
 def test_body_regions_decide_where_the_model_knows_them(run, crops: Path, tmp_path: Path) -> None:
     where = ["--gallery", tmp_path / "g.parquet", "--model", save(tmp_path / "parted", name="magnifiernet")]
     assert run("gallery", "add", crops, *where)[0] == 0

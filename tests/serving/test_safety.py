@@ -253,6 +253,7 @@ def test_without_a_token_only_requests_to_this_machine_are_answered(client):
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://127.0.0.1:9999"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
@@ -292,6 +293,42 @@ def test_a_person_types_the_token_once(serving):
     assert "samesite=strict" in cookie.lower()
     assert TOKEN not in cookie
     assert client.get("/gallery", follow_redirects=False).status_code == 200
+
+
+def test_wrong_tokens_are_slowed_down_after_ten(serving, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(guard.time, "monotonic", lambda: now)
+    client = serving(Access(TOKEN, local=False))
+    right, wrong = ({"Authorization": f"Bearer {token}"} for token in (TOKEN, "wrong-but-as-long"))
+    assert [client.get("/api/gallery", headers=wrong).status_code for _ in range(5)] == [401] * 5
+    assert client.get("/api/gallery", headers=right).status_code == 200
+    assert [client.post("/login", data={"token": "wrong"}).status_code for _ in range(6)] == [403] * 5 + [429]
+    refused = client.get("/api/gallery", headers=right)  # else guessing on would still pay
+    assert (refused.status_code, refused.headers["retry-after"], "wrong tokens" in refused.text) == (429, "10", True)
+    assert client.get("/healthz").status_code == 200
+    now += guard.PAUSE
+    assert [client.get("/api/gallery", headers=wrong).status_code for _ in range(2)] == [401, 429]
+    now += guard.PAUSE
+    assert client.get("/api/gallery", headers=right).status_code == 200
+
+
+def test_addresses_that_guess_are_remembered_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(guard, "ADDRESSES", 3)
+    guesses = guard.Guesses()
+    for address in "abcd":
+        guesses.spend(address)
+    assert [round(guesses.left(address)) for address in "abcd"] == [10, 9, 9, 9]
+
+
+@pytest.mark.parametrize("charset", ["unicode_escape", "utf-7", "nonsense", '"x'])
+def test_other_charsets_are_refused(serving, charset):
+    client = serving(Access(TOKEN, local=False))
+    body = '--BB\r\nContent-Disposition: form-data; name="token"\r\n\r\n\\ud800\r\n--BB--\r\n'
+    kind = {"Content-Type": f"multipart/form-data; boundary=BB; charset={charset}"}
+    answer = client.post("/login", content=body, headers=kind)
+    assert (answer.status_code, "UTF-8" in answer.text) == (415, True)
+    kind = {"Content-Type": "multipart/form-data; boundary=BB; charset=UTF-8"}
+    assert client.post("/login", content=body, headers=kind).status_code == 403
 
 
 def test_nobody_enters_where_there_is_no_token(client):
@@ -345,6 +382,8 @@ def test_wrong_paths_and_methods_are_told(client, method, path, status):
         ({"k": 0}, "k"),
         ({"k": 501}, "k"),
         ({"k": "many"}, "k"),
+        ({"query_camid": 2**31}, "query_camid"),
+        ({"query_camid": "9" * 5000}, "query_camid"),
         ({"camid": -1}, "camid"),
         ({"prior": 1}, "prior"),
         ({"since": "noon"}, "noon"),
@@ -354,6 +393,11 @@ def test_fields_out_of_range_are_named(client, fields, names):
     response = client.post("/api/search", data={"id": "3_c1_0", **fields})
     assert response.status_code == 422
     assert names in response.json()["error"]
+
+
+def test_a_vector_that_is_not_there_is_told_as_404(client):
+    answer = client.post("/api/store/vectors", json={"ids": ["3_c1_0", "nobody"]})
+    assert (answer.status_code, "no row 'nobody'" in answer.json()["error"]) == (404, True)
 
 
 def test_both_or_neither_query_is_refused(client):

@@ -41,13 +41,13 @@ def explain(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show why a gallery answers a query as it does: ranked matches with marks, and what makes each pair similar."""
-    from semreid.models.loading import load_model
+    from semreid.models.loading import load_model, told_untrained
 
     require_matplotlib()
     require_writable(out / "explanation.html")
     if is_exported(model):
         raise SemreidError(f"{model} has no gradients to explain it by", fix="give the run folder it was exported from")
-    loaded = load_model(model).to(distributed.local_device())
+    loaded = told_untrained(model, load_model(model)).to(distributed.local_device())
     options = {"pid": pid, "camid": camid, "other_cameras": other_cameras, "rerank": rerank, "prior": prior}
     with Gallery.open(uri) as gallery:
         found = explanations.explain(loaded, query, gallery, top=top, **options)  # type: ignore[arg-type]
@@ -63,11 +63,15 @@ def stages(
 ) -> None:
     """Draw what each stage of PMM looks at, and what is taken from the next because of it."""
     from semreid.explain.stages import save_stages
-    from semreid.models.loading import load_model
+    from semreid.models.loading import load_model, told_untrained
 
     require_matplotlib()
     require_writable(out)
-    save_stages(load_model(model).to(distributed.local_device()), [read_image(path) for path in images], out)
+    save_stages(
+        told_untrained(model, load_model(model)).to(distributed.local_device()),
+        [read_image(path) for path in images],
+        out,
+    )
     say(f"drawn: {out}")
 
 
@@ -78,11 +82,11 @@ def texture(
 ) -> None:
     """Draw what people look like from all sides, as a model believes: their textures, and a body that wears them."""
     from semreid.explain.textures import save_textures
-    from semreid.models.loading import load_model
+    from semreid.models.loading import load_model, told_untrained
 
     require_matplotlib()
     require_writable(out)
-    save_textures(load_model(model).to(distributed.local_device()), images, out)
+    save_textures(told_untrained(model, load_model(model)).to(distributed.local_device()), images, out)
     say(f"drawn: {out}")
 
 

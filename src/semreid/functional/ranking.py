@@ -23,6 +23,8 @@ Junk = Literal["same-pid-and-camera", "same-camera"]
 Ties = Literal["stable", "pessimistic", "optimistic"]
 Skipped = Literal["skip", "zero"]
 
+NUMBER_PEOPLE = "number the people of both sides together, such as np.unique([*query, *gallery], return_inverse=True)"
+WITHOUT_CAMERAS = "number the cameras; without any, give all queries camera 0 and the whole gallery camera 1"
 JUNK_RULES = ("same-pid-and-camera", "same-camera")
 TIE_RULES = ("stable", "pessimistic", "optimistic")  # the order is that of the kernels' constants
 SKIP_RULES = ("skip", "zero")
@@ -283,7 +285,12 @@ def checked_ids(q_pids: ArrayLike, g_pids: ArrayLike, q_camids: ArrayLike, g_cam
 def _integers(values: ArrayLike, name: str) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise SemreidError(f"{name} must be one row of integers; got {array.dtype} of shape {array.shape}")
+        raise SemreidError(
+            f"{name} must be one row of integers; got {array.dtype} of shape {array.shape}",
+            fix=WITHOUT_CAMERAS if "camids" in name else NUMBER_PEOPLE,
+        )
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise SemreidError(f"{name} go up to {array.max()}, beyond 63 bits", fix="number the people and cameras from 0")
     return array.astype(np.int64)
 
 
@@ -375,7 +382,7 @@ def _require_valid(valid: NDArray[np.bool_], junk: Junk) -> None:
         f"none of the {len(valid)} queries has a true match: the camera rule deletes all gallery images "
         f"{deleted}, and no other image of the same person is left",
         fix="check that camera ids are read correctly and that query and gallery are of one data set; "
-        "without camera labels give all queries camera 0 and the whole gallery camera 1",
+        + WITHOUT_CAMERAS,
     )
 
 

@@ -21,7 +21,7 @@ from semreid.gallery.enroll import Crop, Enrolled, annotated, crops_below, crops
 from semreid.gallery.entry import Filter, Match
 from semreid.gallery.gallery import Gallery, Stats
 from semreid.gallery.parts import PartOrder
-from semreid.models.loading import load_embedder
+from semreid.models.loading import load_embedder, told_untrained
 
 if TYPE_CHECKING:
     from semreid.models.exported import ExportedModel
@@ -92,6 +92,9 @@ def search(
     other_cameras: Annotated[
         bool, typer.Option("--other-cameras", help="Leave out the camera that the query's file name tells.")
     ] = False,
+    query_camid: Annotated[
+        int | None, typer.Option("--query-camid", help="Camera of the queries whose file names do not tell it.")
+    ] = None,
     camids: Camids = None,
     pids: Pids = None,
     tags: Tags = None,
@@ -111,7 +114,7 @@ def search(
         embedder = _embedder(model)
         gallery.require(embedder)
         _require_some(gallery, where)
-        cameras = [camera_of(path) for path in paths] if other_cameras else None
+        cameras = [_camera(path, query_camid) for path in paths] if other_cameras else None
         order = PartOrder(embedder, paths) if parts else None
         vectors = order.vectors if order else embedder.embed(paths)
         found = gallery.search(vectors, k, where=where, query_camids=cameras, rerank=rerank, reorder=order)
@@ -169,6 +172,18 @@ def import_(
         _tell(Enrolled(*gallery.import_parquet(file, replace_known=replace_known), []), uri)
 
 
+def _camera(query: Path, stated: int | None) -> int:
+    found = camera_of(query)
+    if found is not None:
+        return found
+    if stated is None:
+        raise SemreidError(
+            f"the file name of {query} does not tell its camera, so --other-cameras cannot leave it out",
+            fix="state it: --query-camid, or search without --other-cameras",
+        )
+    return stated
+
+
 def _crops(images: Path | None, data: str, part: str, unlabelled: bool) -> list[Crop]:
     if images is None:
         return crops_of_data(data, part, warn=_warn)
@@ -186,7 +201,7 @@ def _warn_of_left_out(paths: list[Path], *, nested: bool = True) -> None:
 
 
 def _embedder(model: str) -> ReIDModel | ExportedModel:
-    return load_embedder(model, device=distributed.local_device())
+    return told_untrained(model, load_embedder(model, device=distributed.local_device()))
 
 
 def _tell(done: Enrolled, uri: str) -> None:

@@ -7,7 +7,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ Box = tuple[float, float, float, float]
 MAX_BYTES = {"id": 128, "pid": 256, "tag": 128, "path": 4096}
 """Longest texts, in UTF-8: what every kind of gallery can hold."""
 MAX_TAGS = 64
+MOST_CAMERAS = 2**31
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Filter:
 
     def __post_init__(self) -> None:
         for name in ("camids", "exclude_camids"):
-            object.__setattr__(self, name, tuple(_camera(c) for c in getattr(self, name)))
+            object.__setattr__(self, name, tuple(_camera(c) for c in _listed(name, getattr(self, name))))
         for name in ("since", "until"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _seconds(name, getattr(self, name)))
@@ -155,9 +157,13 @@ def derived_id(entry: Entry, vector: Vectors) -> str:
 
 
 def _texts(kind: str, texts: Iterable[str]) -> Iterable[str]:
-    if isinstance(texts, str):
-        raise SemreidError(f"{kind}s must be a list of texts, not the text {texts!r}", fix=f"[{texts!r}]")
-    return (_require_text(kind, text) for text in texts)
+    return (_require_text(kind, text) for text in _listed(f"{kind}s", texts))
+
+
+def _listed(name: str, values: Iterable[T]) -> Iterable[T]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise SemreidError(f"{name} must be a list, not {values!r}", fix=f"{name}=[{values!r}]")
+    return values
 
 
 def _require_text(kind: str, text: str) -> str:
@@ -179,7 +185,7 @@ def _encoded(kind: str, text: str) -> bytes:
 
 
 def _camera(camid: int) -> int:
-    if isinstance(camid, bool) or not isinstance(camid, (int, np.integer)) or not 0 <= camid < 2**31:
+    if isinstance(camid, bool) or not isinstance(camid, (int, np.integer)) or not 0 <= camid < MOST_CAMERAS:
         raise SemreidError(f"camid {camid!r} is not a whole number from 0", fix="number the cameras from 0 or 1")
     return int(camid)
 

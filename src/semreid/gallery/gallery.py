@@ -16,7 +16,7 @@ from semreid.errors import SemreidError
 from semreid.functional.reranking import k_reciprocal_rerank
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.rows import named, require_same, unit_vectors
-from semreid.gallery.store import Store
+from semreid.gallery.store import NoSuchRowError, Store
 from semreid.gallery.uri import open_store
 from semreid.models.embedder import Embedder
 
@@ -105,6 +105,7 @@ class Gallery:
                 another model or width.
         """
         uri = str(uri)
+        uri = bare if (bare := uri.rstrip("/")).endswith(".db") else uri  # as the tab key completes a folder
         if dim is not None and dim < 1:
             raise SemreidError(f"vectors cannot have {dim} values")
         gallery = cls(uri, open_store(uri, None if dim is None else Meta(dim, fingerprint or "")))
@@ -197,7 +198,7 @@ class Gallery:
         Raises:
             SemreidError: If neither or both are given, or the rows cannot be removed.
         """
-        if bool(ids) == bool(where):
+        if bool(ids) == bool(_filter(where)):
             raise SemreidError("remove() needs ids or a filter, one of the two")
         with self._store.writing():
             found = [self._store.entries(_checked(ids)).values()] if ids else (rows for rows, _ in self.scan(where))
@@ -232,7 +233,7 @@ class Gallery:
         """
         absent = set(ids) - self._store.entries(_checked(ids)).keys()
         if absent:
-            raise SemreidError(f"{self.uri} has no row {min(absent)!r} ({len(absent)} such ids)")
+            raise NoSuchRowError(f"{self.uri} has no row {min(absent)!r} ({len(absent)} such ids)")
         return self._store.vectors(ids)
 
     def search(
@@ -272,7 +273,7 @@ class Gallery:
             raise SemreidError("re-ranking and another order exclude each other", fix="ask for one of the two")
         order = self._reranking(queries) if rerank else reorder
         depth = min(max(4 * int(k), POOL), LARGEST_K) if order else int(k)
-        found = self._search(queries, depth, where, query_camids)
+        found = self._search(queries, depth, _filter(where), query_camids)
         return [order(row, matches)[:k] for row, matches in enumerate(found)] if order else found
 
     def scan(self, where: Filter = ANY, *, vectors: bool = False) -> Iterator[tuple[list[Entry], Vectors]]:
@@ -285,7 +286,7 @@ class Gallery:
         Yields:
             Entries and their vectors (N, D), or (N, 0) without ``vectors``.
         """
-        return self._store.scan(where, vectors=vectors)
+        return self._store.scan(_filter(where), vectors=vectors)
 
     def count(self, where: Filter = ANY) -> int:
         """Count rows.
@@ -296,7 +297,7 @@ class Gallery:
         Returns:
             Their number.
         """
-        return self._store.count(where)
+        return self._store.count(_filter(where))
 
     def stats(self) -> Stats:
         """Describe the gallery in numbers; reads all rows, without their vectors.
@@ -442,6 +443,13 @@ class Gallery:
             return [matches[i] for i in np.argsort(distances, kind="stable")]
 
         return order
+
+
+def _filter(where: Filter) -> Filter:
+    """Refuse what is no filter before a database sees it."""
+    if not isinstance(where, Filter):
+        raise SemreidError(f"where is {where!r}, which is no filter", fix="write Filter(camids=[1], tags=['night'])")
+    return where
 
 
 def _checked(ids: Sequence[str]) -> Sequence[str]:

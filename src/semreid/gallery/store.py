@@ -48,6 +48,10 @@ class Store(Protocol):
         """Let go of files and connections."""
 
 
+class NoSuchRowError(SemreidError):
+    """A row that was asked for and is not there."""
+
+
 def missing(uri: str) -> SemreidError:
     """Make the error of a gallery that is not there.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from semreid.console import say
 from semreid.errors import SemreidError
 from semreid.models.card import COPY_AGAIN, WEIGHTS, card_file, read_card
 from semreid.models.exported import ExportedModel, is_exported, load_exported
@@ -18,6 +19,8 @@ from semreid.models.model import ReIDModel
 from semreid.models.zoo import MODELS, create_model
 from semreid.reading import read_bytes, reading
 from semreid.weights import MOST, tensors_in
+
+M = TypeVar("M", bound=ReIDModel | ExportedModel)
 
 
 def load_model(path: Path | str) -> ReIDModel:
@@ -32,7 +35,7 @@ def load_model(path: Path | str) -> ReIDModel:
     Raises:
         SemreidError: If there is no such model, or its files are damaged or do not belong together.
     """
-    if str(path) in MODELS and not Path(path).exists():
+    if _is_zoo_name(path):
         return create_model(str(path), num_ids=1).eval()
     card = read_card(path)
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
@@ -51,7 +54,7 @@ def load_model(path: Path | str) -> ReIDModel:
 
 def _require_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], file: Path) -> None:
     """Compare before anything is made, for a card may ask for more than the memory holds."""
-    for name in wanted.keys() | found.keys():
+    for name in sorted(wanted.keys() | found.keys()):
         asked, there = (tuple(side[name].shape) if name in side else "no such tensor" for side in (wanted, found))
         if asked != there:
             raise SemreidError(
@@ -83,6 +86,32 @@ def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> Re
     model = load_model(path).to(device)
     model.require_embedding()
     return model
+
+
+def has_random_weights(path: Path | str, model: ReIDModel | ExportedModel) -> bool:
+    """Tell whether nobody has trained a model: it was made by its zoo name, or exported from one that was.
+
+    Args:
+        path: What it was loaded from.
+        model: The model.
+    """
+    return not model.metadata.card if isinstance(model, ExportedModel) else _is_zoo_name(path)
+
+
+def told_untrained(path: Path | str, model: M) -> M:
+    """Say on stderr that a model has random weights, if it has, and return it.
+
+    Args:
+        path: What it was loaded from.
+        model: The model.
+    """
+    if has_random_weights(path, model):
+        say(f"warning: {path} is untrained: random weights, whose figures and matches mean nothing", style="yellow")
+    return model
+
+
+def _is_zoo_name(path: Path | str) -> bool:
+    return str(path) in MODELS and not Path(path).exists()
 
 
 def start_from(model: ReIDModel, run: Path | str) -> str:

@@ -8,6 +8,7 @@ from fastapi import Depends, File, Form, UploadFile
 
 from semreid.data.times import seconds
 from semreid.gallery import Entry, Filter
+from semreid.gallery.entry import MOST_CAMERAS
 from semreid.serving.errors import RequestError
 
 MOST, FURTHEST = 500, 10_000
@@ -75,7 +76,9 @@ def search_fields(
     image: Annotated[UploadFile | None, File(description="A crop: JPEG, PNG, WebP, BMP or TIFF.")] = None,
     id: Annotated[str, Form(description="Id of a row, instead of an image.")] = "",  # noqa: A002
     k: Annotated[int, Form(ge=1, le=MOST, description="How many matches.")] = 24,
-    query_camid: Annotated[int | None, Form(ge=0, description="Camera of the query, if nothing else tells it.")] = None,
+    query_camid: Annotated[
+        int | None, Form(ge=0, lt=MOST_CAMERAS, description="Camera of the query, if nothing else tells it.")
+    ] = None,
     exclude_same_camera: Annotated[bool, Form(description="Leave out what the camera of the query saw.")] = False,
     rerank: Annotated[bool, Form(description="Re-rank the best by their neighbours (k-reciprocal).")] = False,
     parts: Annotated[

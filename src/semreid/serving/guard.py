@@ -6,9 +6,11 @@ import asyncio
 import hmac
 import ipaddress
 import secrets
+import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,6 +29,9 @@ ACTIVE, WAITING = 16, 1000
 """Requests with a body that are worked on at once (so at most 16 bodies of 16 MiB are in memory), and that wait."""
 SLOWEST = 60.0
 """Seconds in which a body must have come."""
+BURST, PAUSE, ADDRESSES = 10, 10.0, 10_000
+"""Wrong tokens that an address may send at once, seconds until it may send another one, and addresses to remember."""
+CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 SAFE = {"GET", "HEAD", "OPTIONS"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -41,6 +46,26 @@ HEADERS = {
 }
 
 
+class Guesses:
+    """How many wrong tokens each address may still send: ten at once, then one in a while."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, tuple[float, float]] = {}
+
+    def left(self, address: str) -> float:
+        """Return how many wrong tokens may come from an address now."""
+        left, since = self._spent.get(address, (float(BURST), 0.0))
+        return min(BURST, left + (time.monotonic() - since) / PAUSE)
+
+    def spend(self, address: str) -> None:
+        """Note a wrong token; of too many addresses, those that guessed longest ago are forgotten."""
+        left = self.left(address) - 1
+        self._spent.pop(address, None)
+        self._spent[address] = left, time.monotonic()
+        if len(self._spent) > ADDRESSES:
+            del self._spent[next(iter(self._spent))]
+
+
 @dataclass(frozen=True)
 class Access:
     """Who may ask.
@@ -50,11 +75,13 @@ class Access:
         local: Whether the server is meant for this machine only. Then, without a token, it answers only requests
             addressed to this machine by name, so that no web page can reach it through a name of its own.
         session: What the cookie of somebody who has typed the token holds; ends with the process.
+        guesses: Who sent wrong tokens.
     """
 
     token: str = ""
     local: bool = True
     session: str = field(default_factory=secrets.token_urlsafe, repr=False)
+    guesses: Guesses = field(default_factory=Guesses, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.token and len(self.token) < SHORTEST_TOKEN:
@@ -66,7 +93,25 @@ class Access:
 
     def knows(self, token: str) -> bool:
         """Tell whether this is the token, in a time that says nothing about how much of it is right."""
-        return hmac.compare_digest(token.encode(), self.token.encode())
+        return hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self.token.encode())
+
+    def admits(self, token: str, request: Request) -> bool:
+        """Tell whether this is the token, unless too many wrong ones came from the same address.
+
+        Args:
+            token: What was sent.
+            request: The request that it came with.
+
+        Raises:
+            RequestError: If it is too early for another guess.
+        """
+        address = request.client.host if request.client else ""
+        if self.guesses.left(address) < 1:
+            raise RequestError(429, "too many wrong tokens came from your address", f"wait {PAUSE:.0f} seconds")
+        right = self.knows(token)
+        if not right:
+            self.guesses.spend(address)
+        return right
 
     def refuse(self, request: Request) -> RequestError | None:
         """Find out why a request must not be answered.
@@ -83,14 +128,16 @@ class Access:
             )
         if request.method not in SAFE and not _same_origin(request):
             return RequestError(403, "this request comes from the page of another server")
-        if self.token and not request.url.path.startswith(OPEN) and not self._admits(request):
-            return RequestError(401, "a token is needed", "send the header Authorization: Bearer TOKEN")
-        return None
+        try:
+            known = not self.token or request.url.path.startswith(OPEN) or self._admits(request)
+        except RequestError as error:
+            return error
+        return None if known else RequestError(401, "a token is needed", "send the header Authorization: Bearer TOKEN")
 
     def _admits(self, request: Request) -> bool:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self.knows(token.strip())
+            return self.admits(token.strip(), request)
         return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self.session.encode())
 
 
@@ -178,6 +225,9 @@ class Bounded:
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MAX_UPLOAD:
             return _too_large()
+        charset = parse_options_header(request.headers.get("content-type"))[1].get(b"charset", b"utf-8")
+        if charset.decode("latin-1").lower() not in CHARSETS:
+            return RequestError(415, "the request is written in another charset than UTF-8", "send it in UTF-8")
         if self.waiting >= WAITING:
             return RequestError(503, "the server is busy", "ask again in a few seconds")
         return None
@@ -212,8 +262,16 @@ def _same_origin(request: Request) -> bool:
     """Whether a browser says that one of our own pages sent this; programs say nothing and pass."""
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")
-    own = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    own = origin is None or _place(origin) == request.headers.get("host", "")
     return own and site in {"same-origin", "none"}
+
+
+def _place(origin: str) -> str:
+    """Host and port of an origin; empty if it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _host_name(host: str) -> str:

@@ -104,7 +104,7 @@ async def login_page(request: Request) -> Response:
 async def login(request: Request, token: Annotated[str, Form()] = "") -> Response:
     """Let somebody in who has the token."""
     access: Access = request.app.state.access
-    if not access.token or not access.knows(token.strip()):
+    if not access.token or not access.admits(token.strip(), request):
         return render(request, "login.html", {"wrong": True}, status=HTTPStatus.FORBIDDEN)
     response = RedirectResponse("/", HTTPStatus.SEE_OTHER)
     secure = request.url.scheme == "https"

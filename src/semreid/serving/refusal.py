@@ -17,6 +17,7 @@ from semreid.serving.errors import RequestError
 from semreid.serving.templating import render
 
 logger = logging.getLogger(__name__)
+HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "10"}, 503: {"Retry-After": "5"}}
 PROGRAMS = ("/api/", "/openapi.json", "/healthz", "/metrics", "/picture")
 """Paths that answer with JSON when they refuse; all others answer with a page."""
 
@@ -32,7 +33,7 @@ def refusal(request: Request, error: SemreidError) -> Response:
         The response.
     """
     status = error.status if isinstance(error, RequestError) else 422
-    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}.get(status, {})
+    headers = HEADERS.get(status, {})
     if request.url.path.startswith(PROGRAMS):
         return JSONResponse({"error": error.what, "fix": error.fix}, status, headers)
     if status == 401:

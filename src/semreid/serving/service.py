@@ -26,6 +26,7 @@ from semreid.gallery.crops import Image
 from semreid.gallery.entry import Vectors, derived_id
 from semreid.gallery.gallery import ANY
 from semreid.gallery.parts import PartOrder
+from semreid.gallery.store import NoSuchRowError
 from semreid.models.embedder import Embedder
 from semreid.models.model import ReIDModel
 from semreid.models.parts import Parts
@@ -326,6 +327,8 @@ class Service:
             raise RequestError(503, f"the gallery did not answer within {patience:.0f} s", "ask again later") from error
         except RequestError:
             raise
+        except NoSuchRowError as error:
+            raise RequestError(404, error.what, error.fix) from error
         except SemreidError as error:
             raise RequestError(503, error.what, error.fix) from error
 

@@ -34,7 +34,7 @@ def label(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Label a data set with part masks and textures, by teachers or from label maps; report how they look."""
-    from semreid.models.loading import load_model
+    from semreid.models.loading import load_model, told_untrained
     from semreid.teachers.label import import_masks
     from semreid.teachers.label import label as run
     from semreid.teachers.report import OVERVIEW, write_report
@@ -42,7 +42,7 @@ def label(
     if bool(teachers) == bool(from_masks):
         raise SemreidError("labels come from teachers or from label maps", fix="name teachers, or give --from-masks")
     require_writable(out / OVERVIEW)
-    models = [load_model(teacher).to(distributed.local_device()) for teacher in teachers or []]
+    models = [told_untrained(teacher, load_model(teacher)).to(distributed.local_device()) for teacher in teachers or []]
     dataset = load_dataset(data)
     for warning in dataset.warnings:
         say(f"warning: {warning}", style="yellow")
