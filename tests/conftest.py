@@ -1,8 +1,10 @@
 """Figures, crops that a small network can tell apart in seconds, in the true Market-1501 layout; the command line."""
 
+import contextlib
 import os
+import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +48,17 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
         return Result(int(caught.value.code or 0), *capfd.readouterr())
 
     return command
+
+
+@contextlib.contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file may grow beyond ``room`` bytes: what a full disk looks like to one who writes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def draw_figure(pid: int, camid: int, image: int, height: int = 64, width: int = 32) -> np.ndarray:

@@ -1,7 +1,6 @@
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket
 import stat
@@ -14,12 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semreid import files
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, exclusive, require_writable, write_bytes, write_json, write_text
+from tests.conftest import full_disk
 
 NOBODY = 65534
 
@@ -81,21 +81,11 @@ def as_nobody() -> Iterator[Path]:
             os.setegid(0)
 
 
-@contextlib.contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """No file may grow beyond ``room`` bytes: what a full disk looks like to one who writes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 class Stopped(Exception):  # noqa: N818 - no error
     """What stops a write in the middle."""
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     old=st.none() | st.binary(max_size=50),
     new=st.binary(max_size=50),

@@ -17,10 +17,10 @@ import typer
 from rich.table import Table
 
 from semreid import distributed
+from semreid.console import interruptible, stdout
 from semreid.console import progress as _progress
 from semreid.console import say as _say
 from semreid.console import show as _show
-from semreid.console import stdout
 from semreid.data.benchmarks import describe_benchmarks, load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
 from semreid.data.listing import left_out
@@ -107,7 +107,7 @@ def synthesize(
     recipe = PeopleRecipe(identities, images_per_identity, seed, height, width, cameras, occlusion)
     if preview is not None:
         save_contact_sheet(recipe, preview)
-    with _progress("making people") as progress:
+    with interruptible(lambda: "the same command goes on"), _progress("making people") as progress:
         run(recipe, out, progress=progress)
     _say(f"made: {out}. Next: semreid doctor people:{out}")
 
@@ -128,9 +128,10 @@ def train(
     """Train a model and leave a run folder; under torchrun, on all its processes."""
     from semreid.training.loop import train as run
     from semreid.training.recipe import load_recipe
+    from semreid.training.record import way_on
 
     settings = load_recipe(recipe, overrides or [])
-    with distributed.process_group():
+    with distributed.process_group(), interruptible(lambda: f"the same command {way_on(out)}"):
         trained = run(settings, _load(data, skip_corrupt), out, annotations=annotations, resume=resume)
         step = f"evaluate {out} --data {data}" if trained.dim else f"label {out} --data DATA --out DIR"
         _say(f"trained: {out}. Next: semreid {step}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -25,6 +26,20 @@ def say(text: str, style: str = "") -> None:
 def show(content: Mapping[str, Any]) -> None:
     """Print a result as JSON on stdout."""
     typer.echo(json.dumps(content, indent=2))
+
+
+@contextmanager
+def interruptible(way_on: Callable[[], str]) -> Iterator[None]:
+    """Say how to go on when Ctrl-C ends a command, and exit with the status that shells expect.
+
+    Args:
+        way_on: Tells it, once the command has ended.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"interrupted: {way_on()}", style="yellow")
+        raise typer.Exit(130) from None
 
 
 class progress:  # noqa: N801 - reads as a function

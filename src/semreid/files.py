@@ -28,6 +28,7 @@ from semreid.errors import SemreidError
 
 PATIENCE = 60.0
 """Seconds to wait for another process that writes the same file."""
+ANOTHER_PLACE = "choose a path in a folder that you may write to, on a disk with free space"
 _PREFIX = ".semreid-"
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -49,7 +50,7 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     Raises:
         SemreidError: If the folder or the file cannot be written, or ``target`` is no regular file.
     """
-    with _explained(target):
+    with explained(target):
         place, old = _place(Path(target))
         place.parent.mkdir(parents=True, exist_ok=True)
         _sweep(place.parent)
@@ -70,7 +71,7 @@ def require_writable(target: Path | str) -> None:
     Raises:
         SemreidError: If it cannot be written.
     """
-    with _explained(target):
+    with explained(target):
         place, _ = _place(Path(target))
         folder = next(parent for parent in place.parents if parent.exists())
         if not folder.is_dir() or not _may_write(folder):
@@ -135,7 +136,7 @@ def exclusive(target: Path | str, *, patience: float = PATIENCE) -> Iterator[Non
     place = Path(os.path.realpath(target))
     lock = place.with_name(f"{_PREFIX}{blake2b(os.fsencode(place.name), digest_size=8).hexdigest()}.lock")
     with contextlib.ExitStack() as stack:
-        with _explained(target):
+        with explained(target):
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
                 stack.enter_context(_held(lock, patience, f"another process writes {target}: waiting for it"))
@@ -147,8 +148,16 @@ def exclusive(target: Path | str, *, patience: float = PATIENCE) -> Iterator[Non
 
 
 @contextlib.contextmanager
-def _explained(target: Path | str) -> Iterator[None]:
-    """Tell what the system says against writing a file in the words of a user."""
+def explained(target: Path | str, fix: str = ANOTHER_PLACE) -> Iterator[None]:
+    """Tell what the system says against writing a file in the words of a user.
+
+    Args:
+        target: What is being written.
+        fix: The way out.
+
+    Raises:
+        SemreidError: If the system raises an error.
+    """
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -157,7 +166,7 @@ def _explained(target: Path | str) -> Iterator[None]:
             raise
         raise SemreidError(
             f"cannot write {target}: {reason.strerror or reason}",
-            fix="choose a path in a folder that you may write to, on a disk with free space",
+            fix=fix,
         ) from error
 
 

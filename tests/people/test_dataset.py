@@ -13,6 +13,7 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import diagnose
 from semreid.data.store import annotation_paths, build_store
 from semreid.errors import SemreidError
+from semreid.files import exclusive
 from semreid.people import dataset
 from semreid.people.dataset import PeopleRecipe, contact_sheet, save_contact_sheet, stream, synthesize
 
@@ -143,6 +144,39 @@ def test_existing_folders_are_left_alone(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SemreidError, match="exists already"):
         synthesize(RECIPE, tmp_path / "file")
+
+
+def test_wherever_the_beginning_was_stopped_it_goes_on(people, tmp_path):
+    partial = tmp_path / "set.partial"
+    partial.mkdir()
+    synthesize(RECIPE, tmp_path / "set", processes=1)
+    assert content(tmp_path / "set") == content(people)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_folder_that_is_no_interrupted_run_is_left_alone(tmp_path):
+    (tmp_path / "set.partial").mkdir()
+    (tmp_path / "set.partial" / "precious.txt").write_text("mine")
+    with pytest.raises(SemreidError, match="set.partial is not what an interrupted run left") as caught:
+        synthesize(RECIPE, tmp_path / "set")
+    assert "remove" in caught.value.fix
+    assert (tmp_path / "set.partial" / "precious.txt").read_text() == "mine"
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with exclusive(tmp_path / "set"), pytest.raises(SemreidError, match="another process writes .*set"):
+        synthesize(RECIPE, tmp_path / "set")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_replaced_is_an_error(tmp_path, monkeypatch):
+    def busy(_):
+        raise OSError(16, "Device or resource busy")
+
+    (tmp_path / "set").mkdir()
+    monkeypatch.setattr(Path, "rmdir", busy)  # a place where a disk is mounted
+    with pytest.raises(SemreidError, match="cannot write .*set.*: Device or resource busy"):
+        synthesize(RECIPE, tmp_path / "set")
 
 
 def test_a_small_disk_is_noticed_before_the_work(tmp_path, monkeypatch):

@@ -16,7 +16,8 @@ from semreid.training import loop
 from semreid.training.build import build_model
 from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
-from tests.conftest import write_image
+from semreid.training.record import RunFolder, way_on
+from tests.conftest import full_disk, write_image
 
 TINY = {
     "precision": "fp32",
@@ -165,6 +166,73 @@ def test_folder_with_a_run_is_not_overwritten(figure_data: ReIDDataset, tmp_path
     with pytest.raises(SemreidError, match="already holds a run") as caught:
         train(recipe(), figure_data, tmp_path / "run")
     assert "--resume" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "last", ["nothing", "checkpoint.pt", "recipe.yaml", "metrics.jsonl", "model.safetensors", "card.json"]
+)
+def test_wherever_a_run_is_killed_it_goes_on(
+    figure_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """The process dies before it has written anything, or right after it has written a file for the first time."""
+    rename, out, plan = Path.replace, tmp_path / "run", recipe()
+
+    def killed(temporary: Path, target: Path) -> Path:
+        if target.parent == out and last == "nothing":
+            raise KeyboardInterrupt
+        done = rename(temporary, target)
+        if target == out / last:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, figure_data, out)
+    monkeypatch.undo()
+    if last == "nothing":
+        assert not any(out.iterdir())
+        train(plan, figure_data, out)
+    else:
+        assert way_on(out) == "with --resume goes on"
+        with pytest.raises(SemreidError, match="already holds a run"):
+            train(plan, figure_data, out)
+        train(plan, figure_data, out, resume=True)
+    monkeypatch.setattr(Path, "replace", rename)
+    train(plan, figure_data, tmp_path / "whole")
+    assert same(weights(out), weights(tmp_path / "whole"))
+    for name in ("recipe.yaml", "card.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    rows, wanted = ([json.loads(line)["total"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+                    for run in (out, tmp_path / "whole"))  # fmt: skip
+    assert rows == wanted
+
+
+def test_a_recipe_of_the_user_in_the_folder_is_not_written_over(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("mine")
+    with pytest.raises(SemreidError, match="holds a recipe.yaml without a run") as caught:
+        train(recipe(), figure_data, tmp_path)
+    assert "move it" in caught.value.fix
+    assert way_on(tmp_path) == "begins anew"
+    assert (tmp_path / "recipe.yaml").read_text() == "mine"
+
+
+def test_two_trainings_do_not_share_a_folder(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    with (
+        RunFolder(tmp_path / "run", resume=False).claimed(),
+        pytest.raises(SemreidError, match="another process writes .*run"),
+    ):
+        train(recipe(), figure_data, tmp_path / "run")
+    late = RunFolder(tmp_path / "run", resume=False)
+    train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "run")
+    with pytest.raises(SemreidError, match="already holds a run"), late.claimed():
+        pass
+
+
+def test_a_full_disk_ends_a_run_with_one_clear_error(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "before")  # fills the cache of images
+    with full_disk(100_000), pytest.raises(SemreidError, match="cannot write .*checkpoint.pt: File too large"):
+        train(recipe(), figure_data, tmp_path / "run")
+    assert not any((tmp_path / "run").iterdir())
 
 
 def test_resume_refuses_nothing_damage_versions_and_other_recipes(figure_data: ReIDDataset, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from semreid import distributed
-from semreid.console import progress, say, show, stdout
+from semreid.console import interruptible, progress, say, show, stdout
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_of
 from semreid.data.times import seconds
@@ -72,6 +72,7 @@ def add(
     crops = [] if features else annotated(_crops(images, data, part, unlabelled), pid=pid, camid=camid, tags=tags or ())
     embedder = _embedder(model)
     with (
+        interruptible(lambda: "what was added is safe, and the same command completes it"),
         Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) as gallery,
         progress("adding", "{done} of {total} are in the gallery") as told,
     ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,7 @@ from pydantic import TypeAdapter
 
 from semreid.atlas import VERSION, Part
 from semreid.errors import SemreidError
-from semreid.files import atomic_path, write_json, write_text
+from semreid.files import atomic_path, exclusive, explained, write_bytes, write_json, write_text
 from semreid.parallel import Progress
 from semreid.people.shots import Person, Shot, create_person, network, shoot
 from semreid.reading import Object, brief, read_json, reading
@@ -35,6 +36,7 @@ LIMITS = {"identities": (4, 100_000), "images_per_identity": (2, 1_000), "camera
 SIDES = (32, 1024)
 TEST_SHARE = 0.25
 _ROWS: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
+MAKE_ROOM = "choose a folder that you may write to, or make room and run the same command again: it goes on"
 _BYTES_PER_PIXEL = 1.1  # of an image with its mask on disk, roughly; only to see a full disk coming
 
 
@@ -134,14 +136,15 @@ def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = N
         SemreidError: If ``out`` exists, the disk is too small, or an interrupted run had another recipe.
     """
     work = out.with_name(out.name + ".partial")
-    _prepare(recipe, out, work)
-    todo = [pid for pid in range(1, recipe.identities + 1) if not _rows_file(work, pid).exists()]
-    done = recipe.identities - len(todo)
-    for count, _ in enumerate(_run(recipe, work, todo, processes), done + 1):
-        if progress is not None:
-            progress(count, recipe.identities)
-    _finish(recipe, work)
-    work.rename(out)
+    with exclusive(out, patience=1), explained(work, fix=MAKE_ROOM):
+        _prepare(recipe, out, work)
+        todo = [pid for pid in range(1, recipe.identities + 1) if not _rows_file(work, pid).exists()]
+        done = recipe.identities - len(todo)
+        for count, _ in enumerate(_run(recipe, work, todo, processes), done + 1):
+            if progress is not None:
+                progress(count, recipe.identities)
+        _finish(recipe, work)
+        work.rename(out)
     return out
 
 
@@ -151,16 +154,11 @@ def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
     if out.is_dir():
         out.rmdir()
     settings = {**asdict(recipe), "atlas": VERSION}
-    if work.exists():
+    work.mkdir(parents=True, exist_ok=True)
+    if any(work.glob("[!.]*")):  # a stop may have come before the settings were written
         _require_same(settings, work)
         return
-    try:
-        work.mkdir(parents=True)
-        free = shutil.disk_usage(work).free
-    except OSError as error:
-        raise SemreidError(
-            f"cannot make {work}: {error.strerror}", fix="choose a folder that you may write to"
-        ) from error
+    free = shutil.disk_usage(work).free
     images = recipe.identities * recipe.images_per_identity
     needed = int(images * (recipe.height * recipe.width * _BYTES_PER_PIXEL + 4096) + recipe.identities * 130_000)
     if needed > free:
@@ -175,8 +173,10 @@ def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
 def _require_same(settings: dict[str, Any], work: Path) -> None:
     try:
         found = read_json(work / SETTINGS, Object)
-    except SemreidError:
-        found = {}
+    except SemreidError as error:
+        raise SemreidError(
+            f"{work} is not what an interrupted run left", fix="remove it, or choose another folder"
+        ) from error
     if found != settings:
         raise SemreidError(
             f"{work} is what an interrupted run with other settings left",
@@ -208,6 +208,7 @@ def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> I
 
 def _single_thread() -> None:
     cv2.setNumThreads(1)  # each core has a process of its own
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which lets the others end
 
 
 def write_identity(recipe: PeopleRecipe, work: Path, pid: int) -> None:
@@ -262,13 +263,9 @@ def _write_image(path: Path, image: NDArray[np.uint8], parameters: list[int]) ->
     done, content = cv2.imencode(path.suffix, image, parameters)
     if not done:
         raise SemreidError(f"cannot encode {path.name}")
-    try:
+    with explained(path, fix=MAKE_ROOM):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.tobytes())
-    except OSError as error:
-        raise SemreidError(
-            f"cannot write {path}: {error.strerror}", fix="make room, then run the same command again: it goes on"
-        ) from error
 
 
 def _write_texture(path: Path, person: Person, first: Path | None) -> Path:
@@ -326,8 +323,7 @@ def save_contact_sheet(recipe: PeopleRecipe, path: Path) -> None:
         SemreidError: If it cannot be written.
     """
     content = cv2.imencode(".png", contact_sheet(recipe)[..., ::-1])[1]
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.tobytes())
+    write_bytes(path, content.tobytes())
 
 
 def contact_sheet(recipe: PeopleRecipe, people: int = 8, pictures: int = 6) -> NDArray[np.uint8]:

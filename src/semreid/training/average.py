@@ -44,7 +44,8 @@ def average_runs(runs: Sequence[Path | str], out: Path) -> Card:
     for name, tensor in model.state_dict().items():
         same = [state[name] for state in states if state[name].shape == tensor.shape]  # none of a layer for each person
         tensor.copy_(torch.stack(same).double().mean(dim=0) if same else torch.zeros_like(tensor))
-    return save_model(folder.path, model, card)
+    with folder.claimed():
+        return save_model(folder.path, model, card)
 
 
 def _require_relatives(one: Path | str, first: Card, other: Path | str, card: Card) -> None:

@@ -26,8 +26,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         SemreidError: If the file cannot be written.
     """
-    with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:  # by itself, torch tells of no full disk
+        torch.save({"format": FORMAT, **state}, file)
 
 
 def load_checkpoint(path: Path, recipe: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -91,19 +92,28 @@ def train(
             with reading(folder.path / CHECKPOINT):
                 trainer.restore(state)
             reporter.say(f"resumed after epoch {trainer.epoch}")
-        while trainer.epoch < recipe.schedule.epochs:
-            row = {"epoch": trainer.epoch, **trainer.train_epoch(reporter)}
-            if validation is not None and first and _is_due(trainer.epoch, recipe):
-                row |= _validate(trainer.judged, validation)
-            trainer.finish_epoch(row)
-            reporter.epoch(row)
+        with folder.claimed() if first else nullcontext():
+            if first and trainer.history:
+                folder.record(text, trainer.history)  # a stop may have come before this
+            for row in _epochs(trainer, validation, reporter):
+                if first:  # the checkpoint first: without it, a folder holds no run
+                    save_checkpoint(folder.path / CHECKPOINT, {**trainer.state(), "learned": learned})
+                    folder.record(text, trainer.history)
+                reporter.epoch(row)
             if first:
-                folder.record(text, trainer.history)
-                save_checkpoint(folder.path / CHECKPOINT, {**trainer.state(), "learned": learned})
-        if first:
-            judged = {name: value for name, value in trainer.history[-1].items() if name.startswith("val_")}
-            save_model(folder.path, trainer.judged, replace(card, metrics=judged))
+                judged = {name: value for name, value in trainer.history[-1].items() if name.startswith("val_")}
+                save_model(folder.path, trainer.judged, replace(card, metrics=judged))
     return trainer.judged.eval()
+
+
+def _epochs(trainer: Trainer, validation: ReIDDataset | None, reporter: Reporter) -> Iterator[dict[str, Any]]:
+    """Train what is left of the epochs; yield the metrics of each once it is done."""
+    while trainer.epoch < trainer.recipe.schedule.epochs:
+        row = {"epoch": trainer.epoch, **trainer.train_epoch(reporter)}
+        if validation is not None and distributed.rank() == 0 and _is_due(trainer.epoch, trainer.recipe):
+            row |= _validate(trainer.judged, validation)
+        trainer.finish_epoch(row)
+        yield row
 
 
 def _open_store(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from semreid.errors import SemreidError
-from semreid.files import require_writable, write_text
+from semreid.files import exclusive, require_writable, write_text
 from semreid.models.card import CARD
 
 RECIPE, METRICS, CHECKPOINT = "recipe.yaml", "metrics.jsonl", "checkpoint.pt"
@@ -78,6 +78,11 @@ class Reporter(AbstractContextManager["Reporter"]):
         self.console.print(text, highlight=False, markup=False)
 
 
+def way_on(folder: Path) -> str:
+    """Tell how a training that was stopped is taken up again: from its last whole epoch, if there is one."""
+    return "with --resume goes on" if (folder / CHECKPOINT).exists() else "begins anew"
+
+
 def _losses(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in values.items())
 
@@ -94,14 +99,35 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str, *, resume: bool) -> None:
-        self.path = Path(path)
-        if not resume and any((self.path / name).exists() for name in (RECIPE, CARD)):  # a mean has no recipe
+        self.path, self.resume = Path(path), resume
+        self._require_free()
+        require_writable(self.path / CARD)
+        self._events: Any = None
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes from training into the folder.
+
+        Raises:
+            SemreidError: If one does, or has done so meanwhile.
+        """
+        with exclusive(self.path / CARD, patience=1):
+            self._require_free()
+            yield
+
+    def _require_free(self) -> None:
+        if self.resume:
+            return
+        if any((self.path / name).exists() for name in (CHECKPOINT, CARD)):  # a mean has no checkpoint
             raise SemreidError(
                 f"{self.path} already holds a run",
                 fix="go on with its training (--resume), or choose another folder for --out",
             )
-        require_writable(self.path / CARD)
-        self._events: Any = None
+        if (self.path / RECIPE).exists():
+            raise SemreidError(
+                f"{self.path} holds a {RECIPE} without a run, and training would write over it",
+                fix="move it elsewhere, or choose another folder for --out",
+            )
 
     def record(self, recipe: str, history: list[dict[str, Any]]) -> None:
         """Write the recipe and the metrics of all epochs so far, and the newest to TensorBoard."""
