@@ -6,6 +6,8 @@ Results go to stdout, progress and logs to stderr. Exit status: 0 done, 1 the jo
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -387,10 +389,18 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names and × where the terminal knows ASCII only
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # now, where a full disk can still be told
     except SemreidError as error:
         _fail(f"error: {error}", 1)
+    except BrokenPipeError:
+        _fail("", 1)  # whoever read the results has seen enough
     except OSError as error:
         _fail(f"error: {brief(error)}\n  way out: check the path, your rights to it, and the free space of the disk", 1)
     except Exception as error:
@@ -400,7 +410,12 @@ def main() -> None:
 
 
 def _fail(text: str, status: int) -> NoReturn:
-    _say(text, style="bold red")
+    with contextlib.suppress(OSError):
+        if text:
+            _say(text, style="bold red")
+        sys.stdout.flush()
+        sys.exit(status)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left could not be written at exit either
     sys.exit(status)
 
 

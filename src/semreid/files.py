@@ -18,6 +18,7 @@ import json
 import os
 import secrets
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -123,6 +124,21 @@ def write_json(target: Path | str, value: Any) -> None:  # noqa: ANN401 - anythi
 
 
 @contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield an empty folder that is gone afterwards, for programs that choose the names of their files themselves.
+
+    Raises:
+        SemreidError: If it cannot be made or written.
+    """
+    home = tempfile.gettempdir()
+    with (
+        explained(home, fix="make room there, or name another folder for temporary files in TMPDIR"),
+        tempfile.TemporaryDirectory(prefix="semreid-") as folder,
+    ):
+        yield Path(folder)
+
+
+@contextlib.contextmanager
 def exclusive(target: Path | str, *, patience: float = PATIENCE) -> Iterator[None]:
     """Be the only one who writes ``target``, of all processes and threads that ask for it in this way.
 
@@ -161,13 +177,20 @@ def explained(target: Path | str, fix: str = ANOTHER_PLACE) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        reason = error if isinstance(error, OSError) else error.__context__  # torch.save hides what its file raised
-        if not isinstance(reason, OSError):
+        reason = _reason(error)
+        if not reason:
             raise
-        raise SemreidError(
-            f"cannot write {target}: {reason.strerror or reason}",
-            fix=fix,
-        ) from error
+        raise SemreidError(f"cannot write {target}: {reason}", fix=fix) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, also through torch.save, which hides it, and the streams of C++, which only say that."""
+    for each in (error, error.__context__):
+        if isinstance(each, OSError):
+            return each.strerror or str(each)
+        if "iostream error" in str(each):
+            return "the disk is full, or fails"
+    return ""
 
 
 def _place(target: Path) -> tuple[Path, os.stat_result | None]:

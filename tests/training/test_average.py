@@ -129,7 +129,8 @@ def test_neither_a_mean_nor_an_unfinished_run_is_written_over(
         train(recipe(runs["start"]), figure_data, tmp_path / "mean")
     assert (tmp_path / "mean" / "model.safetensors").read_bytes() == before
     (tmp_path / "unfinished").mkdir()
-    (tmp_path / "unfinished" / "recipe.yaml").write_text("seed: 0")
-    with pytest.raises(SemreidError, match="already holds a run"):
-        average_runs([runs["a"], runs["b"]], tmp_path / "unfinished")
-    assert [f.name for f in (tmp_path / "unfinished").iterdir()] == ["recipe.yaml"]
+    for name, message in (("recipe.yaml", "a recipe.yaml without a run"), ("checkpoint.pt", "already holds a run")):
+        (tmp_path / "unfinished" / name).touch()
+        with pytest.raises(SemreidError, match=message):
+            average_runs([runs["a"], runs["b"]], tmp_path / "unfinished")
+    assert {f.name for f in (tmp_path / "unfinished").iterdir()} == {"recipe.yaml", "checkpoint.pt"}

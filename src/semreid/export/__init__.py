@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.files import atomic_path, require_writable
+from semreid.files import atomic_path, require_writable, temporary_folder, write_bytes
 from semreid.models.card import read_card
 from semreid.models.exported import KEY, ExportedModel, Metadata, open_onnx, open_openvino, signed
 from semreid.models.loading import load_model
@@ -124,8 +123,8 @@ def _checked_graph(
         blocks=model.blocks,
         terms="",
     )
-    with TemporaryDirectory(prefix="semreid-") as folder:
-        trial = Path(folder) / f"trial{SUFFIXES[kind]}"
+    with temporary_folder() as folder:
+        trial = folder / f"trial{SUFFIXES[kind]}"
         save(graph, metadata, trial, kind)
         exported = open_onnx(trial) if kind == "onnx" else open_openvino(trial, trial.with_suffix(".bin"))
         cosine = least_cosine(network, exported, images)
@@ -203,8 +202,7 @@ def _save_onnx(graph: Any, metadata: Metadata, out: Path) -> Metadata:  # noqa: 
     import onnx
 
     onnx.helper.set_model_props(graph, {KEY: json.dumps(asdict(metadata))})
-    with atomic_path(out) as temporary:
-        temporary.write_bytes(signed(graph.SerializeToString()))
+    write_bytes(out, signed(graph.SerializeToString()))
     return metadata
 
 
@@ -214,8 +212,8 @@ def _save_openvino(graph: Any, metadata: Metadata, out: Path) -> Metadata:  # no
     except ImportError as error:
         raise SemreidError("OpenVINO is not installed", fix="pip install 'semreid[openvino]'") from error
     network = openvino.Core().read_model(graph.SerializeToString())
-    with TemporaryDirectory(prefix="semreid-") as folder:  # OpenVINO insists on the names of its files
-        description, weights = Path(folder) / "network.xml", Path(folder) / "network.bin"
+    with temporary_folder() as folder:  # OpenVINO insists on the names of its files
+        description, weights = folder / "network.xml", folder / "network.bin"
         openvino.serialize(network, description, weights)
         metadata = replace(metadata, weights_sha256=sha256(weights.read_bytes()).hexdigest())
         network.set_rt_info(json.dumps(asdict(metadata)), [KEY])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from semreid.data.images import read_image, resize
 from semreid.data.sample import Sample
+from semreid.files import temporary_folder
 from semreid.models.exported import INPUT
 from semreid.parallel import parallel
 
@@ -40,8 +39,8 @@ def quantize(graph: Any, samples: Sequence[Sample], size: tuple[int, int]) -> An
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     images = calibration_images(samples, size)
-    with TemporaryDirectory(prefix="semreid-") as folder:
-        plain, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
+    with temporary_folder() as folder:
+        plain, prepared, quantised = (folder / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
         plain.write_bytes(graph.SerializeToString())
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(

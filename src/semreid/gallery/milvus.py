@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from semreid.errors import SemreidError
+from semreid.files import explained, require_writable
 from semreid.gallery.entry import MAX_BYTES, MAX_TAGS, Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.expression import behind, by_id, expression
 from semreid.gallery.store import missing
@@ -289,7 +290,10 @@ def _lite_path(uri: str, *, make: bool) -> str:
             f"{path} is no gallery of Milvus Lite 3",
             fix="choose another name; files of Milvus Lite 2 cannot be read any more",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        require_writable(path / "LOCK")  # even whoever only searches it writes there
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return str(path)
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from typing_extensions import TypedDict
 
 from semreid.errors import SemreidError
-from semreid.files import atomic_path, write_json
+from semreid.files import write_bytes, write_json
 from semreid.functional.calibration import Calibration
 from semreid.models.exported import is_exported, load_exported
 from semreid.models.model import ReIDModel
@@ -129,8 +129,7 @@ def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors)
-    with atomic_path(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(folder / WEIGHTS, content)
     complete = replace(card, sha256=sha256(content).hexdigest(), versions=versions())
     write_json(folder / CARD, complete.to_json())
     return complete

@@ -13,7 +13,7 @@ import cv2
 from semreid.data.images import decode_image, read_image
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
-from semreid.files import atomic_path
+from semreid.files import write_bytes
 from semreid.gallery import Entry
 from semreid.gallery.crops import Image, cut
 from semreid.serving.errors import RequestError
@@ -141,6 +141,5 @@ def keep(image: Image, folder: Path, id_: str) -> Path:
     name = hashlib.sha256(id_.encode() + content).hexdigest()[:32]
     file = folder.resolve() / name[:2] / f"{name}.png"
     if not file.exists():
-        with atomic_path(file) as temporary:
-            temporary.write_bytes(content)
+        write_bytes(file, content)
     return file

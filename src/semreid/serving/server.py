@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from semreid.errors import SemreidError
+from semreid.files import require_writable
 from semreid.gallery import Gallery
 from semreid.models.card import read_calibration
 from semreid.models.embedder import Embedder
@@ -45,6 +46,8 @@ def open_service(
     for folder in (*images, *([uploads] if uploads and uploads.exists() else [])):
         if not folder.expanduser().is_dir():
             raise SemreidError(f"{folder} is no folder for pictures", fix="check --images and --uploads")
+    if uploads is not None:
+        require_writable(uploads.expanduser() / "picture.png")
     gallery = Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) if uploads else Gallery.open(uri)
     try:
         source = Path(calibration)

@@ -19,7 +19,7 @@ from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
-from semreid.files import atomic_path, write_json, write_text
+from semreid.files import write_bytes, write_json, write_text
 from semreid.models.heads import Parser, Parsing, Texture
 from semreid.models.model import ReIDModel
 from semreid.parallel import Progress, ahead, parallel
@@ -325,5 +325,4 @@ def _converted(folder: Path, crop: Crop, mapping: Mapping) -> Image:
 def _write(item: tuple[Path, Image]) -> None:
     path, picture = item
     content = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.tobytes())
+    write_bytes(path, content.tobytes())

@@ -17,7 +17,7 @@ from semreid.data.listing import hashed_order
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import read_mask
 from semreid.explain.parts import regions_over
-from semreid.files import atomic_path, write_json
+from semreid.files import atomic_path, write_bytes, write_json
 from semreid.models.heads import REGIONS
 from semreid.parallel import Progress, parallel
 from semreid.teachers.label import Crop, Image, Labels
@@ -57,8 +57,7 @@ def write_report(labels: Labels, dataset: ReIDDataset, *, progress: Progress | N
     with atomic_path(labels.folder / TABLE) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
     content = cv2.imencode(".png", draw_overview(labels, rows)[..., ::-1])[1]
-    with atomic_path(labels.folder / OVERVIEW) as temporary:
-        temporary.write_bytes(content.tobytes())
+    write_bytes(labels.folder / OVERVIEW, content.tobytes())
     write_json(labels.folder / REPORT, report)
     return report
 

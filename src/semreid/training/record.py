@@ -125,7 +125,7 @@ class RunFolder:
             )
         if (self.path / RECIPE).exists():
             raise SemreidError(
-                f"{self.path} holds a {RECIPE} without a run, and training would write over it",
+                f"{self.path} holds a {RECIPE} without a run: it will not be written over",
                 fix="move it elsewhere, or choose another folder for --out",
             )
 
