@@ -163,6 +163,24 @@ def exclusive(target: Path | str, *, patience: float = PATIENCE) -> Iterator[Non
         yield
 
 
+def user_path(text: str) -> Path:
+    """Make a path of what a user wrote, with ``~`` for a home folder.
+
+    Args:
+        text: The path; there need not be anything.
+
+    Raises:
+        SemreidError: If it can be no path.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long; no such home; zero bytes
+        reason = getattr(error, "strerror", None) or error
+        raise SemreidError(f"there can be no {text[:200]!r}: {reason}", fix="check the path") from error
+    return path
+
+
 @contextlib.contextmanager
 def explained(target: Path | str, fix: str = ANOTHER_PLACE) -> Iterator[None]:
     """Tell what the system says against writing a file in the words of a user.

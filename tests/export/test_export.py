@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from semreid.models.exported import ExportedModel
 from semreid.models.loading import load_embedder
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
-from tests.conftest import write_image
+from tests.conftest import full_disk, write_image
 from tests.functional.test_pairs import crowd
 
 ROOT = Path(__file__).parents[2]
@@ -237,3 +238,18 @@ def test_calibration_goes_with_the_file_but_not_into_int8(run_folder: Path, tmp_
     assert read_calibration(tmp_path / "person.onnx") == made
     loaded = load_embedder(tmp_path / "person.onnx")
     assert ExportedModel(replace(loaded.metadata, precision="int8"), loaded.step).calibration is None
+
+
+@pytest.mark.parametrize("room", [500, 100_000])
+def test_a_full_disk_is_one_clear_error(openvino_file: Exported, tmp_path: Path, room: int) -> None:
+    """Full at once, or once the description is written and the weights are not."""
+    graph = openvino.Core().read_model(openvino_file.files[0])
+
+    class Again:
+        SerializeToString = staticmethod(lambda: b"")
+
+    with pytest.MonkeyPatch.context() as patch, full_disk(room):
+        patch.setattr(openvino.Core, "read_model", lambda *_: graph)
+        with pytest.raises(SemreidError, match="cannot write .*: (the disk is full, or fails|File too large)"):
+            export.save(Again(), openvino_file.metadata, tmp_path / "a.xml", "openvino")
+    assert not any(tmp_path.iterdir())

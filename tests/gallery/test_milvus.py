@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -192,3 +193,12 @@ def test_many_new_rows_are_flushed_before_a_search(tmp_path: Path, monkeypatch: 
         assert files() == 2
         np.testing.assert_array_equal(gallery.vectors(["id0035"]), vectors[35:36])
         assert gallery.count() == 30
+
+
+def test_a_lite_gallery_that_may_not_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Milvus Lite writes even to search; as it is, it would say that somebody else has the gallery open."""
+    (tmp_path / "g.db").mkdir()
+    (tmp_path / "g.db" / "LOCK").touch()
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: "g.db" not in str(path))
+    with pytest.raises(SemreidError, match="cannot write .*g.db.*read-only"):
+        Gallery.open(tmp_path / "g.db")

@@ -116,3 +116,13 @@ def test_a_missing_package_names_the_extra(monkeypatch):
     with pytest.raises(SemreidError, match="uvicorn") as caught:
         require_web()
     assert "semreid[serve]" in caught.value.fix
+
+
+def test_a_folder_for_uploads_that_may_not_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "up").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: Path(path).name != "up")
+    with pytest.raises(SemreidError, match="cannot write .*up/picture.png: .*Permission denied"):
+        open_service(str(tmp_path / "g.parquet"), Stripes(), images=[], uploads=tmp_path / "up")
+    assert not (tmp_path / "g.parquet").exists()

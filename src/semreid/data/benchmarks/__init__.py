@@ -22,6 +22,7 @@ from semreid.data.benchmarks import (
 from semreid.data.listing import left_out
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
+from semreid.files import user_path
 
 __all__ = ["BENCHMARKS", "Benchmark", "describe_benchmarks", "load_dataset"]
 
@@ -101,7 +102,7 @@ def load_dataset(spec: str) -> ReIDDataset:
         close = difflib.get_close_matches(name, BENCHMARKS, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise SemreidError(f"no data set is called {name!r}", fix=hint + _names())
-    root = Path(location).expanduser()
+    root = user_path(location)
     chosen = _choose_variant(name, variant)
     if not (root.is_dir() or (root.is_file() and name == "folder")):
         raise SemreidError(
