@@ -1,11 +1,15 @@
 """The command line as a user meets it: whole commands, what they print, and what they return."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from semreid.cli import main
+from semreid.models import loading
+from semreid.models.zoo import MODELS, baseline, create_model
 from semreid.training.recipe import dump_recipe
 from tests.conftest import write_figures
 from tests.training.test_loop import recipe
@@ -164,3 +168,49 @@ def test_calibrate_and_verify(run, crowd: Path, plan: Path, tmp_path: Path) -> N
     content = json.loads(run("calibrate", folder, "--data", data, "--flip", "--json").out)
     assert content["calibration"]["flip"]
     assert json.loads(run("info", folder).out)["card"]["calibration"] == content["calibration"]
+
+
+def test_a_fault_of_ours_is_one_line_and_the_traceback_is_for_those_who_ask(run, monkeypatch) -> None:
+    def broken() -> str:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("semreid.cli.describe_benchmarks", broken)
+    code, out, err = run("datasets")
+    assert (code, out) == (70, "")
+    assert err == "error: this is a fault of semreid, please report it: ZeroDivisionError: by nothing\n"
+    monkeypatch.setenv("SEMREID_DEBUG", "1")
+    monkeypatch.setattr("sys.argv", ["semreid", "datasets"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["doctor", "folder:~nobodyxyz/crops"],
+        ["doctor", "folder:LONG"],
+        ["info", "LONG"],
+        ["info", "baseline", "--input", "9" * 5000 + "x1"],
+        ["train", "LONG", "--data", "people:.", "--out", "run"],
+        ["export", "e.onnx", "--out", "f.onnx"],
+        ["evaluate", "x.pth", "--data", "people:{figures}"],
+    ],
+)
+def test_arguments_that_can_be_nothing_are_told_in_a_line(run, figures: Path, command: list[str]) -> None:
+    code, _, err = run(*(part.replace("LONG", "a" * 5000).format(figures=figures) for part in command))
+    assert code == 1
+    assert "\n  way out: " in err
+    assert "Traceback" not in err
+    assert len(err) < 1000
+
+
+def test_untrained_models_are_said_to_be(run, figures: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(MODELS, "small", baseline)
+    monkeypatch.setattr(loading, "create_model", partial(create_model, trunk="resnet18", width=0.125, size=(64, 32)))
+    said = "warning: small is untrained: random weights"
+    judged = run("evaluate", "small", "--data", f"people:{figures}", "--json")
+    assert (judged.code, said in judged.err) == (0, True)
+    assert json.loads(judged.out)["protocol"]["checkpoint"] == "none: random weights"
+    assert said in run("embed", "small", figures / "query", "--out", tmp_path / "e.parquet").err
+    assert said in run("gallery", "add", figures / "query", "--gallery", tmp_path / "g.parquet", "--model", "small").err
+    assert said in run("info", "small").err

@@ -402,7 +402,8 @@ def main() -> None:
     except BrokenPipeError:
         _fail("", 1)  # whoever read the results has seen enough
     except OSError as error:
-        _fail(f"error: {brief(error)}\n  way out: check the path, your rights to it, and the free space of the disk", 1)
+        what = f"{brief(error.filename)}: {error.strerror}" if error.filename else brief(error)
+        _fail(f"error: {what}\n  way out: check the path, your rights to it, and the free space of the disk", 1)
     except Exception as error:
         if os.environ.get("SEMREID_DEBUG") == "1":
             raise

@@ -163,7 +163,7 @@ def exclusive(target: Path | str, *, patience: float = PATIENCE) -> Iterator[Non
         yield
 
 
-def user_path(text: str) -> Path:
+def user_path(text: Path | str) -> Path:
     """Make a path of what a user wrote, with ``~`` for a home folder.
 
     Args:
@@ -177,7 +177,7 @@ def user_path(text: str) -> Path:
         path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # too long; no such home; zero bytes
         reason = getattr(error, "strerror", None) or error
-        raise SemreidError(f"there can be no {text[:200]!r}: {reason}", fix="check the path") from error
+        raise SemreidError(f"there can be no {str(text)[:200]!r}: {reason}", fix="check the path") from error
     return path
 
 

@@ -18,6 +18,7 @@ from semreid.data.names import camera_of
 from semreid.data.rows import Row, read_rows
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
+from semreid.files import user_path
 from semreid.gallery.entry import Entry, Meta, derived_id
 from semreid.gallery.gallery import Gallery
 from semreid.gallery.parquet import read_features
@@ -103,7 +104,7 @@ def crops_of_data(spec: str, part: str = "gallery", *, warn: Callable[[str], Non
     name, _, location = spec.partition(":")
     if name != "folder":
         return _some(spec, [_sampled(sample) for sample in distinct.values()])
-    rows = {row.path: row for row in read_rows(Path(location).expanduser())}
+    rows = {row.path: row for row in read_rows(user_path(location))}
     return _some(spec, [_labelled(rows[path]) for path, _ in distinct])
 
 

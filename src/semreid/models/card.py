@@ -166,7 +166,7 @@ def read_card(path: Path | str) -> Card:
     if (found := content.get("format")) != FORMAT:
         raise SemreidError(
             f"{file} has format {brief(found)}; this version of semreid ({__version__}) reads {FORMAT}",
-            fix=f"use the version that wrote it: {brief(content.get('versions', 'unknown'))}",
+            fix=f"use the version that wrote it, if this is a card of semreid: {brief(content.get('versions'))}",
         )
     with reading(file, COPY_AGAIN):
         return _ADAPTER.validate_python(content)

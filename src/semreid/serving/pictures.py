@@ -13,7 +13,7 @@ import cv2
 from semreid.data.images import decode_image, read_image
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
-from semreid.files import write_bytes
+from semreid.files import user_path, write_bytes
 from semreid.gallery import Entry
 from semreid.gallery.crops import Image, cut
 from semreid.serving.errors import RequestError
@@ -67,7 +67,7 @@ class Pictures:
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self.roots = [root.expanduser().resolve() for root in roots]
+        self.roots = [user_path(root).resolve() for root in roots]
 
     def read(self, entry: Entry) -> Image:
         """Read the crop of a row.

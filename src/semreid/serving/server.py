@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from semreid.errors import SemreidError
-from semreid.files import require_writable
+from semreid.files import require_writable, user_path
 from semreid.gallery import Gallery
 from semreid.models.card import read_calibration
 from semreid.models.embedder import Embedder
@@ -44,7 +44,7 @@ def open_service(
         SemreidError: If there is no such gallery, calibration or folder, or the gallery is that of another model.
     """
     for folder in (*images, *([uploads] if uploads and uploads.exists() else [])):
-        if not folder.expanduser().is_dir():
+        if not user_path(folder).is_dir():
             raise SemreidError(f"{folder} is no folder for pictures", fix="check --images and --uploads")
     if uploads is not None:
         require_writable(uploads.expanduser() / "picture.png")
