@@ -207,3 +207,16 @@ def test_kill_9_in_the_middle_loses_no_acknowledged_row(run, model: Path, tmp_pa
     with Gallery.open(place) as gallery:
         rows = [entry.path for entries, _ in gallery.scan() for entry in entries]
     assert sorted(rows) == sorted(map(str, (folder / "x").iterdir()))
+
+
+def test_what_is_left_out_is_said(run, crops: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "crops").mkdir()
+    (tmp_path / "crops" / "a_c1.gif").symlink_to(crops / "person1" / "0000_c1.png")
+    (tmp_path / "crops" / "b_c2.heic").touch()
+    line = f"warning: 1 files (1 .heic), such as {tmp_path / 'crops' / 'b_c2.heic'}: left out"
+    code, out, err = run("gallery", "add", tmp_path / "crops", "--gallery", tmp_path / "g.parquet", "--model", model)
+    assert (code, out.startswith("1 rows added")) == (0, True)
+    assert line in err
+    code, out, err = run("embed", model, tmp_path / "crops", "--out", tmp_path / "e.parquet")
+    assert (code, out.startswith("1 embeddings")) == (0, True)
+    assert line in err

@@ -17,6 +17,7 @@ from semreid.errors import SemreidError
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 2**20
+FORMATS = "JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000 and PNM"
 #: How the formats begin that are read; a file is taken for what it begins with, whatever its name says. AVIF is not
 #: among them: its decoder believes a size that lies deep inside, so 2 KB cost 400 MB before they are refused.
 MAGIC = re.compile(
@@ -49,7 +50,7 @@ def require_bounded(data: bytes, name: str) -> None:
     if width < 1 or height < 1 or not _is_sound(data):
         raise SemreidError(
             f"{name} cannot be decoded: damaged, cut short, or not an image",
-            fix="restore the file or remove it; supported are JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000 and PNM",
+            fix=f"restore the file or remove it; supported are {FORMATS}",
         )
     if data.startswith(_TIFF) and (kind := _unusual_numbers(data)):
         raise SemreidError(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Query, Request, Response, UploadFile
 
+from semreid.data.headers import FORMATS
 from semreid.gallery import Entry
 from semreid.serving import forms
 from semreid.serving.answers import Added, CompareAnswer, GalleryAnswer, Removed, Row, SearchAnswer, refusals
@@ -97,7 +98,7 @@ async def row(service: Asked, id: RowId) -> Row:  # noqa: A002
 @router.post("/api/gallery", responses=refusals(403, 413, 422, 503))
 async def add(
     service: Asked,
-    image: Annotated[UploadFile, File(description="A crop: JPEG, PNG, WebP, BMP or TIFF.")],
+    image: Annotated[UploadFile, File(description=f"A crop: {FORMATS}.")],
     entry: Annotated[Entry, Depends(forms.entry_fields)],
 ) -> Added:
     """Add a crop to the gallery. When this answers, the row is safe; sending it again changes nothing."""

@@ -6,6 +6,7 @@ from typing import Annotated, BinaryIO, NamedTuple
 
 from fastapi import Depends, File, Form, UploadFile
 
+from semreid.data.headers import FORMATS
 from semreid.data.times import seconds
 from semreid.gallery import Entry, Filter
 from semreid.gallery.entry import MOST_CAMERAS
@@ -73,7 +74,7 @@ class SearchFields(NamedTuple):
 
 def search_fields(
     where: Annotated[Filter, Depends(row_filter)],
-    image: Annotated[UploadFile | None, File(description="A crop: JPEG, PNG, WebP, BMP or TIFF.")] = None,
+    image: Annotated[UploadFile | None, File(description=f"A crop: {FORMATS}.")] = None,
     id: Annotated[str, Form(description="Id of a row, instead of an image.")] = "",  # noqa: A002
     k: Annotated[int, Form(ge=1, le=MOST, description="How many matches.")] = 24,
     query_camid: Annotated[

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import cv2
 
+from semreid.data.headers import FORMATS
 from semreid.data.images import decode_image, read_image
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
@@ -39,7 +40,7 @@ def read_upload(file: BinaryIO, name: str) -> Image:
     try:
         return decode_image(file.read(), name=shown)
     except SemreidError as error:
-        raise RequestError(422, error.what, "send a JPEG, PNG, WebP, BMP or TIFF file of one person") from error
+        raise RequestError(422, error.what, f"send a picture of one person; read are {FORMATS}") from error
 
 
 def plain_name(name: str) -> str:
