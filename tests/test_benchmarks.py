@@ -25,6 +25,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("calibration", "in 3 crowds the interval holds the truth"),
         ("textures", "where nothing is seen"),
         ("transfer", "other cameras alone"),
+        ("grouping", "2,000 crops: groups equal those of dense distances"),
         ("parser", '{"joints": 100.0, "head-top": 100.0, "neck": 100.0, "shoulder": 100.0, "hip": 100.0'),
     ],
 )

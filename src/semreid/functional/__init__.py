@@ -5,6 +5,7 @@ from semreid.functional.calibration import Calibration, Verdict, calibrate
 from semreid.functional.cameras import center_by_camera
 from semreid.functional.distance import distance_blocks, pairwise_distance
 from semreid.functional.gradcam import grad_cam, hires_cam
+from semreid.functional.grouping import GroupingScores, density_groups, grouping_scores, jaccard_graph
 from semreid.functional.identification import identify_open_set
 from semreid.functional.losses import (
     batch_hard_triplet,
@@ -30,6 +31,7 @@ from semreid.functional.reranking import k_reciprocal_blocks, k_reciprocal_reran
 
 __all__ = [
     "Calibration",
+    "GroupingScores",
     "Ranking",
     "SingleShot",
     "Verdict",
@@ -40,12 +42,15 @@ __all__ = [
     "center_by_camera",
     "center_loss",
     "class_balanced_cross_entropy",
+    "density_groups",
     "distance_blocks",
     "equal_error_rate",
     "gem_pool",
     "grad_cam",
+    "grouping_scores",
     "hires_cam",
     "identify_open_set",
+    "jaccard_graph",
     "jackknife_rate",
     "k_reciprocal_blocks",
     "k_reciprocal_rerank",

@@ -201,3 +201,41 @@ def blend(
         for g in range(block.shape[1]):
             jaccard = 1.0 - shared[g] / (2.0 - shared[g])
             block[r, g] = (1.0 - lambda_value) * jaccard + lambda_value * block[r, g] / scale
+
+
+@compiled
+def overlaps(
+    start: int,
+    stop: int,
+    limit: float,
+    pointers: Array,
+    indices: Array,
+    values: Array,
+    columns: Array,
+    rows: Array,
+    weights: Array,
+) -> tuple[Array, Array, Array]:
+    """Jaccard distances below ``limit`` of rows to all rows; returns lengths, indices in ascending order, distances."""
+    shared = np.zeros(len(pointers) - 1, dtype=np.float32)
+    lengths = np.empty(stop - start, dtype=np.int64)
+    found = [np.int32(0) for _ in range(0)]
+    distances = [np.float32(0.0) for _ in range(0)]
+    for row in range(start, stop):
+        touched = [np.int32(row)]
+        shared[row] = 1
+        for p in range(pointers[row], pointers[row + 1]):
+            for c in range(columns[indices[p]], columns[indices[p] + 1]):
+                other = rows[c]
+                if other != row:
+                    if shared[other] == 0:
+                        touched.append(other)
+                    shared[other] += min(values[p], weights[c])
+        begin = len(found)
+        for other in sorted(touched):
+            distance = max(np.float32(0.0), np.float32(1.0) - shared[other] / (np.float32(2.0) - shared[other]))
+            if distance < limit:
+                found.append(other)
+                distances.append(distance)
+            shared[other] = 0
+        lengths[row - start] = len(found) - begin
+    return lengths, np.array(found, dtype=np.int32), np.array(distances, dtype=np.float32)

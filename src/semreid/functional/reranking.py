@@ -128,7 +128,7 @@ def reranked_blocks(
     return device.blocks(pooled, len(left), k1, k2, lambda_value)
 
 
-class _SparseRows(NamedTuple):
+class SparseRows(NamedTuple):
     """Row i lies at ``pointers[i]:pointers[i + 1]`` of ``indices`` and ``values``."""
 
     pointers: NDArray[np.int64]
@@ -139,8 +139,7 @@ class _SparseRows(NamedTuple):
 def _blocks(pooled: Tensor, queries: int, k1: int, k2: int, lambda_value: float) -> Iterator[Distances]:
     from semreid.functional import _reranking_kernels as kernels
 
-    lists, largest = _neighbours(pooled, min(k1 + 1, len(pooled)))
-    encoding = _query_expanded(_encoding(pooled, lists, largest, k1), lists, k2)
+    encoding, largest = encoded(pooled, k1, k2)
     inverted = kernels.inverted(queries, *encoding)
     first = 0
     for block in distance_blocks(pooled[:queries], pooled[queries:], "sqeuclidean"):
@@ -148,6 +147,21 @@ def _blocks(pooled: Tensor, queries: int, k1: int, k2: int, lambda_value: float)
         in_threads(kernels.blend, len(block), block, first, *shared)
         yield block
         first += len(block)
+
+
+def encoded(pooled: Tensor, k1: int, k2: int) -> tuple[SparseRows, NDArray[np.float32]]:
+    """Encode every row by those that it shares a neighbourhood with: steps 1 to 3 of the module.
+
+    Args:
+        pooled: Features on the CPU, (N, D) float32.
+        k1: As in `k_reciprocal_rerank`.
+        k2: As in `k_reciprocal_rerank`.
+
+    Returns:
+        The rows V, each of sum 1, and the largest squared distance of each row, (N,).
+    """
+    lists, largest = _neighbours(pooled, min(k1 + 1, len(pooled)))
+    return _query_expanded(_encoding(pooled, lists, largest, k1), lists, k2), largest
 
 
 def _neighbours(pooled: Tensor, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -179,7 +193,7 @@ def _tiles(pooled: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
                 yield columns.start, rows.start, products.T.contiguous().numpy()
 
 
-def _encoding(pooled: Tensor, lists: NDArray[np.int32], largest: NDArray[np.float32], k1: int) -> _SparseRows:
+def _encoding(pooled: Tensor, lists: NDArray[np.int32], largest: NDArray[np.float32], k1: int) -> SparseRows:
     """V: the weights of every row on its expanded k-reciprocal set."""
     from semreid.functional import _reranking_kernels as kernels
 
@@ -188,7 +202,7 @@ def _encoding(pooled: Tensor, lists: NDArray[np.int32], largest: NDArray[np.floa
     return _joined(in_threads(kernels.encode, len(lists), lists, half, features, largest))
 
 
-def _query_expanded(encoding: _SparseRows, lists: NDArray[np.int32], k2: int) -> _SparseRows:
+def _query_expanded(encoding: SparseRows, lists: NDArray[np.int32], k2: int) -> SparseRows:
     """V averaged over the k2 nearest neighbours of every row."""
     from semreid.functional import _reranking_kernels as kernels
 
@@ -196,7 +210,7 @@ def _query_expanded(encoding: _SparseRows, lists: NDArray[np.int32], k2: int) ->
     return _joined(in_threads(kernels.average, len(lists), lists, k2, *encoding))
 
 
-def _joined(parts: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> _SparseRows:
+def _joined(parts: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> SparseRows:
     """One set of sparse rows from consecutive (lengths, indices, values)."""
     lengths, indices, values = map(np.concatenate, zip(*parts, strict=True))
-    return _SparseRows(np.concatenate([[0], np.cumsum(lengths)]), indices, values)
+    return SparseRows(np.concatenate([[0], np.cumsum(lengths)]), indices, values)

@@ -1,0 +1,70 @@
+"""How long it takes to tell who is who in many crops, given their embeddings, and how much memory.
+
+python benchmarks/grouping.py                    100,000 made-up crops of 15,000 people
+python benchmarks/grouping.py --quick            seconds, 2,000 crops; for a test
+
+The groups of the first 2,000 crops are compared with those that scikit-learn finds on the whole matrix of distances.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import DBSCAN
+
+from semreid.functional import density_groups, grouping_scores, jaccard_graph
+
+EPS, MIN_SAMPLES = 0.5, 4
+FEW = 2_000
+
+
+def crops(count: int, dim: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Unit vectors (N, D) about the centre of each person, and the person of each, (N,)."""
+    rng = np.random.default_rng(seed)
+    pids = rng.integers(0, max(2, 3 * count // 20), count)
+    centres = rng.standard_normal((pids.max() + 1, dim), dtype=np.float32)
+    features = centres[pids] + 0.7 * rng.standard_normal((count, dim), dtype=np.float32)
+    return features / np.linalg.norm(features, axis=1, keepdims=True), pids
+
+
+def dense_groups(features: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Groups by scikit-learn, on all distances."""
+    graph = jaccard_graph(features)
+    whole = np.ones(graph.shape, np.float32)
+    rows = np.repeat(np.arange(len(features)), np.diff(graph.indptr))
+    whole[rows, graph.indices] = graph.data
+    found: NDArray[np.int64] = DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed").fit_predict(whole)
+    return found
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--crops", type=int, default=100_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    count, dim = (FEW, 32) if arguments.quick else (arguments.crops, arguments.dim)
+    features, pids = crops(count, dim)
+    few = features[:FEW]
+    same = np.array_equal(density_groups(jaccard_graph(few), EPS, MIN_SAMPLES), dense_groups(few))
+    print(f"{len(few):,} crops: groups {'equal' if same else 'DIFFER FROM'} those of dense distances")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    graph = jaccard_graph(features, limit=EPS + 1e-6)
+    searched = time.perf_counter()
+    groups = density_groups(graph, EPS, MIN_SAMPLES)
+    ended = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scores = grouping_scores(groups, pids)
+    print(f"{count:,} crops of {dim} numbers: graph {searched - began:.1f} s, groups {ended - searched:.1f} s")
+    print(f"peak memory {peak / 2**20:.2f} GiB, {(peak - before) / 2**20:.2f} GiB more than before")
+    print(f"{scores.groups:,} groups of {scores.people:,} people, pairwise F1 {scores.pairwise_f1:.3f}")
+
+
+if __name__ == "__main__":
+    main()
