@@ -33,15 +33,15 @@ from semreid.files import require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
+from semreid.models.cli import FirstModel, Model, ModelOption, embedder_of, models
 from semreid.models.exported import is_exported
-from semreid.models.loading import has_random_weights, load_embedder, told_untrained
+from semreid.models.loading import has_random_weights, told_untrained
+from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
 from semreid.teachers.cli import label
 
 if TYPE_CHECKING:
     from semreid.export import Exported
-    from semreid.models.exported import ExportedModel
-    from semreid.models.model import ReIDModel
 
 app = typer.Typer(
     help="Semantics-aligned person re-identification: train, judge and use.",
@@ -51,6 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
+app.command()(models)
 app.command()(explain)
 app.command()(stages)
 app.command()(texture)
@@ -63,7 +64,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 SkipCorrupt = Annotated[
     bool, typer.Option("--skip-corrupt", help="Leave unreadable images out; the report counts them.")
 ]
-Model = Annotated[str, typer.Argument(help="Run folder, card file, exported file, or zoo name (untrained).")]
 
 
 @app.command()
@@ -153,8 +153,8 @@ def average(
 
 @app.command()
 def evaluate(
-    model: Model,
     data: Data,
+    model: Model = DEFAULT,
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking (transductive).")] = False,
     flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
     center_cameras: Annotated[
@@ -174,7 +174,7 @@ def evaluate(
         require_writable(file)
     if plot is not None:
         require_matplotlib()
-    loaded, dataset = _load_embedder(model), _load(data, skip_corrupt)
+    loaded, dataset = embedder_of(model), _load(data, skip_corrupt)
     weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
     with _progress("decoding") as progress:
         evaluation = evaluate_in_full(
@@ -186,7 +186,7 @@ def evaluate(
             checkpoint=weights,
             progress=progress,
         )
-    content = {"model": model, **evaluation.report.to_json()}
+    content = {"model": model, "fingerprint": loaded.fingerprint, **evaluation.report.to_json()}
     if out is not None:
         write_json(out, content)
     write_report(evaluation, model, html=html, plot=plot)
@@ -195,8 +195,13 @@ def evaluate(
 
 @app.command()
 def calibrate(
-    model: Annotated[str, typer.Argument(help="Run folder or card file; the calibration goes into the card.")],
     data: Data,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Run folder or card file, whose card the calibration goes into; or a model that ships, with --out."
+        ),
+    ] = DEFAULT,
     far: Annotated[
         list[float] | None, typer.Option("--far", help="False-accept rate to find a threshold for; may be repeated.")
     ] = None,
@@ -220,7 +225,10 @@ def calibrate(
     from semreid.verification.plot import save_plot
 
     read_card(model)
-    require_writable(card_file(model))
+    if not is_shipped(model):
+        require_writable(card_file(model))
+    elif out is None:
+        raise SemreidError(f"{model} ships with semreid, and its card stays as it is", fix="name a folder with --out")
     if out is not None:
         require_matplotlib()
         require_writable(out / "calibration.json")
@@ -233,16 +241,18 @@ def calibrate(
     if out is not None:
         write_json(out / "calibration.json", report.to_json())
         save_plot(report, out / "calibration.png", f"Calibration of {model} on {dataset.name}")
-    save_calibration(model, report.calibration)
+    if not is_shipped(model):
+        save_calibration(model, report.calibration)
     _show(report.to_json()) if json_ else _show_calibration(report.calibration)
-    _say(f"calibrated: {card_file(model)}. Next: semreid verify {model} A B")
+    kept = f" --calibration {out / 'calibration.json'}" if is_shipped(model) and out is not None else ""
+    _say(f"calibrated: {card_file(model) if not kept else out}. Next: semreid verify {model} A B{kept}")
 
 
 @app.command()
 def verify(
-    model: Annotated[str, typer.Argument(help="Calibrated run folder or card, or a file exported from one.")],
+    model: FirstModel,
     a: Annotated[Path, typer.Argument(help="An image.")],
-    b: Annotated[Path, typer.Argument(help="Another image.")],
+    b: Annotated[Path | None, typer.Argument(metavar="B", help="Another image.")] = None,
     far: Annotated[
         float | None, typer.Option("--far", help="False-accept rate to decide at; one that was calibrated for.")
     ] = None,
@@ -256,28 +266,35 @@ def verify(
     """Tell whether two crops show one person: probability, and decision at a stated false-accept rate."""
     from semreid.verification.verifier import load_verifier
 
+    if b is None:
+        model, a, b = DEFAULT, Path(model), a
     verifier = load_verifier(model, calibration or model, device=distributed.local_device())
     verdict = verifier.verify(a, b, far=far, prior=prior, cameras=_camera_pair(cameras))
-    _show(asdict(verdict)) if json_ else _show_verdict(verdict)
+    basis = verifier.calibration.basis
+    _show({**asdict(verdict), "basis": basis}) if json_ else _show_verdict(verdict, basis)
 
 
 @app.command()
 def embed(
-    model: Model,
-    images: Annotated[Path, typer.Argument(help="An image, or a folder that is searched for images.")],
+    model: FirstModel,
     out: Annotated[Path, typer.Option("--out", help="Parquet file: path, camid, vector.")],
+    images: Annotated[
+        Path | None, typer.Argument(metavar="IMAGES", help="An image, or a folder that is searched for images.")
+    ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Embed images into a Parquet file with path, camera (where the file name tells it) and unit vector."""
     from semreid.evaluation.embeddings import embed_files
 
+    if images is None:
+        model, images = DEFAULT, Path(model)
     require_writable(out)
     if images.is_dir() and (lost := left_out(images)):
         _say(f"warning: {lost}", style="yellow")
     with _progress("embedding") as progress:
         done, skipped = embed_files(
-            _load_embedder(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
+            embedder_of(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
         )
     for problem in skipped:
         _say(f"skipped: {problem}", style="yellow")
@@ -286,26 +303,25 @@ def embed(
 
 @app.command()
 def info(
-    model: Model,
+    model: Model = DEFAULT,
     input_: Annotated[str, typer.Option("--input", help="Input size HxW to count operations at.")] = "",
 ) -> None:
     """Describe a model as JSON: parameters_without_classifiers, embedding_dim, macs, heads, and its card."""
-    from semreid.models.card import read_card
+    from semreid.models.card import is_untrained, read_card
     from semreid.models.exported import load_exported
     from semreid.models.loading import load_model
-    from semreid.models.zoo import MODELS
 
     if is_exported(model):
         _show(asdict(load_exported(Path(model)).metadata))
         return
-    card = {} if model in MODELS else {"card": read_card(model).to_json()}
+    card = {} if is_untrained(model) else {"card": read_card(model).to_json()}
     _show({**told_untrained(model, load_model(model)).info(_size(input_)), **card})
 
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="Run folder, card file, or zoo name (untrained).")],
     out: Annotated[Path, typer.Option("--out", help="File to write: .onnx, or .xml (and .bin) for OpenVINO.")],
+    model: Model = DEFAULT,
     format_: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="Format of the file.")] = "onnx",
     float_input: Annotated[
         bool, typer.Option("--float-input", help="Take images that other programs have normalised (ONNX only).")
@@ -335,7 +351,7 @@ def serve(
     gallery: Annotated[
         str, typer.Option("--gallery", help="FOLDER.db, FILE.parquet, or http://HOST:PORT[/DATABASE][#NAME] of Milvus.")
     ],
-    model: Annotated[str, typer.Option("--model", help="The model that made it: run folder, card or exported file.")],
+    model: ModelOption = DEFAULT,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")] = 8000,
     host: Annotated[str, typer.Option("--host", help="Where to listen; 0.0.0.0 for other machines too.")] = "127.0.0.1",
     images: Annotated[
@@ -363,7 +379,7 @@ def serve(
 
     access = access_at(host, token, no_token=no_token)
     service = open_service(
-        gallery, _load_embedder(model), calibration=calibration or model, images=images or [Path()], uploads=uploads
+        gallery, embedder_of(model), calibration=calibration or model, images=images or [Path()], uploads=uploads
     )
     if service.judge.reason:
         _say(f"no probabilities: {service.judge.reason}", style="yellow")
@@ -428,11 +444,6 @@ def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
     for warning in dataset.warnings:
         _say(f"warning: {warning}", style="yellow")
     return dataset
-
-
-def _load_embedder(path: str) -> ReIDModel | ExportedModel:
-    """Load a model onto the GPU if there is one, or an exported file."""
-    return told_untrained(path, load_embedder(path, device=distributed.local_device()))
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -502,7 +513,7 @@ def _percent(rate: Rate) -> str:
     return f"{100 * rate.value:.3g} [{100 * rate.low:.2g}, {100 * rate.high:.2g}]"
 
 
-def _show_verdict(verdict: Verdict) -> None:
+def _show_verdict(verdict: Verdict, basis: str) -> None:
     cameras = f" for cameras {verdict.cameras}" if verdict.cameras else ""
     decision = "one person" if verdict.same else "not accepted as one person"
     for line in (
@@ -510,6 +521,7 @@ def _show_verdict(verdict: Verdict) -> None:
         f"decision: {decision}, at a false-accept rate of {verdict.asked_far:g} "
         f"(95 % interval {verdict.far.low:.2g} to {verdict.far.high:.2g})",
         f"score {verdict.score:.4f}, threshold {verdict.threshold:.4f}{cameras}",
+        basis,
     ):
         stdout.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -19,15 +19,17 @@ from semreid.explain.explanation import TOP, Explanation
 from semreid.explain.texts import GLYPHS, percent_text
 from semreid.files import require_writable, write_json, write_text
 from semreid.gallery import Gallery
+from semreid.models.cli import FirstModel
 from semreid.models.exported import is_exported
+from semreid.models.shipped import DEFAULT
 from semreid.plots import require_matplotlib
 
 
 def explain(
-    model: Annotated[str, typer.Argument(help="Run folder or card file of the model that made the gallery.")],
-    query: Annotated[Path, typer.Argument(help="An image.")],
+    model: FirstModel,
     uri: Annotated[str, typer.Option("--gallery", help="URI of the gallery, as in `semreid gallery`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for explanation.html, .png and .json.")],
+    query: Annotated[Path | None, typer.Argument(metavar="QUERY", help="An image.")] = None,
     top: Annotated[int, typer.Option("--top", help="How many matches.")] = TOP,
     pid: Annotated[str | None, typer.Option("--query-pid", help="Person that the query shows, if known.")] = None,
     camid: Annotated[int | None, typer.Option("--query-camid", help="Camera that saw it, if known.")] = None,
@@ -43,6 +45,8 @@ def explain(
     """Show why a gallery answers a query as it does: ranked matches with marks, and what makes each pair similar."""
     from semreid.models.loading import load_model, told_untrained
 
+    if query is None:
+        model, query = DEFAULT, Path(model)
     require_matplotlib()
     require_writable(out / "explanation.html")
     if is_exported(model):
@@ -53,6 +57,8 @@ def explain(
         found = explanations.explain(loaded, query, gallery, top=top, **options)  # type: ignore[arg-type]
     write_explanation(found, out)
     show(found.to_json()) if json_ else stdout.print(_table(found))
+    if found.basis:
+        say(f"probabilities: {found.basis}")
     say(f"explained: {out / 'explanation.html'}")
 
 

@@ -66,6 +66,7 @@ class Explanation:
         fingerprint: Of the model.
         prior: Probability of a match before looking, that the probabilities rest on.
         no_probability: Why there are no probabilities; empty if there are.
+        basis: On whom they rest, if there are any.
     """
 
     query: Entry
@@ -76,6 +77,7 @@ class Explanation:
     fingerprint: str
     prior: float
     no_probability: str
+    basis: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the pictures as JSON can hold it."""
@@ -84,6 +86,7 @@ class Explanation:
             "gallery": {"uri": self.gallery, "rows": self.rows, "fingerprint": self.fingerprint},
             "prior": self.prior,
             "no_probability": self.no_probability,
+            "probabilities": self.basis,
             "matches": [_json(candidate) for candidate in self.candidates],
         }
 
@@ -151,7 +154,7 @@ def explain(
     ]
     shown = _with_pictures(model, crop, vector[0], candidates)
     return Explanation(
-        entry, crop, shown, gallery.uri, gallery.count(), gallery.fingerprint, prior, judge.search_reason
+        entry, crop, shown, gallery.uri, gallery.count(), gallery.fingerprint, prior, judge.search_reason, judge.basis
     )
 
 

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, require_writable, temporary_folder, write_bytes
-from semreid.models.card import read_card
+from semreid.models.card import is_untrained, read_card
 from semreid.models.exported import KEY, ExportedModel, Metadata, open_onnx, open_openvino, signed
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
-from semreid.models.zoo import MODELS
 from semreid.parallel import Progress
 
 Kind = Literal["onnx", "openvino"]
@@ -94,7 +93,7 @@ def export_model(
     require_writable(out)
     model = load_model(path)
     graph, cosine, metadata = _checked_graph(model, kind, float_input, int8, progress)
-    if str(path) not in MODELS:
+    if not is_untrained(path):
         card = read_card(path)
         metadata = replace(metadata, terms=card.terms, card=card.to_json())
     metadata = save(graph, metadata, out, kind)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from semreid import distributed
 from semreid.console import interruptible, progress, say, show, stdout
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_of
@@ -21,11 +20,9 @@ from semreid.gallery.enroll import Crop, Enrolled, annotated, crops_below, crops
 from semreid.gallery.entry import Filter, Match
 from semreid.gallery.gallery import Gallery, Stats
 from semreid.gallery.parts import PartOrder
-from semreid.models.loading import load_embedder, told_untrained
-
-if TYPE_CHECKING:
-    from semreid.models.exported import ExportedModel
-    from semreid.models.model import ReIDModel
+from semreid.models.card import shipped_as
+from semreid.models.cli import ModelOption, embedder_of
+from semreid.models.shipped import DEFAULT
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -37,7 +34,6 @@ URI = Annotated[
         "`semreid serve`.",
     ),
 ]
-Model = Annotated[str, typer.Option("--model", help="Run folder, card file, exported file, or zoo name (untrained).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Renew what is in the gallery already, not just add to it.")]
 Camids = Annotated[list[int] | None, typer.Option("--camid", help="From this camera (may be repeated: or that).")]
@@ -50,7 +46,7 @@ Until = Annotated[str, typer.Option("--until", help="Before this time.")]
 @app.command()
 def add(
     uri: URI,
-    model: Model,
+    model: ModelOption = DEFAULT,
     images: Annotated[
         Path | None,
         typer.Argument(help="Image, folder, CSV (path,pid,camid[,timestamp]), or Parquet of `semreid embed`."),
@@ -70,7 +66,7 @@ def add(
         raise typer.BadParameter("give IMAGES or --data, one of the two")
     features = images is not None and images.suffix == ".parquet"
     crops = [] if features else annotated(_crops(images, data, part, unlabelled), pid=pid, camid=camid, tags=tags or ())
-    embedder = _embedder(model)
+    embedder = embedder_of(model)
     with (
         interruptible(lambda: "what was added is safe, and the same command completes it"),
         Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) as gallery,
@@ -88,7 +84,7 @@ def add(
 def search(
     queries: Annotated[list[Path], typer.Argument(help="Images to look for, or folders of them.")],
     uri: URI,
-    model: Model,
+    model: ModelOption = DEFAULT,
     k: Annotated[int, typer.Option("--top", "-k", help="How many matches of each.")] = 10,
     other_cameras: Annotated[
         bool, typer.Option("--other-cameras", help="Leave out the camera that the query's file name tells.")
@@ -112,7 +108,7 @@ def search(
     _warn_of_left_out(queries, nested=False)
     paths = [path for query in queries for path in (list_images(query) if query.is_dir() else [query])]
     with Gallery.open(uri) as gallery:
-        embedder = _embedder(model)
+        embedder = embedder_of(model)
         gallery.require(embedder)
         _require_some(gallery, where)
         cameras = [_camera(path, query_camid) for path in paths] if other_cameras else None
@@ -201,10 +197,6 @@ def _warn_of_left_out(paths: list[Path], *, nested: bool = True) -> None:
         _warn(lost)
 
 
-def _embedder(model: str) -> ReIDModel | ExportedModel:
-    return told_untrained(model, load_embedder(model, device=distributed.local_device()))
-
-
 def _tell(done: Enrolled, uri: str) -> None:
     for problem in done.skipped:
         say(f"skipped: {problem}", style="yellow")
@@ -243,6 +235,7 @@ def _show_stats(uri: str, stats: Stats) -> None:
         table.add_row("unknown" if camid is None else str(camid), f"{rows:,}")
     stdout.print(table)
     times = "no times" if stats.first is None else f"times {stats.first} to {stats.last}"
-    model = f"model {stats.fingerprint[:12]}" if stats.fingerprint else "no model stated"
+    named = shipped_as(stats.fingerprint) or stats.fingerprint[:12]
+    model = f"model {named}" if named else "no model stated"
     line = f"{stats.rows:,} crops of {stats.people:,} people, {stats.unknown:,} of nobody known; {times}; "
     stdout.print(line + f"{stats.dim} values a vector, {model}", highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Entry, Meta, Vectors, derived_id
+from semreid.models.card import shipped_as
 
 UNIT = 1e-5  # vectors whose length differs less from 1 are left exactly as they are
 
@@ -25,12 +26,17 @@ def require_same(where: str, meta: Meta, wanted: Meta) -> None:
     Raises:
         SemreidError: If widths or fingerprints differ.
     """
-    fix = "use the model that made it, or another gallery"
+    if meta == wanted:
+        return
+    maker = shipped_as(meta.fingerprint) if meta.fingerprint else ""
+    fix = f"it was made by {maker}: --model {maker}" if maker else "use the model that made it, or another gallery"
     if meta.dim != wanted.dim:
         raise SemreidError(f"{where} holds vectors of {meta.dim} values, not {wanted.dim}", fix=fix)
-    if meta.fingerprint != wanted.fingerprint:
-        made, asked = (f"model {m.fingerprint[:12]}" if m.fingerprint else "no stated model" for m in (meta, wanted))
-        raise SemreidError(f"{where} holds vectors of {made}; these are of {asked}: they cannot be compared", fix=fix)
+    made, asked = (
+        f"model {shipped_as(m.fingerprint) or m.fingerprint[:12]}" if m.fingerprint else "no stated model"
+        for m in (meta, wanted)
+    )
+    raise SemreidError(f"{where} holds vectors of {made}; these are of {asked}: they cannot be compared", fix=fix)
 
 
 def unit_vectors(vectors: ArrayLike, dim: int, what: str) -> Vectors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import platform
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -18,6 +19,7 @@ from semreid.files import write_bytes, write_json
 from semreid.functional.calibration import Calibration
 from semreid.models.exported import is_exported, load_exported
 from semreid.models.model import ReIDModel
+from semreid.models.shipped import USES, Shipped, folder, is_shipped, missing
 from semreid.models.zoo import MODELS, create_model
 from semreid.reading import Object, brief, read_json, reading
 from semreid.version import __version__
@@ -76,6 +78,7 @@ class Card:
         sha256: Digest of the weights file.
         versions: Software that made it.
         calibration: What its scores mean, if it was calibrated.
+        shipped: What else is known of a model that ships.
         format: Version of this card.
     """
 
@@ -88,12 +91,13 @@ class Card:
     sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     calibration: Calibration | None = None
+    shipped: Shipped | None = None
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
-        """Return the card as JSON can hold it; without a calibration it is one that older versions read too."""
-        content = asdict(self)
-        return content if self.calibration else {k: v for k, v in content.items() if k != "calibration"}
+        """Return the card as JSON can hold it; without what is newer it is one that older versions read too."""
+        empty = {name for name in ("calibration", "shipped") if getattr(self, name) is None}
+        return {name: value for name, value in asdict(self).items() if name not in empty}
 
     def build(self) -> ReIDModel:
         """Build the model, with random weights."""
@@ -106,6 +110,26 @@ class Card:
 
 _ADAPTER = TypeAdapter(Card)
 _CALIBRATION = TypeAdapter(Calibration)
+
+
+def is_untrained(path: Path | str) -> bool:
+    """Tell whether what a user gave as a model is a zoo name, which stands for random weights."""
+    return str(path) in MODELS and not Path(path).exists()
+
+
+def shipped_cards() -> dict[str, Card]:
+    """Read the cards of the models that this installation has, by name.
+
+    Raises:
+        SemreidError: If one is damaged or of another version.
+    """
+    return {name: read_card(name) for name in USES if card_file(name).is_file()}
+
+
+def shipped_as(fingerprint: str) -> str:
+    """Return the name of the model with this fingerprint, if it ships; else nothing."""
+    cards = shipped_cards().items()
+    return next((name for name, card in cards if card.shipped and card.shipped.fingerprint == fingerprint), "")
 
 
 def versions() -> dict[str, str]:
@@ -136,7 +160,9 @@ def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
 
 
 def card_file(path: Path | str) -> Path:
-    """Return where the card of a run folder or card file lies."""
+    """Return where the card of a run folder, a card file or a model that ships lies."""
+    if is_shipped(path):
+        return folder() / f"{path}.json"
     return Path(path) / CARD if Path(path).is_dir() else Path(path)
 
 
@@ -144,7 +170,7 @@ def read_card(path: Path | str) -> Card:
     """Read the card of a trained model.
 
     Args:
-        path: A run folder or a card file.
+        path: A run folder, a card file, or the name of a model that ships.
 
     Returns:
         The card.
@@ -161,7 +187,7 @@ def read_card(path: Path | str) -> Card:
             fix=f"{RUN_FOLDER}; weights of others start a training: semreid train RECIPE model.weights={file} …",
         )
     if not file.is_file():
-        raise SemreidError(f"no model card at {file}", fix=f"give a run folder that holds {CARD}, or {_zoo()}")
+        raise missing(str(path)) if is_shipped(path) else _no_card(path, file)
     content = read_json(file, Object, COPY_AGAIN)
     if (found := content.get("format")) != FORMAT:
         raise SemreidError(
@@ -180,8 +206,14 @@ def save_calibration(path: Path | str, calibration: Calibration) -> None:
         calibration: The calibration.
 
     Raises:
-        SemreidError: If there is no card, or it cannot be written.
+        SemreidError: If there is no card, it cannot be written, or it is that of a model that ships.
     """
+    if is_shipped(path):
+        raise SemreidError(
+            f"{path} ships with semreid, and its card stays as it is",
+            fix=f"keep the calibration in a folder of yours: semreid calibrate {path} --data DATA --out DIR, and give "
+            "--calibration DIR/calibration.json where you use it",
+        )
     write_json(card_file(path), replace(read_card(path), calibration=calibration).to_json())
 
 
@@ -189,14 +221,17 @@ def read_calibration(path: Path | str) -> Calibration | None:
     """Read a calibration from wherever one is kept.
 
     Args:
-        path: A run folder, a card file, an exported file, or the ``calibration.json`` of a calibration report.
+        path: A run folder, a card file, the name of a model that ships, an exported file, or the
+            ``calibration.json`` of a calibration report.
 
     Returns:
-        The calibration, or None if the card has none or the exported file computes in int8.
+        The calibration, or None if the card has none, the exported file computes in int8, or nothing was trained.
 
     Raises:
         SemreidError: If there is no such file, or it is damaged.
     """
+    if is_untrained(path):
+        return None
     if is_exported(path):
         return load_exported(Path(path)).calibration
     file = card_file(path)
@@ -209,5 +244,12 @@ def read_calibration(path: Path | str) -> Calibration | None:
         return None if found is None else _CALIBRATION.validate_python(found)
 
 
-def _zoo() -> str:
-    return f"a zoo name ({', '.join(MODELS)})"
+def _no_card(path: Path | str, file: Path) -> SemreidError:
+    """Say what a model can be given by; a name that is nearly right is a slip."""
+    close = difflib.get_close_matches(str(path), [*USES, *MODELS], n=1)
+    slip = f"did you mean {close[0]}? " if close else ""
+    return SemreidError(
+        f"no model card at {file}",
+        fix=f"{slip}Give a run folder that holds {CARD}, a model that ships ({', '.join(USES)}), or a zoo name "
+        f"({', '.join(MODELS)})",
+    )

@@ -12,22 +12,24 @@ from torch import Tensor
 
 from semreid.console import say
 from semreid.errors import SemreidError
-from semreid.models.card import COPY_AGAIN, WEIGHTS, card_file, read_card
+from semreid.models.card import COPY_AGAIN, WEIGHTS, Card, card_file, is_untrained, read_card
 from semreid.models.exported import ExportedModel, is_exported, load_exported
 from semreid.models.foreground import Foreground
 from semreid.models.model import ReIDModel
-from semreid.models.zoo import MODELS, create_model
+from semreid.models.shipped import DEFAULT, GET_AGAIN, PARSER, Shipped, is_shipped
+from semreid.models.zoo import create_model
 from semreid.reading import read_bytes, reading
 from semreid.weights import MOST, tensors_in
 
 M = TypeVar("M", bound=ReIDModel | ExportedModel)
 
 
-def load_model(path: Path | str) -> ReIDModel:
+def load_model(path: Path | str = DEFAULT) -> ReIDModel:
     """Load a trained model, ready to embed.
 
     Args:
-        path: A run folder, a card file, or a zoo name for an untrained model.
+        path: The name of a model that ships (`semreid models`), a run folder, a card file, or a zoo name for an
+            untrained model.
 
     Returns:
         The model in evaluation mode, on the CPU.
@@ -35,21 +37,69 @@ def load_model(path: Path | str) -> ReIDModel:
     Raises:
         SemreidError: If there is no such model, or its files are damaged or do not belong together.
     """
-    if _is_zoo_name(path):
+    if is_untrained(path):
         return create_model(str(path), num_ids=1).eval()
-    card = read_card(path)
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    content = read_bytes(folder / WEIGHTS, MOST)
-    if sha256(content).hexdigest() != card.sha256:
-        raise SemreidError(f"{folder / WEIGHTS} is not the file that its card describes", fix=COPY_AGAIN)
-    tensors = tensors_in(content, folder / WEIGHTS)
-    with reading(card_file(path), COPY_AGAIN):
+    card, file = read_card(path), card_file(path)
+    tensors = read_weights(card, file)
+    if card.shipped is not None:
+        tensors = _completed(card.shipped, tensors, file)
+    with reading(file, COPY_AGAIN):
         with torch.device("meta"):
-            _require_shapes(card.build().state_dict(), tensors, folder / WEIGHTS)
+            plan = card.build()
+            _require_shapes(plan.inference_state() if card.shipped else plan.state_dict(), tensors, file)
         model = card.build()
-        model.load_state_dict(tensors)
+        model.load_state_dict(tensors, strict=card.shipped is None)
     model.calibration = card.calibration
     return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def read_weights(card: Card, file: Path) -> dict[str, Tensor]:
+    """Read the weights of a model as they are kept.
+
+    Args:
+        card: Its card.
+        file: Where the card lies.
+
+    Returns:
+        Tensor by name; of a model that ships, those of inference alone, in half precision, and without a parser that it
+        shares with ``people-parser``.
+
+    Raises:
+        SemreidError: If there are none, or they are not those that the card describes.
+    """
+    if card.shipped is None:
+        return _tensors(file.parent / WEIGHTS, card.sha256, COPY_AGAIN)
+    return _tensors(file.with_suffix(".safetensors"), card.sha256, GET_AGAIN)
+
+
+def _tensors(weights: Path, digest: str, fix: str) -> dict[str, Tensor]:
+    """Read weights of this digest: what is damaged, or half there, has another."""
+    content = read_bytes(weights, MOST)
+    if sha256(content).hexdigest() != digest:
+        raise SemreidError(f"{weights} is not the file that its card describes", fix=fix)
+    return tensors_in(content, weights)
+
+
+def _completed(shipped: Shipped, tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """The weights of a model that ships, in single precision, with those of the parser that fades the background."""
+    whole = dict(tensors)
+    if shipped.parser:
+        parser = _tensors(file.with_name(f"{PARSER}.safetensors"), shipped.parser, GET_AGAIN)
+        whole |= {foreground_name(name): tensor for name, tensor in parser.items()}
+    return {name: tensor.float() for name, tensor in whole.items()}
+
+
+def foreground_name(name: str) -> str:
+    """Return what a tensor of a parser is called in a model whose background it fades.
+
+    Args:
+        name: Its name in the parser.
+
+    Example:
+        >>> foreground_name("trunk.conv1.weight"), foreground_name("heads.parser.classify.bias")
+        ('foreground.trunk.conv1.weight', 'foreground.parser.classify.bias')
+    """
+    return f"foreground.{name.removeprefix('heads.')}"
 
 
 def _require_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], file: Path) -> None:
@@ -63,11 +113,11 @@ def _require_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], f
             )
 
 
-def load_embedder(path: Path | str, *, device: torch.device | str = "cpu") -> ReIDModel | ExportedModel:
+def load_embedder(path: Path | str = DEFAULT, *, device: torch.device | str = "cpu") -> ReIDModel | ExportedModel:
     """Load whatever can embed.
 
     Args:
-        path: A run folder, a card file, a zoo name for an untrained model, or a file that `semreid export` made.
+        path: As in `load_model`, or a file that `semreid export` made.
         device: Where a model runs; exported files run on the CPU.
 
     Returns:
@@ -95,7 +145,7 @@ def has_random_weights(path: Path | str, model: ReIDModel | ExportedModel) -> bo
         path: What it was loaded from.
         model: The model.
     """
-    return not model.metadata.card if isinstance(model, ExportedModel) else _is_zoo_name(path)
+    return not model.metadata.card if isinstance(model, ExportedModel) else is_untrained(path)
 
 
 def told_untrained(path: Path | str, model: M) -> M:
@@ -110,16 +160,12 @@ def told_untrained(path: Path | str, model: M) -> M:
     return model
 
 
-def _is_zoo_name(path: Path | str) -> bool:
-    return str(path) in MODELS and not Path(path).exists()
-
-
 def start_from(model: ReIDModel, run: Path | str) -> str:
     """Give a model the weights of another: all of the trunk, and of heads of the same name whatever has the same shape.
 
     Args:
         model: The model to fill.
-        run: Run folder or card file of the other.
+        run: Run folder or card file of the other, or the name of a model that ships.
 
     Returns:
         What was taken, in words.
@@ -127,7 +173,7 @@ def start_from(model: ReIDModel, run: Path | str) -> str:
     Raises:
         SemreidError: If there is no such model, or its trunk is another.
     """
-    own, found = model.state_dict(), load_model(run).state_dict()
+    own, found = model.state_dict(), _learned(run)
     taken = {name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape}
     if lost := [name for name in own if name.startswith("trunk.") and name not in taken]:
         raise SemreidError(
@@ -138,11 +184,20 @@ def start_from(model: ReIDModel, run: Path | str) -> str:
     return f"from {run}: trunk" + "".join(f", {_share_taken(name, own, taken)}" for name in model.heads)
 
 
+def _learned(run: Path | str) -> dict[str, Tensor]:
+    """The tensors of a model that learned; one that ships brings nothing that is for training only."""
+    model = load_model(run)
+    state, kept = model.state_dict(), model.inference_state()
+    if not is_shipped(run):
+        return state
+    return {name: tensor for name, tensor in state.items() if name in kept or name.endswith("num_batches_tracked")}
+
+
 def parser_arguments(run: Path | str) -> dict[str, Any]:
     """Return what rebuilds the parser of a run: the ``foreground`` of :func:`semreid.models.zoo.create_model`.
 
     Args:
-        run: Run folder or card file of a parser.
+        run: Run folder or card file of a parser, or the name of one that ships.
 
     Returns:
         ``trunk``, ``width``, ``last_stride`` and ``size``.
@@ -154,7 +209,7 @@ def parser_arguments(run: Path | str) -> dict[str, Any]:
     if model["name"] != "parser":
         raise SemreidError(
             f"the foreground is found by a parser, and {run} is a model named {model['name']}",
-            fix="train one with recipes/tiny/parser.yaml, and give its run folder",
+            fix=f"give {PARSER}, or the run folder of one that was trained with recipes/tiny/parser.yaml",
         )
     return {name: model[name] for name in ("trunk", "width", "last_stride", "size")}
 
@@ -164,7 +219,7 @@ def fill_foreground(foreground: Foreground, run: Path | str) -> None:
 
     Args:
         foreground: What to fill; built with :func:`parser_arguments` of the same run.
-        run: Run folder or card file of the parser.
+        run: As in `parser_arguments`.
 
     Raises:
         SemreidError: If there is no such model.

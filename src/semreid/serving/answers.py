@@ -51,13 +51,15 @@ class SearchAnswer(BaseModel):
     matches: list[MatchAnswer]
     prior: float | None = Field(description="Probability before looking that the probabilities stand on.")
     no_probability: str = Field(description="Why there are no probabilities; empty if there are.")
+    basis: str = Field("", description="On whom probabilities rest; empty if there are none.")
 
     @classmethod
-    def of(cls, found: Found) -> SearchAnswer:
+    def of(cls, found: Found, basis: str) -> SearchAnswer:
         """Describe what was found."""
         pairs = zip(found.matches, found.probabilities, strict=True)
         matches = [MatchAnswer(row=Row.of(m.entry), similarity=m.similarity, probability=p) for m, p in pairs]
-        return cls(matches=matches, prior=found.prior, no_probability=found.reason)
+        said = "" if found.reason else basis
+        return cls(matches=matches, prior=found.prior, no_probability=found.reason, basis=said)
 
 
 class Decision(BaseModel):
@@ -79,9 +81,10 @@ class CompareAnswer(BaseModel):
     prior: float | None = None
     decision: Decision | None = None
     no_probability: str = Field(description="Why there is no probability; empty if there is.")
+    basis: str = Field("", description="On whom probabilities rest; empty if there are none.")
 
     @classmethod
-    def of(cls, compared: Compared) -> CompareAnswer:
+    def of(cls, compared: Compared, basis: str) -> CompareAnswer:
         """Describe a comparison."""
         similarity, verdict, reason = compared
         if verdict is None:
@@ -89,7 +92,7 @@ class CompareAnswer(BaseModel):
         same = {name: getattr(verdict, name) for name in ("same", "threshold", "asked_far", "cameras")}
         decision = Decision(**same, far_low=verdict.far.low, far_high=verdict.far.high)
         chances = {"probability": verdict.probability, "prior": verdict.prior}
-        return cls(similarity=similarity, decision=decision, no_probability="", **chances)
+        return cls(similarity=similarity, decision=decision, no_probability="", basis=basis, **chances)
 
 
 class GalleryAnswer(BaseModel):
@@ -105,6 +108,7 @@ class GalleryAnswer(BaseModel):
     fingerprint: str = Field(description="Of the model.")
     writable: bool = Field(description="Whether rows can be added and removed here.")
     calibrated: bool = Field(description="Whether similarities can be given as probabilities.")
+    basis: str = Field("", description="On whom probabilities rest; empty if there are none.")
 
 
 class Added(BaseModel):

@@ -63,14 +63,16 @@ async def search(
     """Find the rows that look most like a crop: an uploaded image, or another row."""
     if fields.named is None:
         raise RequestError(422, "there is no query", "send an image, or the id of a row")
-    return SearchAnswer.of(await found(service, metrics, fields, await crop_of(service, fields.named)))
+    return SearchAnswer.of(
+        await found(service, metrics, fields, await crop_of(service, fields.named)), service.judge.basis
+    )
 
 
 @router.post("/api/compare", responses=refusals(404, 413, 422, 503))
 async def compare(service: Asked, fields: Annotated[PairFields, Depends(forms.pair_fields)]) -> CompareAnswer:
     """Tell how alike two crops are, and where the model is calibrated, how probably they show one person."""
     a, b = await pair_of(service, fields)
-    return CompareAnswer.of(await service.compare(a, b, far=fields.far, prior=fields.prior))
+    return CompareAnswer.of(await service.compare(a, b, far=fields.far, prior=fields.prior), service.judge.basis)
 
 
 async def pair_of(service: Service, fields: PairFields) -> list[Crop]:
@@ -84,7 +86,9 @@ async def pair_of(service: Service, fields: PairFields) -> list[Crop]:
 async def describe(service: Asked) -> GalleryAnswer:
     """Describe the gallery in numbers."""
     stats = (await service.stats()).to_json()
-    return GalleryAnswer(**stats, writable=service.uploads is not None, calibrated=not service.judge.reason)
+    return GalleryAnswer(
+        **stats, writable=service.uploads is not None, calibrated=not service.judge.reason, basis=service.judge.basis
+    )
 
 
 @router.get("/api/gallery/row", responses=refusals(404, 422, 503))

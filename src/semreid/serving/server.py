@@ -11,7 +11,6 @@ from semreid.files import require_writable, user_path
 from semreid.gallery import Gallery
 from semreid.models.card import read_calibration
 from semreid.models.embedder import Embedder
-from semreid.models.exported import is_exported
 from semreid.serving.app import create_app
 from semreid.serving.guard import Access, is_local
 from semreid.serving.service import Service
@@ -50,9 +49,7 @@ def open_service(
         require_writable(uploads.expanduser() / "picture.png")
     gallery = Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) if uploads else Gallery.open(uri)
     try:
-        source = Path(calibration)
-        keeps = source.is_dir() or source.suffix == ".json" or is_exported(source)
-        kept = read_calibration(source) if calibration and keeps else None
+        kept = read_calibration(calibration) if calibration else None
         return Service(gallery, embedder, calibration=kept, images=list(images), uploads=uploads)
     except SemreidError:
         gallery.close()

@@ -15,13 +15,18 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import without_corrupt
 from semreid.errors import SemreidError
 from semreid.files import require_writable
+from semreid.models.card import card_file
+from semreid.models.shipped import PAINTER, PARSER, missing
 from semreid.teachers.maps import Mapping as Scheme
 
 
 def label(
     data: Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for masks/ and textures/, to be given as --annotations.")],
-    teachers: Annotated[list[str] | None, typer.Argument(help="Run folders or card files of teachers.")] = None,
+    teachers: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Run folders or card files of teachers; if left out, {PARSER} and {PAINTER}."),
+    ] = None,
     from_masks: Annotated[
         Path | None, typer.Option("--from-masks", help="Folder of label maps to use instead of teachers.")
     ] = None,
@@ -39,10 +44,11 @@ def label(
     from semreid.teachers.label import label as run
     from semreid.teachers.report import OVERVIEW, write_report
 
-    if bool(teachers) == bool(from_masks):
+    if teachers and from_masks:
         raise SemreidError("labels come from teachers or from label maps", fix="name teachers, or give --from-masks")
     require_writable(out / OVERVIEW)
-    models = [told_untrained(teacher, load_model(teacher)).to(distributed.local_device()) for teacher in teachers or []]
+    named = [] if from_masks else teachers or shipped_teachers()
+    models = [told_untrained(teacher, load_model(teacher)).to(distributed.local_device()) for teacher in named]
     dataset = load_dataset(data)
     for warning in dataset.warnings:
         say(f"warning: {warning}", style="yellow")
@@ -56,6 +62,20 @@ def label(
         report = write_report(labels, dataset, progress=told)
     show(report) if json_ else _show_report(report)
     say(f"labelled: look at {out / OVERVIEW}. Next: semreid train RECIPE --data {data} --annotations {out} …")
+
+
+def shipped_teachers() -> list[str]:
+    """Return the names of the teachers that ship; say which of them this installation lacks.
+
+    Raises:
+        SemreidError: If it has none.
+    """
+    there = [name for name in (PARSER, PAINTER) if card_file(name).is_file()]
+    if not there:
+        raise missing(PARSER)
+    lost = "" if PAINTER in there else f"; there is no {PAINTER} in this installation, so no textures"
+    say(f"labelling by {' and '.join(there)}{lost}")
+    return there
 
 
 def _show_report(report: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 from semreid.errors import SemreidError
 from semreid.models.loading import fill_foreground, parser_arguments, start_from
 from semreid.models.model import ReIDModel
+from semreid.models.shipped import is_shipped
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model
 from semreid.training.recipe import Recipe
@@ -39,7 +40,7 @@ def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None 
         )
     torch.manual_seed(recipe.seed)
     model = create_model(**model_arguments(recipe, num_ids))
-    if Path(wanted.weights).is_dir():
+    if is_shipped(wanted.weights) or Path(wanted.weights).is_dir():
         taken = start_from(model, wanted.weights)
         if say is not None:
             say(taken)

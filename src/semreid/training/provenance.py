@@ -10,6 +10,7 @@ from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.store import content_sketch, samples_digest
 from semreid.errors import SemreidError
 from semreid.models.card import Card, read_card
+from semreid.models.shipped import is_shipped
 from semreid.training.recipe import Recipe
 
 
@@ -94,7 +95,7 @@ def card_of(recipe: Recipe, model: dict[str, Any], learned: Mapping[str, Any], d
         SemreidError: If a run that it starts from has no card.
     """
     runs = {"pretrained": recipe.model.weights, "foreground": recipe.model.foreground}
-    before = {role: read_card(run) for role, run in runs.items() if run and Path(run).is_dir()}
+    before = {role: read_card(run) for role, run in runs.items() if run and (is_shipped(run) or Path(run).is_dir())}
     sketches = [learned["sketch"], *(card.trained_on.get("sketch", []) for card in before.values())]
     return Card(
         model=model,

@@ -34,11 +34,11 @@ class ModelRecipe:
         trunk: Trunk name.
         width: Multiplier of the trunk's channels.
         last_stride: Stride of the trunk's last stage.
-        weights: ``scratch``; the path of pretrained trunk weights; or a run folder, whose trunk and heads are taken
-            as far as they fit. ``imagenet`` stands in published recipes for "give the path": there is no silent
-            fall-back to random weights.
-        foreground: Run folder of a parser, which becomes part of the model and fades the background of every image in
-            training and in use; none if empty.
+        weights: ``scratch``; the path of pretrained trunk weights; or a run folder or the name of a model that ships,
+            whose trunk and heads are taken as far as they fit. ``imagenet`` stands in published recipes for "give the
+            path": there is no silent fall-back to random weights.
+        foreground: ``people-parser``, or the run folder of another parser, which becomes part of the model and fades
+            the background of every image in training and in use; none if empty.
         white_balance: In use, first take that background for grey, and undo its cast, so that cameras agree on colours.
         options: Options of the composition.
     """

@@ -37,6 +37,11 @@ class Judge:
             self.reason = f"{error.what}; {error.fix}"
 
     @property
+    def basis(self) -> str:
+        """On whom probabilities rest; empty if there are none."""
+        return "" if self.calibration is None else self.calibration.basis
+
+    @property
     def flip(self) -> bool:
         """Whether the calibration is about embeddings averaged with those of the mirror images."""
         return self.calibration is not None and self.calibration.flip

@@ -10,7 +10,6 @@ from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.distance import pairwise_distance
 from semreid.models.embedder import Embedder, Image
-from semreid.models.exported import is_exported
 from semreid.models.loading import load_embedder
 
 
@@ -88,6 +87,4 @@ def load_verifier(
     from semreid.models.card import read_calibration
 
     embedder = load_embedder(path, device=device)
-    source = Path(path if calibration is None else calibration)
-    kept = source.is_dir() or source.suffix == ".json" or is_exported(source)  # zoo names keep none
-    return Verifier(embedder, read_calibration(source) if kept else None)
+    return Verifier(embedder, read_calibration(path if calibration is None else calibration))
