@@ -23,9 +23,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# The main job on synthetic people, or on your own crops: make demo DATA=folder:/path/to/crops
+# The main job on synthetic people, or on your own crops: make demo DATA=folder:/path/to/crops; TRAIN=1 trains first
 demo: install
-	$(BIN)/semreid demo $(if $(DATA),--data $(DATA)) --out demo
+	$(BIN)/semreid demo $(if $(DATA),--data $(DATA)) $(if $(TRAIN),--train) --out demo
 
 # The site, from the pages and the docstrings; nothing is fetched, and a dead link or a docstring that cannot be parsed fails.
 docs: install

@@ -5,8 +5,9 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +17,13 @@ import torch
 from semreid.cli import main
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset
+from semreid.files import write_json
+from semreid.functional.calibration import Calibration, calibrate
+from semreid.models import shipped
+from semreid.models.card import Card, read_card, save_model
+from semreid.models.loading import fill_foreground
+from semreid.models.packing import pack
+from semreid.models.zoo import create_model
 
 torch.set_num_threads(1)  # the tests share the cores among their workers
 
@@ -124,6 +132,53 @@ def figure_masks(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def figure_data(figures: Path) -> ReIDDataset:
     """The figures as a data set."""
     return load_dataset(f"people:{figures}")
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small model for each that ships, of random weights; read only."""
+    folder, runs = tmp_path_factory.mktemp("shipped"), tmp_path_factory.mktemp("runs")
+    small = {"trunk": "resnet18", "width": 0.125, "last_stride": 2, "size": (64, 32)}
+    write_run(runs / "people-parser", {"name": "parser", **small})
+    write_run(runs / "people-painter", {"name": "san_pg", **small, "decoder_blocks": 3})
+    for name in ("people-s", "people-m"):
+        arguments = {"name": "baseline", **small, "pool": "gem" if name == "people-s" else "avg", "foreground": small}
+        write_run(runs / name, arguments, runs / "people-parser")
+    for name in ("people-parser", "people-painter", "people-s", "people-m"):
+        pack(runs / name, name, folder, commit="0123abc", commands=[f"semreid train {name}.yaml"])
+    for name in ("people-s", "people-m"):
+        file = folder / f"{name}.json"
+        card = read_card(file)
+        assert card.shipped is not None
+        write_json(file, replace(card, calibration=some_calibration(card.shipped.fingerprint)).to_json())
+    return folder
+
+
+def write_run(folder: Path, arguments: dict[str, Any], parser: Path | None = None) -> None:
+    """Write a run folder of a model that learned nothing."""
+    torch.manual_seed(len(str(arguments)))
+    model = create_model(**arguments, num_ids=3)
+    if parser is not None:
+        assert model.foreground is not None
+        fill_foreground(model.foreground, parser)
+    trained_on = {"dataset": "people", "identities": 3, "images": 12, "sha256": "ab", "pretrained": "scratch"}
+    save_model(folder, model, Card(model={**arguments, "num_ids": 3}, trained_on=trained_on, terms="free", seed=7))
+
+
+def some_calibration(fingerprint: str) -> Calibration:
+    """Calibrate on made-up features of synthetic people."""
+    rng = np.random.default_rng(0)
+    pids, camids = np.repeat(np.arange(60), 4), np.tile([1, 1, 2, 2], 60)
+    features = rng.normal(size=(60, 16))[pids] + rng.normal(size=(240, 16))
+    calibration, _ = calibrate(features / np.linalg.norm(features, axis=1, keepdims=True), pids, camids)
+    return replace(calibration, fingerprint=fingerprint, made_on={"dataset": "people", "part": "test"})
+
+
+@pytest.fixture
+def stand_ins(packed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have small models ship, whichever this checkout has."""
+    monkeypatch.setattr(shipped, "FOLDER", packed)
+    return packed
 
 
 @pytest.fixture

@@ -1,36 +1,67 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semreid import demo
+from semreid.data.benchmarks import load_dataset
 from semreid.errors import SemreidError
+from semreid.evaluation.protocol import evaluate_in_full
+from semreid.models.loading import load_model
 from semreid.people.dataset import PeopleRecipe
 from tests.conftest import write_figures
 
-RESULTS = {"run", "report.json", "report.html", "gallery.parquet", "search"}
+RESULTS = {"report.json", "report.html", "gallery.parquet", "search"}
 
 
-def test_demo_does_the_main_job(figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_trains_where_it_is_asked_to(run, figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(demo.SETTINGS, "schedule", {"epochs": 1, "warmup_epochs": 0})
+    done = run("demo", "--train", "--data", f"people:{figures}", "--out", tmp_path / "demo")
+    assert done.code == 0, done.err
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS | {"run"}
+    assert f"--model {tmp_path / 'demo' / 'run'}" in done.err
+
+
+def test_demo_shows_the_search_in_the_middle_and_says_so(figures: Path, stand_ins: Path, tmp_path: Path) -> None:
     report = demo.run_demo(f"people:{figures}", tmp_path / "demo")
     assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS
     assert json.loads((tmp_path / "demo" / "report.json").read_text())["metrics"] == report["metrics"]
+    evaluation = evaluate_in_full(load_model(), load_dataset(f"people:{figures}"))
+    chosen, count = demo.middle_query(evaluation)
+    assert evaluation.ap is not None
+    rank = evaluation.ap[evaluation.query.index(chosen)]
+    assert (evaluation.ap < rank).sum() <= count / 2 <= (evaluation.ap <= rank).sum()
+    shown = json.loads((tmp_path / "demo" / "search" / "explanation.json").read_text())
+    assert shown["query"]["path"] == str(chosen.path)
+    assert f"of all {count} queries" in shown["chosen"]
+    page = (tmp_path / "demo" / "search" / "explanation.html").read_text()
+    assert "it is the one in the middle" in page
+    assert "people-s" in page
 
 
-def test_demo_refuses_what_the_doctor_refuses(tmp_path: Path) -> None:
+def test_queries_without_a_match_are_not_in_the_middle(figures: Path, stand_ins: Path) -> None:
+    evaluation = evaluate_in_full(load_model(), load_dataset(f"people:{figures}"))
+    ap = np.full(len(evaluation.query), np.nan)
+    ap[[3, 5, 7]] = 0.9, 0.1, 0.5
+    assert demo.middle_query(replace(evaluation, ap=ap)) == (evaluation.query[7], 3)
+
+
+def test_demo_refuses_what_the_doctor_refuses(tmp_path: Path, stand_ins: Path) -> None:
     write_figures(tmp_path / "data", train=2, test=2, cameras=1)
     with pytest.raises(SemreidError, match="own camera only"):
         demo.run_demo(f"people:{tmp_path / 'data'}", tmp_path / "demo")
     assert not (tmp_path / "demo").exists()
 
 
-def test_demo_without_data_makes_its_people(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(demo.SETTINGS, "schedule", {"epochs": 1, "warmup_epochs": 0})
+def test_demo_without_data_makes_its_people(
+    run, tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         demo, "PEOPLE", PeopleRecipe(identities=8, images_per_identity=4, height=64, width=32, cameras=3)
     )
     done = run("demo", "--out", tmp_path / "demo")
-    assert done.code == 0
+    assert done.code == 0, done.err
     assert "mAP" in done.out
     assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS | {"people"}

@@ -392,15 +392,19 @@ def demo(
         str, typer.Option("--data", help="NAME[/VARIANT]:PATH of crops to work on instead of synthetic people.")
     ] = "",
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("demo"),
+    trained: Annotated[
+        bool, typer.Option("--train", help="Train a small model first, in minutes; else people-s searches.")
+    ] = False,
 ) -> None:
-    """Do the main job in minutes: make people, train a small model, judge it, fill a gallery, search, explain."""
+    """Do the main job in a minute: make people, fill a gallery, judge all searches, explain one, end with its page."""
     from semreid.demo import run_demo
 
     with _progress("making people") as progress:
-        report = run_demo(data, out, progress=progress)
+        report = run_demo(data, out, trained=trained, progress=progress)
     _show_report(report)
-    _say(f"look at {out / 'report.html'} and {out / 'search' / 'explanation.html'}, or search in a browser:")
-    _say(f"  semreid serve --gallery {out / 'gallery.parquet'} --model {out / 'run'}")
+    _say(f"all searches: {out / 'report.html'}; the middle one, explained: {out / 'search' / 'explanation.html'}")
+    model = f" --model {out / 'run'}" if trained else ""
+    _say(f"to search on a page: semreid serve --gallery {out / 'gallery.parquet'}{model}")
 
 
 def main() -> None:

@@ -67,6 +67,7 @@ class Explanation:
         prior: Probability of a match before looking, that the probabilities rest on.
         no_probability: Why there are no probabilities; empty if there are.
         basis: On whom they rest, if there are any.
+        chosen: By which rule the query was chosen; empty if a user chose it.
     """
 
     query: Entry
@@ -78,11 +79,13 @@ class Explanation:
     prior: float
     no_probability: str
     basis: str = ""
+    chosen: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the pictures as JSON can hold it."""
         return {
             "query": asdict(self.query),
+            "chosen": self.chosen,
             "gallery": {"uri": self.gallery, "rows": self.rows, "fingerprint": self.fingerprint},
             "prior": self.prior,
             "no_probability": self.no_probability,

@@ -21,6 +21,7 @@ from semreid.explain.findings import choose_examples, score_histograms
 from semreid.explain.pictures import data_uri, jpeg
 from semreid.explain.texts import GLYPHS, MARKS, MEANINGS, percent_text, time_text
 from semreid.gallery import Entry
+from semreid.models.card import shipped_as
 from semreid.version import __version__
 
 HEADLINE = (("mAP", "mAP"), ("rank1", "Rank 1"), ("rank5", "Rank 5"), ("rank10", "Rank 10"), ("mINP", "mINP"))
@@ -42,6 +43,7 @@ def explanation_page(explanation: Explanation) -> str:
         "verdict": verdict(explanation),
         "known": known,
         "caption": caption,
+        "model": shipped_as(explanation.fingerprint) or explanation.fingerprint[:12],
     }
     return _environment().get_template("explanation.html").render(values)
 

@@ -43,6 +43,8 @@ def models(json_: Annotated[bool, typer.Option("--json", help="Print JSON instea
     for name, card in cards.items():
         for line in _lines(name, card):
             stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+    for name in [name for name in USES if name not in cards]:
+        stdout.print(f"\n{name}: not in this installation", highlight=False)
     say(f"{DEFAULT} is used where no model is named; each `--json` entry holds the commands that made it")
 
 
@@ -77,16 +79,13 @@ def described(name: str, card: Card | None) -> dict[str, Any]:
 
 def _table(cards: Mapping[str, Card]) -> Table:
     table = Table("model", "for", "input", "parameters", "MACs", "file", "crops/s")
-    for name, use in USES.items():
-        card = cards.get(name)
-        facts = card.shipped if card else None
-        if card is None or facts is None:
-            table.add_row(name, use, "not in this installation")
-            continue
+    for name, card in cards.items():
+        facts = card.shipped
+        assert facts is not None
         height, width = card.model["size"]
         fastest = f"{max(facts.speed.crops_per_second.values()):,.0f}" if facts.speed else "-"
         numbers = (f"{facts.parameters / 1e6:.1f} M", f"{facts.macs / 1e9:.2f} G", f"{_file_size(name) / 1e6:.1f} MB")
-        table.add_row(name, use, f"{height}×{width}", *numbers, fastest)
+        table.add_row(name, USES[name], f"{height}×{width}", *numbers, fastest)
     return table
 
 

@@ -74,6 +74,8 @@ def read_weights(card: Card, file: Path) -> dict[str, Tensor]:
 
 def _tensors(weights: Path, digest: str, fix: str) -> dict[str, Tensor]:
     """Read weights of this digest: what is damaged, or half there, has another."""
+    if not weights.is_file():
+        raise SemreidError(f"there are no weights beside the card: {weights} is missing", fix=fix)
     content = read_bytes(weights, MOST)
     if sha256(content).hexdigest() != digest:
         raise SemreidError(f"{weights} is not the file that its card describes", fix=fix)

@@ -19,6 +19,7 @@ USES = {
 """What each model that may ship is for, by name."""
 EMBEDDERS = ("people-s", "people-m")
 DEFAULT, PARSER, PAINTER = "people-s", "people-parser", "people-painter"
+FOLDER = Path(__file__).parents[1] / "shipped"
 GET_AGAIN = "install semreid again, or take its files from a complete checkout or wheel"
 
 
@@ -83,7 +84,7 @@ class Shipped:
 
 def folder() -> Path:
     """Return where the models that ship lie: ``NAME.json`` and ``NAME.safetensors``."""
-    return Path(__file__).parents[1] / "shipped"
+    return FOLDER
 
 
 def is_shipped(path: Path | str) -> bool:
