@@ -88,7 +88,7 @@ class CompareAnswer(BaseModel):
         """Describe a comparison."""
         similarity, verdict, reason = compared
         if verdict is None:
-            return cls(similarity=similarity, no_probability=reason)
+            return cls(similarity=similarity, no_probability=reason, basis="")
         same = {name: getattr(verdict, name) for name in ("same", "threshold", "asked_far", "cameras")}
         decision = Decision(**same, far_low=verdict.far.low, far_high=verdict.far.high)
         chances = {"probability": verdict.probability, "prior": verdict.prior}
