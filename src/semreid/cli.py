@@ -186,7 +186,7 @@ def evaluate(
             checkpoint=weights,
             progress=progress,
         )
-    content = {"model": model, "fingerprint": loaded.fingerprint, **evaluation.report.to_json()}
+    content = {"model": model, **evaluation.report.to_json()}
     if out is not None:
         write_json(out, content)
     write_report(evaluation, model, html=html, plot=plot)

@@ -18,7 +18,7 @@ from semreid.models.zoo import create_model
 from semreid.training.provenance import card_of
 from semreid.training.recipe import parse_recipe
 from semreid.weights import read_tensors
-from tests.conftest import draw_figure, write_figures, write_run
+from tests.conftest import draw_figure, write_run
 
 pytestmark = pytest.mark.usefixtures("stand_ins")
 CROPS = [draw_figure(1, 1, 0), draw_figure(2, 1, 0)]
@@ -207,20 +207,6 @@ def test_models_lists_all_that_is_known(run, stand_ins: Path) -> None:
     assert done.code == 0
     assert "began with random weights" in done.out
     assert read_card("people-m").sha256 in done.out.replace("\n", "")
-
-
-def test_untrained_models_say_so(run, tmp_path: Path) -> None:
-    figures = write_figures(tmp_path / "few", train=2, test=2, images=2)
-    images = figures / "query" / "0003_c1s1_000000_00.png"
-    for command in (
-        ["embed", "baseline", images, "--out", tmp_path / "f.parquet"],
-        ["gallery", "add", images, "--gallery", tmp_path / "g.parquet", "--model", "baseline"],
-        ["evaluate", "baseline", "--data", f"people:{figures}", "--out", tmp_path / "report.json"],
-    ):
-        done = run(*command)
-        assert done.code == 0, done.err
-        assert "baseline (random weights)" in done.err
-    assert json.loads((tmp_path / "report.json").read_text())["model"] == "baseline (random weights)"
 
 
 def test_what_does_not_fit_is_not_packed(tmp_path: Path, packed: Path) -> None:

@@ -52,7 +52,7 @@ def test_label_from_label_maps(command, crowd: Path, tmp_path: Path) -> None:
     assert "confidence" not in printed
 
 
-@pytest.mark.parametrize("arguments", [[], ["parser", "--from-masks", "maps"]])
+@pytest.mark.parametrize("arguments", [["parser", "--from-masks", "maps"]])
 def test_labels_come_from_one_source(command, crowd: Path, tmp_path: Path, arguments: list[str]) -> None:
     code, _, told = command(*arguments, "--data", f"people:{crowd}", "--out", tmp_path / "labels")
     assert code == 1

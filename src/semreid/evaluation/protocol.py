@@ -150,6 +150,7 @@ def evaluate_in_full(
     report = judgement.report
     recorded = {
         "dataset": dataset.name,
+        "fingerprint": model.fingerprint,
         **report.protocol,
         "normalisation": "L2 on the whole embedding",
         "center_cameras": center_cameras,
