@@ -25,6 +25,7 @@ from semreid.functional.pairs import (
     threshold_at_far,
 )
 from semreid.functional.pooling import avg_pool, gem_pool, max_pool, region_pool, region_share, resize_labels
+from semreid.functional.proxies import camera_contrast, group_proxies, moved_proxies, proxy_contrast
 from semreid.functional.ranking import Ranking, SingleShot, rank_distances, rank_features, single_shot_cmc
 from semreid.functional.regions import region_distance
 from semreid.functional.reranking import k_reciprocal_blocks, k_reciprocal_rerank
@@ -39,6 +40,7 @@ __all__ = [
     "avg_pool",
     "batch_hard_triplet",
     "calibrate",
+    "camera_contrast",
     "center_by_camera",
     "center_loss",
     "class_balanced_cross_entropy",
@@ -47,6 +49,7 @@ __all__ = [
     "equal_error_rate",
     "gem_pool",
     "grad_cam",
+    "group_proxies",
     "grouping_scores",
     "hires_cam",
     "identify_open_set",
@@ -56,10 +59,12 @@ __all__ = [
     "k_reciprocal_rerank",
     "label_smoothed_cross_entropy",
     "max_pool",
+    "moved_proxies",
     "next_person_triplets",
     "operating_points",
     "pair_scores",
     "pairwise_distance",
+    "proxy_contrast",
     "random_triplets",
     "rank_distances",
     "rank_features",
