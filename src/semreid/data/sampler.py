@@ -40,11 +40,10 @@ def pk_batches(pids: Indices, P: int, K: int, *, seed: int, epoch: int) -> Itera
         [[5, 5, 7, 7, 9, 9]]
     """
     identities = np.unique(pids)
-    if len(identities) < P:
-        raise SemreidError(
-            f"a batch needs {P} identities, the training set has {len(identities)}",
-            fix=f"set data.identities={len(identities)} or lower (at least 2), or add identities",
-        )
+    if (people := len(identities)) < P:
+        enough = f"set data.identities to 2 to {people}, or add people"
+        fix = enough if people > 1 else "add people: one alone teaches nothing"
+        raise SemreidError(f"a batch needs {P} identities, the training set has {people}", fix=fix)
     rng = np.random.default_rng((seed, epoch))
     left = [_groups(np.flatnonzero(pids == pid), K, rng) for pid in identities]
     while True:
