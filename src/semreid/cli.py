@@ -160,6 +160,13 @@ def evaluate(
     center_cameras: Annotated[
         bool, typer.Option("--center-cameras", help="Subtract the mean embedding of each camera (transductive).")
     ] = False,
+    metric: Annotated[
+        Literal["cosine", "euclidean"],
+        typer.Option("--metric", help="euclidean compares embeddings as they are, as some released code does."),
+    ] = "cosine",
+    map_within: Annotated[
+        int | None, typer.Option("--map-within", help="Report also the mAP of the first so many ranks, such as 50.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write report.json here.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with curves and examples here.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw CMC and scores into this PNG file.")] = None,
@@ -184,6 +191,8 @@ def evaluate(
             center_cameras=center_cameras,
             rerank=rerank,
             checkpoint=weights,
+            metric=metric,
+            map_within=map_within,
             progress=progress,
         )
     content = {"model": model, **evaluation.report.to_json()}
@@ -483,6 +492,7 @@ def _show_report(content: Mapping[str, Any]) -> None:
     stdout.print(table)
     counts = ", ".join(f"{name} {value:,}" for name, value in content["counts"].items())
     extras = [name.replace("_", " ") for name in ("flip", "center_cameras", "rerank") if content["protocol"][name]]
+    extras += ["euclidean distance of raw embeddings"] if content["protocol"]["distance"] == "euclidean" else []
     stdout.print(counts + (f"; with {' and '.join(extras)}" if extras else ""), highlight=False, soft_wrap=True)
 
 

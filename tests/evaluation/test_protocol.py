@@ -50,6 +50,44 @@ def test_report_equals_the_ranking() -> None:
     assert report.protocol["rerank"] is None
 
 
+def test_ranks_are_those_of_the_protocol() -> None:
+    query, q, gallery, g = toy()
+    for shots in ("all", "single"):
+        report = judge(q, g, query, gallery, Protocol(ranks=(1, 3), gallery_shots=shots))
+        assert [name for name in report.metrics if name.startswith("rank") and "sd" not in name] == ["rank1", "rank3"]
+    ranking = rank_features(q, g, *ids(query, gallery))
+    assert judge(q, g, query, gallery, Protocol(ranks=(3,))).metrics["rank3"] == pytest.approx(100 * ranking.cmc[2])
+
+
+def test_raw_embeddings_are_compared_as_they_are(figure_data: ReIDDataset, model: ReIDModel) -> None:
+    found = evaluate_in_full(model, figure_data, metric="euclidean", map_within=2)
+    query, gallery = figure_data.query, figure_data.gallery
+    q, g = (embed_store(model, build_store(side, model.size), unit=False) for side in (query, gallery))
+    expected = rank_features(q, g, *ids(query, gallery), metric="euclidean", within=2)
+    assert found.report.metrics["mAP"] == pytest.approx(100 * expected.mAP)
+    assert found.report.metrics["mAP_within_2"] == pytest.approx(100 * expected.mAP_within)
+    rules = found.report.protocol
+    assert (rules["distance"], rules["normalisation"], rules["join"]) == ("euclidean", "none", "equal")
+    np.testing.assert_allclose(np.linalg.norm(found.query_features, axis=1), 1, atol=1e-5)
+    usual = evaluate(model, figure_data)
+    assert (usual.protocol["distance"], "mAP_within_2" in usual.metrics) == ("cosine", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "manhattan"}, "unknown metric 'manhattan'"),
+        ({"metric": "euclidean", "center_cameras": True}, "the mean of a camera"),
+        ({"map_within": 0}, "no mAP within 0 images"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    figure_data: ReIDDataset, model: ReIDModel, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SemreidError, match=message):
+        evaluate(model, figure_data, **options)
+
+
 def test_reranking_and_rules_go_through() -> None:
     query, q, gallery, g = toy()
     report = judge(q, g, query, gallery, Protocol(junk="same-camera"), rerank=True)

@@ -60,6 +60,8 @@ def test_parity_at_every_batch_size(model: ReIDModel, embedder: Embedder, crops:
         assert least_cosine(found, expected) >= 0.99999
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
         assert same_order(expected, found)
+    raw = embedder.embed(crops, flip=flip, unit=False)
+    np.testing.assert_allclose(raw, model.embed(crops, flip=flip, unit=False), rtol=1e-3, atol=1e-4)
 
 
 def test_an_exported_file_is_an_embedder_like_its_model(

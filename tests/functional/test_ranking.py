@@ -53,6 +53,23 @@ def random_case(seed, queries=9, gallery=40, levels=None):
 # --- golden numbers and other people's tools ------------------------------------------------------------
 
 
+def test_map_of_the_first_ranks_is_that_of_the_evaluator_of_bdb_and_pmm():
+    # Sheet: it looks at the first 50 kept images only, and divides by all relevant ones.
+    distances, *ids = random_case(3, gallery=120)
+    for within in (1, 5, 50, 1000):
+        ranking = rank_distances(distances, *ids, within=within)
+        expected = []
+        for q in np.flatnonzero(ranking.valid):
+            q_pid, q_camid = ids[0][q], ids[2][q]
+            keep = [g for g in range(120) if kept(q_pid, q_camid, ids[1][g], ids[3][g])]
+            good = ids[1][sorted(keep, key=lambda g, row=distances[q]: row[g])] == q_pid
+            precision = np.cumsum(good) / np.arange(1, len(good) + 1)
+            expected.append((precision * good)[:within].sum() / good.sum())
+        assert ranking.mAP_within == pytest.approx(np.mean(expected), abs=1e-12)
+    assert ranking.mAP_within == pytest.approx(ranking.mAP)
+    assert rank_distances(distances, *ids, within=5).mAP_within < ranking.mAP
+
+
 def test_golden_values_of_two_public_evaluators():
     ranking = rank_features(GOLDEN["query"], GOLDEN["gallery"], *LABELS)
     np.testing.assert_allclose(ranking.cmc, GOLDEN["torchreid_cmc"], atol=1e-6)

@@ -10,7 +10,7 @@ from semreid.models.heads import REGIONS
 from semreid.models.model import ReIDModel
 from semreid.models.parts import Parts
 from semreid.models.zoo import create_model
-from semreid.training.recipe import load_recipe
+from semreid.training.recipe import Recipe, load_recipe
 from semreid.training.schedule import loss_weights
 from semreid.training.trainer import sum_losses
 from tests.conftest import draw_figure
@@ -28,6 +28,21 @@ def build(**options: object) -> ReIDModel:
     torch.nn.init.normal_(model.heads["parsing"].decoder[3].weight, std=1.0)
     model.maps(torch.rand(8, 3, 64, 32))
     return model.eval()
+
+
+def make_batch(model: ReIDModel) -> Batch:
+    pids = torch.arange(2).repeat_interleave(2)
+    return Batch(
+        images=torch.rand(4, 3, 64, 32),
+        pids=pids,
+        camids=pids,
+        regions=torch.randint(0, 8, (4, 64, 32), dtype=torch.uint8),
+        attributes=torch.zeros(4, 30) if "attributes" in model.needs else None,
+    )
+
+
+def weights_of(model: ReIDModel, recipe: Recipe, epoch: int) -> dict[str, float]:
+    return model.loss_weights | loss_weights(recipe.losses, epoch)
 
 
 def test_size_of_the_published_model() -> None:
@@ -57,6 +72,41 @@ def test_variants_decide_what_paper_and_code_disagree_on(
     assert type(heads["fusion"].fuse.cell).__name__ == cell
     assert heads["regularization"].triplet == triplet
     assert (heads["fusion"].region_heads is not None) == region_heads
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("magnifiernet*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("options", [{"variant": "published"}, {"variant": "released"}, {"region_heads": False}])
+def test_options_bring_their_loss_weights_along(path: Path, options: dict[str, object]) -> None:
+    recipe = load_recipe(path)
+    model = build(**recipe.model.options | options).train()
+    weights = weights_of(model, recipe, recipe.schedule.epochs - 1)
+    assert sum_losses(model.losses(make_batch(model)), weights) > 0
+    assert ("fusion.regions" in weights) == (options.get("region_heads", options.get("variant") == "released"))
+
+
+def test_the_released_descriptor_has_one_normalisation_and_the_released_stem_no_relu() -> None:
+    model = build(join="plain", stem_relu=False)
+    images = torch.rand(3, 3, 64, 32)
+    with torch.no_grad():
+        maps = model.maps(images)
+        blocks = [b for head in model.heads.values() if (b := head.embed(maps)) is not None]
+        expected = torch.cat(blocks, dim=1)
+        torch.testing.assert_close(model(images), expected)
+    torch.testing.assert_close(model.embed_batch(images), torch.nn.functional.normalize(expected))
+    assert (maps["stem"] < 0).any()
+    assert not (build().maps(images)["stem"] < 0).any()
+    assert model.join == "plain"
+    crops = [image.permute(1, 2, 0).mul(255).byte().numpy() for image in images]
+    np.testing.assert_allclose(model.embed(crops, parts=True).embedding, model.embed(crops), atol=1e-5)
+
+
+def test_options_of_every_model_leave_no_trace_where_they_are_as_usual() -> None:
+    usual = build()
+    assert build(join="equal", stem_relu=True).fingerprint == usual.fingerprint
+    assert build(join="plain").fingerprint != usual.fingerprint
+    for name, value in {"join": "sum", "stem_relu": "no way"}.items():
+        with pytest.raises(SemreidError, match=f"option '{name}' is "):
+            build(**{name: value})
 
 
 def test_an_option_overrules_the_variant() -> None:
@@ -89,27 +139,22 @@ def test_options_that_are_none_say_what_there_is(option: str, value: object) -> 
 def test_recipes_weigh_the_losses_that_there_are(path: Path) -> None:
     recipe = load_recipe(path)
     model = build(**recipe.model.options).train()
-    pids = torch.arange(2).repeat_interleave(2)
-    batch = Batch(
-        images=torch.rand(4, 3, 64, 32),
-        pids=pids,
-        camids=pids,
-        regions=torch.randint(0, 8, (4, 64, 32), dtype=torch.uint8),
-        attributes=torch.zeros(4, 30) if "attributes" in model.needs else None,
-    )
-    losses = model.losses(batch)
-    first, last = (loss_weights(recipe.losses, epoch) for epoch in (0, recipe.schedule.epochs - 1))
+    losses = model.losses(make_batch(model))
+    first, last = (weights_of(model, recipe, epoch) for epoch in (0, recipe.schedule.epochs - 1))
     assert sum_losses(losses, last) > sum_losses(losses, first)
     assert first["fusion.diversity"] == 0
+    assert first["parsing.pixel"] == 2  # sheet: weight = [1, 2, ..., 0.0125, ...]
+    assert first.get("fusion.regions", 0.0125) == 0.0125
     unweighted = {
         "identity.id",
         "identity.triplet",
         "regularization.id",
+        "regularization.triplet",
         "fusion.id",
         "fusion.triplet",
         "attributes.bce",
     }
-    assert losses.keys() - recipe.losses.keys() <= unweighted
+    assert losses.keys() - first.keys() <= unweighted
 
 
 def test_attributes_cost_nothing_at_inference() -> None:

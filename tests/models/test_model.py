@@ -77,6 +77,18 @@ def test_flip_adds_the_raw_embedding_of_the_mirror_image(model: ReIDModel) -> No
     torch.testing.assert_close(model.embed_batch(images.flip(-1), flip=True), expected)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_embeddings_keep_their_lengths_where_asked_for(model: ReIDModel, flip: bool) -> None:
+    images = torch.randint(0, 256, (3, 64, 32, 3), dtype=torch.uint8)
+    pixels = images.permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = model.eval()(pixels)
+        expected = (expected + model(pixels.flip(-1))) / 2 if flip else expected
+    found = model.embed(images.numpy(), flip=flip, unit=False)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(np.linalg.norm(found, axis=1), 1)
+
+
 @pytest.mark.parametrize(
     "image",
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 4), np.uint8)],

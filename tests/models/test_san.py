@@ -43,9 +43,27 @@ def make_batch() -> Batch:
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("san*.yaml")), ids=lambda path: path.stem)
 def test_recipes_fit_the_model(path: Path) -> None:
     recipe = load_recipe(path)
-    losses = build(recipe.model.name, **recipe.model.options).train().losses(make_batch())
-    assert sum_losses(losses, loss_weights(recipe.losses, 0)) > 0
+    model = build(recipe.model.name, **recipe.model.options).train()
+    losses = model.losses(make_batch())
+    weights = model.loss_weights | loss_weights(recipe.losses, 0)
+    assert sum_losses(losses, weights) > 0
+    if path.parent.name == "paper" and recipe.model.name == "san":
+        released = recipe.model.options["variant"] == "released"
+        wanted = (
+            {"identity.id": 1, "identity.triplet": 1} if released else {"identity.id": 0.5, "identity.triplet": 1.5}
+        )
+        assert {name: weights.get(name, 1) for name in losses} == {
+            **wanted,
+            **dict.fromkeys(losses.keys() - wanted.keys(), 1),
+        }
     assert set(recipe.optim.apart) <= losses.keys()
+
+
+def test_the_baseline_of_the_ablation_needs_no_textures_and_paints_nothing() -> None:
+    model = create_model("san", **SMALL, decoder=False)
+    assert not model.needs
+    assert list(model.heads) == ["identity"]
+    assert model.loss_weights == {"identity.id": 0.5, "identity.triplet": 1.5}
 
 
 @pytest.mark.parametrize(

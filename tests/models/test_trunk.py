@@ -94,6 +94,15 @@ def test_unknown_trunks_and_options() -> None:
         build_trunk("timm:resnet18", width=0.5)
 
 
+def test_a_stem_without_relu_takes_the_same_weights() -> None:
+    plain, rectified = (build_trunk("resnet18", width=0.25, stem_relu=relu).eval() for relu in (False, True))
+    rectified.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images)["stem"].relu(), rectified(images)["stem"])
+    assert (plain(images)["stem"] < 0).any()
+
+
 def test_timm_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(SemreidError, match="timm is not installed") as caught:

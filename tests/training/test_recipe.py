@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,38 @@ def write(path: Path, text: str) -> Path:
 def test_shipped_recipes_are_valid_and_survive_the_round_trip(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path)
     assert load_recipe(write(tmp_path / "again.yaml", dump_recipe(recipe))) == recipe
+
+
+STEPS = {"cuhk03": (94, 141), "market1501": (182, 220), "dukemtmc": (240, 275), "msmt17": (485, 534)}
+"""Steps of an epoch of 16 people by 4 images: of the authors' sampler, which drops what is left, and of ours."""
+THERE = {
+    "baseline": (120, 10, [40, 70]),
+    "magnifiernet-cuhk03": (600, 10, [40]),
+    "magnifiernet": (500, 10, [40, 70]),
+    "san": (320, 20, [60, 100, 140, 180, 220, 260, 300]),
+}
+"""Epochs, epochs of warm-up and milestones of the authors."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in RECIPES if p.parent.name == "paper" and p.stem.startswith(("baseline", "magnifiernet", "san-"))],
+    ids=lambda path: path.stem,
+)
+def test_paper_recipes_take_as_many_steps_as_the_authors(path: Path) -> None:
+    if path.stem == "san-pg":
+        pytest.skip("its schedule was never published")
+    there, here = next((steps for name, steps in STEPS.items() if name in path.stem), STEPS["market1501"])
+    epochs, warmup, milestones = next(plan for name, plan in THERE.items() if path.stem.startswith(name))
+    schedule = load_recipe(path).schedule
+    stated = int(re.search(r"About ([\d,]+) steps", path.read_text())[1].replace(",", ""))
+    assert schedule.epochs * here == pytest.approx(epochs * there, rel=0.005)
+    assert stated == pytest.approx(epochs * there, rel=0.005)
+    assert schedule.warmup_epochs * here == pytest.approx(warmup * there, rel=0.01)
+    assert [m * here for m in schedule.milestones] == pytest.approx([m * there for m in milestones], abs=0.5 * here)
+    if diversity := load_recipe(path).losses.get("fusion.diversity"):
+        (start,) = diversity
+        assert (schedule.epochs - start) * here == pytest.approx(40 * there, abs=0.5 * here)
 
 
 def test_there_are_shipped_recipes() -> None:

@@ -57,6 +57,7 @@ class Protocol:
         repeats: Number of single-shot draws that are averaged.
         seed: Seed of the draws.
         has_map: False where the protocol defines CMC only (classic CUHK03).
+        ranks: Ranks of the CMC curve that are reported, as the tables of the benchmark have them.
         note: What a reader of the report must know (split, training convention, probe variant, status).
     """
 
@@ -65,6 +66,7 @@ class Protocol:
     repeats: int = 1
     seed: int = 0
     has_map: bool = True
+    ranks: tuple[int, ...] = (1, 5, 10)
     note: str = ""
 
 

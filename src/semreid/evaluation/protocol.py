@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from semreid.parallel import Progress
 
 Features = NDArray[np.float32]
 _Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+EvaluationMetric = Literal["cosine", "euclidean"]
 RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
 
 
@@ -38,7 +39,7 @@ class Evaluation:
         ap: Average precision of every query, (Q,), NaN where it has no true match; None in single-shot protocols.
         query: The queries.
         gallery: The gallery, without leaked images.
-        query_features: Unit vectors (Q, D).
+        query_features: Unit vectors (Q, D), also where raw embeddings were ranked.
         gallery_features: Unit vectors (G, D).
     """
 
@@ -51,19 +52,25 @@ class Evaluation:
     gallery_features: Features
 
 
-def embed_store(model: Embedder, store: Store, *, flip: bool = False, batch_size: int = 128) -> Features:
+def embed_store(
+    model: Embedder, store: Store, *, flip: bool = False, unit: bool = True, batch_size: int = 128
+) -> Features:
     """Embed all images of a store.
 
     Args:
         model: The model.
         store: The images.
         flip: Average with the mirrored image.
+        unit: Normalise.
         batch_size: Images a step.
 
     Returns:
-        Unit vectors (N, dim) in float32, in the order of the store.
+        Unit vectors (N, dim) in float32, in the order of the store, or raw embeddings.
     """
-    return model.embed(store.images.cpu().numpy(), batch_size=batch_size, flip=flip)
+    images = store.images.cpu().numpy()
+    if unit:
+        return model.embed(images, batch_size=batch_size, flip=flip)
+    return model.embed(images, batch_size=batch_size, flip=flip, unit=False)
 
 
 def evaluate(
@@ -73,6 +80,8 @@ def evaluate(
     flip: bool = False,
     center_cameras: bool = False,
     rerank: bool = False,
+    metric: EvaluationMetric = "cosine",
+    map_within: int | None = None,
     checkpoint: str = "last epoch",
     progress: Progress | None = None,
 ) -> Report:
@@ -85,6 +94,10 @@ def evaluate(
         center_cameras: Subtract the mean embedding of each camera first (`center_by_camera`); it is taken over the
             test set, without labels of persons: transductive, so never the headline figure.
         rerank: k-reciprocal re-ranking; transductive as well.
+        metric: ``cosine``; or ``euclidean``, of embeddings as they are, as the released code of SAN and PMM compares
+            them.
+        map_within: Also report the mAP in which matches behind so many images count as never found; 50 is what the
+            evaluators of BDB and PMM call mAP.
         checkpoint: How the weights were chosen, for the report.
         progress: Told how far the decoding is.
 
@@ -92,7 +105,8 @@ def evaluate(
         The report.
 
     Raises:
-        SemreidError: If images cannot be read, or the data set cannot be judged by its protocol.
+        SemreidError: If images cannot be read, the data set cannot be judged by its protocol, or options do not go
+            together.
     """
     return evaluate_in_full(
         model,
@@ -100,6 +114,8 @@ def evaluate(
         flip=flip,
         center_cameras=center_cameras,
         rerank=rerank,
+        metric=metric,
+        map_within=map_within,
         checkpoint=checkpoint,
         progress=progress,
     ).report
@@ -112,6 +128,8 @@ def evaluate_in_full(
     flip: bool = False,
     center_cameras: bool = False,
     rerank: bool = False,
+    metric: EvaluationMetric = "cosine",
+    map_within: int | None = None,
     checkpoint: str = "last epoch",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -123,6 +141,8 @@ def evaluate_in_full(
         flip: As in `evaluate`.
         center_cameras: As in `evaluate`.
         rerank: As in `evaluate`.
+        metric: As in `evaluate`.
+        map_within: As in `evaluate`.
         checkpoint: As in `evaluate`.
         progress: As in `evaluate`.
 
@@ -137,22 +157,26 @@ def evaluate_in_full(
             f"{dataset.name} has {len(dataset.query)} query and {len(dataset.gallery)} gallery images",
             fix="run `semreid doctor` on it: an evaluation needs both",
         )
+    _require_sense(dataset.protocol, metric, map_within, center_cameras=center_cameras)
     gallery = without_leaked(dataset.query, dataset.gallery)
     query_store = build_store(dataset.query, model.size, progress=progress)
     gallery_store = build_store(gallery, model.size, progress=progress)
-    query_features = embed_store(model, query_store, flip=flip)
-    gallery_features = embed_store(model, gallery_store, flip=flip)
+    unit = metric == "cosine"
+    query_features = embed_store(model, query_store, flip=flip, unit=unit)
+    gallery_features = embed_store(model, gallery_store, flip=flip, unit=unit)
     if center_cameras:
         cameras = _camids(dataset.query), _camids(gallery)
         query_features, gallery_features = center_by_camera(query_features, gallery_features, *cameras)
     features = query_features, gallery_features
-    judgement = _judge(*features, dataset.query, gallery, dataset.protocol, rerank=rerank)
+    wish = _Wish(rerank, metric, map_within)
+    judgement = _judge(*features, dataset.query, gallery, dataset.protocol, wish)
     report = judgement.report
     recorded = {
         "dataset": dataset.name,
         "fingerprint": model.fingerprint,
         **report.protocol,
-        "normalisation": "L2 on the whole embedding",
+        "join": getattr(model, "join", "equal"),
+        "normalisation": "L2 on the whole embedding" if unit else "none",
         "center_cameras": center_cameras,
         "input": list(model.size),
         "flip": flip,
@@ -162,7 +186,35 @@ def evaluate_in_full(
     removed = {"junk_removed": dataset.junk_removed, "leaked_removed": len(dataset.gallery) - len(gallery)}
     removed |= {"corrupt_skipped": dataset.corrupt_skipped}
     complete = replace(report, counts={**report.counts, **removed}, protocol=recorded)
-    return Evaluation(complete, judgement.cmc, judgement.ap, dataset.query, gallery, *features)
+    units = (
+        features if unit else tuple(f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), 1e-12) for f in features)
+    )
+    return Evaluation(complete, judgement.cmc, judgement.ap, dataset.query, gallery, *units)
+
+
+class _Wish(NamedTuple):
+    """How to compare, beyond what the protocol says."""
+
+    rerank: bool = False
+    metric: EvaluationMetric = "cosine"
+    map_within: int | None = None
+
+
+def _require_sense(
+    protocol: Protocol, metric: EvaluationMetric, map_within: int | None, *, center_cameras: bool
+) -> None:
+    if metric not in get_args(EvaluationMetric):
+        raise SemreidError(f"unknown metric {metric!r}", fix="choose cosine or euclidean")
+    if metric != "cosine" and center_cameras:
+        raise SemreidError(
+            "the mean of a camera is taken away from embeddings of unit length, and euclidean compares raw ones",
+            fix="leave out one of the two",
+        )
+    if map_within is not None and (map_within < 1 or not protocol.has_map):
+        raise SemreidError(
+            f"no mAP within {map_within} images can be reported",
+            fix="state 1 or more, for data whose protocol has an mAP",
+        )
 
 
 def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -206,7 +258,7 @@ def judge(
     Raises:
         SemreidError: If features are not finite or no query has a valid match.
     """
-    return _judge(query_features, gallery_features, query, gallery, protocol, rerank=rerank).report
+    return _judge(query_features, gallery_features, query, gallery, protocol, _Wish(rerank)).report
 
 
 class _Judgement(NamedTuple):
@@ -231,14 +283,13 @@ def _judge(
     query: Sequence[Sample],
     gallery: Sequence[Sample],
     protocol: Protocol,
-    *,
-    rerank: bool,
+    wish: _Wish,
 ) -> _Judgement:
     device = distributed.local_device()
     ours, others = (torch.from_numpy(features).to(device) for features in (query_features, gallery_features))
-    blocks = (reranked_blocks if rerank else tensor_blocks)(ours, others)
+    blocks = reranked_blocks(ours, others) if wish.rerank else tensor_blocks(ours, others, wish.metric)
     ids = _pids(query), _pids(gallery), _camids(query), _camids(gallery)
-    found = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(blocks, ids, protocol)
+    found = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(blocks, ids, protocol, wish)
     counts = {
         "queries": len(query),
         "valid_queries": found.valid,
@@ -246,28 +297,30 @@ def _judge(
         "identities": num_identities(query),
     }
     metrics = {k: 100 * v for k, v in found.figures.items()}
-    report = Report(metrics, found.ci95, counts, _rules(protocol, rerank=rerank))
+    report = Report(metrics, found.ci95, counts, _rules(protocol, wish))
     return _Judgement(report, found.cmc, found.ap)
 
 
-def _judge_all(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol) -> _Figures:
-    ranking = rank_distances(blocks, *ids, junk=protocol.junk)
+def _judge_all(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol, wish: _Wish) -> _Figures:
+    ranking = rank_distances(blocks, *ids, junk=protocol.junk, within=wish.map_within or 1)
     people = ids[0][ranking.valid]
     first = ranking.first_rank[ranking.valid] == 1
-    figures = {f"rank{k}": float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
+    figures = {f"rank{k}": float(ranking.cmc[k - 1]) for k in protocol.ranks}
     ci95 = {"rank1": _percent_interval(first, people)}
     if protocol.has_map:
         means = {"mAP": ranking.mAP, "mAP_trapezoid": ranking.mAP_trapezoid, "mINP": ranking.mINP}
+        if wish.map_within is not None:
+            means[f"mAP_within_{wish.map_within}"] = ranking.mAP_within
         figures = {**means, **figures}
         ci95 = {"mAP": _percent_interval(ranking.ap[ranking.valid], people), **ci95}
     return _Figures(figures, ci95, ranking.n_valid, ranking.cmc, ranking.ap)
 
 
-def _judge_draws(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol) -> _Figures:
+def _judge_draws(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol, _: _Wish) -> _Figures:
     """Judge against one image per gallery identity; these benchmarks are small enough for one matrix."""
     distances = torch.cat([torch.as_tensor(block) for block in blocks])
     shots = single_shot_cmc(distances, *ids, junk=protocol.junk, repeats=protocol.repeats, seed=protocol.seed)
-    figures = {f"rank{k}": float(shots.cmc[k - 1]) for k in (1, 5, 10)}
+    figures = {f"rank{k}": float(shots.cmc[k - 1]) for k in protocol.ranks}
     figures["rank1_sd_over_draws"] = float(shots.cmc_sd[0])
     return _Figures(figures, {}, shots.n_valid, shots.cmc, None)
 
@@ -277,7 +330,7 @@ def _percent_interval(values: NDArray[Any], people: NDArray[np.int64]) -> tuple[
     return 100 * low, 100 * high
 
 
-def _rules(protocol: Protocol, *, rerank: bool) -> dict[str, Any]:
+def _rules(protocol: Protocol, wish: _Wish) -> dict[str, Any]:
     return {
         "junk": protocol.junk,
         "gallery_shots": protocol.gallery_shots,
@@ -286,8 +339,8 @@ def _rules(protocol: Protocol, *, rerank: bool) -> dict[str, Any]:
         "ap": "sum-precision; mAP_trapezoid is the MATLAB definition",
         "skipped_queries": "left out of the means",
         "ties": "stable: gallery order",
-        "distance": "cosine",
-        "rerank": RERANKING if rerank else None,
+        "distance": wish.metric,
+        "rerank": RERANKING if wish.rerank else None,
         "note": protocol.note,
     }
 

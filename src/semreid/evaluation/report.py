@@ -16,7 +16,8 @@ class Report:
     """What an evaluation found; percentages throughout.
 
     Attributes:
-        metrics: ``mAP``, ``mAP_trapezoid``, ``mINP``, ``rank1``, ``rank5``, ``rank10``; CMC only where the
+        metrics: ``mAP``, ``mAP_trapezoid``, ``mINP``, ``rank1``, ``rank5``, ``rank10`` or what ranks the protocol has,
+            ``mAP_within_K`` where asked for; CMC only where the
             protocol defines no mAP.
         ci95: Bootstrap interval over identities (low, high) of ``mAP`` and ``rank1``.
         counts: ``queries``, ``valid_queries``, ``gallery``, ``identities``, and what was left out.

@@ -90,7 +90,8 @@ def choose_examples(evaluation: Evaluation) -> list[Example]:
         The queries by rising average precision; none if the protocol has no such precision, or ranks were made
         from more than the similarities that are shown here.
     """
-    if evaluation.ap is None or evaluation.report.protocol["rerank"]:
+    rules = evaluation.report.protocol
+    if evaluation.ap is None or rules["rerank"] or rules["distance"] != "cosine":
         return []
     order = np.argsort(evaluation.ap, kind="stable")[: np.count_nonzero(np.isfinite(evaluation.ap))]
     steps = np.unique(np.linspace(0, len(order) - 1, EXAMPLES).round().astype(int))

@@ -24,7 +24,11 @@ from semreid.gallery import Entry
 from semreid.models.card import shipped_as
 from semreid.version import __version__
 
-HEADLINE = (("mAP", "mAP"), ("rank1", "Rank 1"), ("rank5", "Rank 5"), ("rank10", "Rank 10"), ("mINP", "mINP"))
+HEADLINE = (
+    ("mAP", "mAP"),
+    *((f"rank{k}", f"Rank {k}") for k in (1, 3, 5, 10)),
+    ("mINP", "mINP"),
+)
 
 
 def explanation_page(explanation: Explanation) -> str:

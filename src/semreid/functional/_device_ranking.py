@@ -20,7 +20,7 @@ class Labels(NamedTuple):
     g_camids: Tensor
 
 
-def rank_rows(distances: Tensor, labels: Labels, separate_cameras: bool, tie_rule: int) -> Tensor:
+def rank_rows(distances: Tensor, labels: Labels, separate_cameras: bool, tie_rule: int, within: int) -> Tensor:
     """Score queries as `_ranking_kernels.rank_rows` does.
 
     Args:
@@ -28,9 +28,10 @@ def rank_rows(distances: Tensor, labels: Labels, separate_cameras: bool, tie_rul
         labels: Persons and cameras, on the same device.
         separate_cameras: Whether all gallery images of the query's camera are junk.
         tie_rule: One of the constants of the kernels.
+        within: How many ranks the last column looks at.
 
     Returns:
-        The six columns of the kernels, (q, 6) float64; zeros for queries without a good image.
+        The columns of the kernels, (q, 7) float64; zeros for queries without a good image.
     """
     good, negative = _kinds(labels, separate_cameras)
     values, order = distances.sort(dim=1, stable=True)
@@ -45,8 +46,8 @@ def rank_rows(distances: Tensor, labels: Labels, separate_cameras: bool, tie_rul
         in_front[rows, torch.searchsorted(values, edges, right=right)[rows, k]] for right in (False, True)
     )
     before = {OPTIMISTIC: smaller, PESSIMISTIC: not_larger}.get(tie_rule, in_front[rows, places])
-    table = torch.zeros(4, *edges.shape, dtype=torch.float64, device=rows.device)
-    table[:, rows, k] = _contributions(k + 1, k + 1 + before, not_larger - smaller)
+    table = torch.zeros(5, *edges.shape, dtype=torch.float64, device=rows.device)
+    table[:, rows, k] = _contributions(k + 1, k + 1 + before, not_larger - smaller, within)
     return _summed(table, counts, negative.sum(dim=1))
 
 
@@ -58,17 +59,18 @@ def _kinds(labels: Labels, separate_cameras: bool) -> tuple[Tensor, Tensor]:
     return person & ~camera & ~nobody, ~(person | nobody | (camera & separate_cameras))
 
 
-def _contributions(k: Tensor, rank: Tensor, tied: Tensor) -> Tensor:
-    """What each true match adds: to AP, to trapezoid AP, its rank, and the negatives tied with it."""
+def _contributions(k: Tensor, rank: Tensor, tied: Tensor, within: int) -> Tensor:
+    """What each true match adds: to AP, to trapezoid AP, its rank, the negatives tied with it, to AP of first ranks."""
     precision = k.double() / rank
     earlier = torch.where(rank > 1, (k - 1).double() / (rank - 1).clamp(min=1), 1.0)
-    return torch.stack((precision, (precision + earlier) / 2, rank.double(), tied.double()))
+    return torch.stack((precision, (precision + earlier) / 2, rank.double(), tied.double(), precision * (rank <= within)))
 
 
 def _summed(table: Tensor, counts: Tensor, negatives: Tensor) -> Tensor:
-    ap, trapezoid, _, tied = table.sum(dim=2)
+    ap, trapezoid, _, tied, within = table.sum(dim=2)
     ranks, some = table[2], counts.clamp(min=1)
     last = ranks.amax(dim=1) if ranks.shape[1] else counts.double()
     first = ranks[:, 0] if ranks.shape[1] else counts.double()
-    columns = (ap / some, trapezoid / some, counts / last.clamp(min=1), first, tied, (counts * negatives).double())
+    pairs = (counts * negatives).double()
+    columns = (ap / some, trapezoid / some, counts / last.clamp(min=1), first, tied, pairs, within / some)
     return torch.stack(columns, dim=1)

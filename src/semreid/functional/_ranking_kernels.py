@@ -12,7 +12,7 @@ from semreid.functional._compiled import compiled
 Array = NDArray[Any]
 
 STABLE, PESSIMISTIC, OPTIMISTIC = 0, 1, 2
-AP, AP_TRAPEZOID, INP, FIRST_RANK, TIED_PAIRS, PAIRS = range(6)  # the columns that rank_rows fills
+AP, AP_TRAPEZOID, INP, FIRST_RANK, TIED_PAIRS, PAIRS, AP_WITHIN = range(7)  # the columns that rank_rows fills
 
 
 @compiled
@@ -67,14 +67,16 @@ def rank_of(k: int, good: int, row: Array, others: Array, values: Array, tie_rul
 
 
 @compiled
-def score(ranks: Array, out: Array) -> None:
-    """Fill AP, trapezoid AP, INP and first rank from the 1-based ranks of the good images, ascending."""
+def score(ranks: Array, within: int, out: Array) -> None:
+    """Fill AP, trapezoid AP, INP, first rank and AP of the first ranks from those of the good images, ascending."""
     ap = 0.0
     trapezoid = 0.0
     for k in range(1, len(ranks) + 1):
         rank = ranks[k - 1]
         before = (k - 1) / (rank - 1) if rank > 1 else 1.0
         ap += k / rank
+        if rank <= within:
+            out[AP_WITHIN] = ap / len(ranks)
         trapezoid += (k / rank + before) / 2
     out[AP] = ap / len(ranks)
     out[AP_TRAPEZOID] = trapezoid / len(ranks)
@@ -91,6 +93,7 @@ def rank_row(
     g_camids: Array,
     separate_cameras: bool,
     tie_rule: int,
+    within: int,
     out: Array,
 ) -> None:
     """Score one query by counting the negatives in front of each good image: no sort of the gallery."""
@@ -104,7 +107,7 @@ def rank_row(
         ranks[k], tied = rank_of(k + 1, good[k], row, others, values, tie_rule)
         out[TIED_PAIRS] += tied
     out[PAIRS] = len(good) * (len(row) - len(others))
-    score(ranks, out)
+    score(ranks, within, out)
 
 
 @compiled
@@ -118,11 +121,12 @@ def rank_rows(
     g_camids: Array,
     separate_cameras: bool,
     tie_rule: int,
+    within: int,
     out: Array,
 ) -> None:
-    """Score queries; ``out`` is (Q, 6), zeros, and stays zero for queries without a good image."""
+    """Score queries; ``out`` is (Q, 7), zeros, and stays zero for queries without a good image."""
     for q in range(start, stop):
-        rank_row(distances[q], q_pids[q], q_camids[q], g_pids, g_camids, separate_cameras, tie_rule, out[q])
+        rank_row(distances[q], q_pids[q], q_camids[q], g_pids, g_camids, separate_cameras, tie_rule, within, out[q])
 
 
 @compiled

@@ -39,6 +39,7 @@ class Ranking:
         mAP: Mean over queries of the sum-precision AP, the field's default.
         mAP_trapezoid: Mean of the trapezoid AP of the old MATLAB tools; never larger than ``mAP``.
         mINP: Mean inverse negative penalty: the cost of finding the last true match.
+        mAP_within: ``mAP`` where true matches behind the first ``within`` images count as never found; never larger.
         cmc: ``cmc[k - 1]`` is the share of queries with a true match among the first k, (max_rank,).
         ap: AP of every query, (Q,). NaN where the query is skipped; 0 if such queries count as zero.
         ap_trapezoid: Trapezoid AP of every query, (Q,), likewise.
@@ -51,6 +52,7 @@ class Ranking:
     mAP: float
     mAP_trapezoid: float
     mINP: float
+    mAP_within: float
     cmc: NDArray[np.float64]
     ap: NDArray[np.float64]
     ap_trapezoid: NDArray[np.float64]
@@ -88,6 +90,7 @@ def rank_features(
     ties: Ties = "stable",
     skipped: Skipped = "skip",
     max_rank: int = 50,
+    within: int = 50,
 ) -> Ranking:
     """Rank a gallery for every query by feature distance, in memory bounded by blocks.
 
@@ -105,6 +108,7 @@ def rank_features(
         ties: As in `rank_distances`.
         skipped: As in `rank_distances`.
         max_rank: As in `rank_distances`.
+        within: As in `rank_distances`.
 
     Returns:
         The `Ranking`.
@@ -128,6 +132,7 @@ def rank_features(
         ties=ties,
         skipped=skipped,
         max_rank=max_rank,
+        within=within,
     )
 
 
@@ -142,6 +147,7 @@ def rank_distances(
     ties: Ties = "stable",
     skipped: Skipped = "skip",
     max_rank: int = 50,
+    within: int = 50,
 ) -> Ranking:
     """Rank a gallery for every query by given distances (docs/protocols.md#measures).
 
@@ -157,6 +163,7 @@ def rank_distances(
         ties: Order at equal distance: gallery order, or all negatives first, or all true matches first.
         skipped: Whether queries without a true match are left out of the means, or count as 0.
         max_rank: Length of the CMC curve; beyond the end of a short gallery it keeps its last value.
+        within: How many ranks ``mAP_within`` looks at; the evaluators of BDB and PMM look at 50.
 
     Returns:
         The `Ranking`.
@@ -176,14 +183,14 @@ def rank_distances(
     ids = checked_ids(q_pids, g_pids, q_camids, g_camids)
     rules = position(junk, JUNK_RULES, "junk rule") == 1, position(ties, TIE_RULES, "tie rule")
     position(skipped, SKIP_RULES, "rule for skipped queries")
-    scores = np.zeros((len(ids.q_pids), 6))
+    scores = np.zeros((len(ids.q_pids), 7))
     for rows, block in _checked(distances, len(ids.q_pids), len(ids.g_pids)):
         labels = ids.q_pids[rows], ids.q_camids[rows], ids.g_pids, ids.g_camids
         if isinstance(block, Tensor):
             there = device.Labels(*(torch.from_numpy(each).to(block.device) for each in labels))
-            scores[rows] = device.rank_rows(block, there, *rules).cpu().numpy()
+            scores[rows] = device.rank_rows(block, there, *rules, within).cpu().numpy()
         else:
-            in_threads(kernels.rank_rows, len(block), block, *labels, *rules, scores[rows])
+            in_threads(kernels.rank_rows, len(block), block, *labels, *rules, within, scores[rows])
     return _summary(scores, skipped, junk, max_rank)
 
 
@@ -354,7 +361,7 @@ def _drawn_first_ranks(matrix: NDArray[Any], order: NDArray[np.int64], ids: _Ids
 
 
 def _summary(scores: NDArray[np.float64], skipped: Skipped, junk: Junk, max_rank: int) -> Ranking:
-    ap, trapezoid, inp, first_rank, tied, pairs = scores.T.copy()
+    ap, trapezoid, inp, first_rank, tied, pairs, ap_within = scores.T.copy()
     valid = first_rank > 0
     _require_valid(valid, junk)
     counted = valid if skipped == "skip" else np.ones_like(valid)
@@ -364,6 +371,7 @@ def _summary(scores: NDArray[np.float64], skipped: Skipped, junk: Junk, max_rank
         mAP=float(ap[counted].mean()),
         mAP_trapezoid=float(trapezoid[counted].mean()),
         mINP=float(inp[counted].mean()),
+        mAP_within=float(ap_within[counted].mean()),
         cmc=_cmc(first_rank[counted], max_rank),
         ap=ap,
         ap_trapezoid=trapezoid,

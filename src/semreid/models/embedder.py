@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8] | Path | str
 """A crop: RGB uint8 array (H, W, 3), or a path to an image file. An image of Pillow is taken, too."""
+Join = Literal["equal", "plain"]
 
 
 class Embedder(Protocol):
@@ -38,16 +39,23 @@ class Embedder(Protocol):
         Vectors of two embedders may be compared exactly when their fingerprints are equal.
         """
 
-    def embed(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
+    @property
+    def join(self) -> Join:
+        """How the blocks of several heads became one embedding."""
+
+    def embed(
+        self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False, unit: bool = True
+    ) -> NDArray[np.float32]:
         """Compute L2-normalised embeddings of crops.
 
         Args:
             images: RGB uint8 arrays (H, W, 3) of any size, or paths.
             batch_size: Images a step; bounds the memory.
             flip: Average with the mirrored image (test-time augmentation).
+            unit: Normalise; if not, embeddings keep their lengths.
 
         Returns:
-            Unit vectors (N, dim) in float32.
+            Unit vectors (N, dim) in float32, or raw embeddings.
 
         Raises:
             SemreidError: If an image cannot be read or is no RGB image.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Literal, overload
@@ -17,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
-from semreid.models.embedder import Image, embed_in_batches, prepared_batches
+from semreid.models.embedder import Image, Join, embed_in_batches, prepared_batches
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.reading import Object, brief, parse_json, read_bytes, reading
 from semreid.version import __version__
@@ -107,6 +108,11 @@ class ExportedModel:
         return self.metadata.fingerprint
 
     @property
+    def join(self) -> Join:
+        """As that of the model it was made from."""
+        return "plain" if self.metadata.card.get("model", {}).get("join") == "plain" else "equal"
+
+    @property
     def calibration(self) -> Calibration | None:
         """Calibration of the model; None for int8, whose scores differ from those that were calibrated."""
         found = self.metadata.card.get("calibration")
@@ -114,7 +120,13 @@ class ExportedModel:
 
     @overload
     def embed(
-        self, images: Iterable[Image], *, batch_size: int = ..., flip: bool = ..., parts: Literal[False] = ...
+        self,
+        images: Iterable[Image],
+        *,
+        batch_size: int = ...,
+        flip: bool = ...,
+        parts: Literal[False] = ...,
+        unit: bool = ...,
     ) -> NDArray[np.float32]: ...
 
     @overload
@@ -123,7 +135,13 @@ class ExportedModel:
     ) -> Parts: ...
 
     def embed(
-        self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False, parts: bool = False
+        self,
+        images: Iterable[Image],
+        *,
+        batch_size: int = 64,
+        flip: bool = False,
+        parts: bool = False,
+        unit: bool = True,
     ) -> NDArray[np.float32] | Parts:
         """Compute L2-normalised embeddings of crops, as :meth:`semreid.models.model.ReIDModel.embed` does.
 
@@ -132,6 +150,7 @@ class ExportedModel:
             batch_size: Images a step; bounds the memory.
             flip: Average with the mirrored image (test-time augmentation).
             parts: Return what the embeddings are made of, too; for models with body regions.
+            unit: Normalise; if not, embeddings keep their lengths.
 
         Returns:
             Unit vectors (N, dim) in float32, or the `Parts` that hold them.
@@ -141,20 +160,19 @@ class ExportedModel:
                 model has no regions.
         """
         if not parts:
-            return embed_in_batches(images, self, self._embed_flipped if flip else self._embed, batch_size)
+            return embed_in_batches(images, self, partial(self._embed, flip=flip, unit=unit), batch_size)
         found = [self._embed_parts(batch, flip) for batch in prepared_batches(images, self.size, batch_size)]
         if not found:
             raise SemreidError("there is no image to see the parts of")
         return Parts.concatenate(found)
 
-    def _embed(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self.step(batch)["embedding"]
-        return found
-
-    def _embed_flipped(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        raw = sum(view["embedding"] * view["norm"] for view in self._views(batch))
-        found: NDArray[np.float32] = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
-        return found
+    def _embed(self, batch: NDArray[np.uint8], *, flip: bool, unit: bool) -> NDArray[np.float32]:
+        if unit and not flip:
+            found: NDArray[np.float32] = self.step(batch)["embedding"]
+            return found
+        views = list(self._views(batch)) if flip else [self.step(batch)]
+        raw: NDArray[np.float32] = np.mean([view["embedding"] * view["norm"] for view in views], axis=0)
+        return raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12) if unit else raw
 
     def _embed_parts(self, batch: NDArray[np.uint8], flip: bool) -> Parts:
         return normalise_parts([self._raw_parts(view) for view in (self._views(batch) if flip else [self.step(batch)])])

@@ -21,7 +21,7 @@ from semreid.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
-from semreid.models.embedder import Image, embed_in_batches, prepared_batches
+from semreid.models.embedder import Image, Join, embed_in_batches, prepared_batches
 from semreid.models.foreground import Foreground, white_balanced
 from semreid.models.heads import REGIONS, Annotation, Head, Texture
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
@@ -70,6 +70,16 @@ class ReIDModel(nn.Module):
     def blocks(self) -> dict[str, int]:
         """Width of each head's share of the embedding, in order."""
         return {name: head.dim for name, head in self._named_heads() if head.dim}
+
+    @property
+    def join(self) -> Join:
+        """How the blocks of several heads become one embedding: each of length √D (``equal``), or as they are."""
+        return "plain" if self.architecture.get("join") == "plain" else "equal"
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """What losses weigh unless a recipe says otherwise, by name; 1 for those that are not named."""
+        return {f"{name}.{loss}": value for name, head in self._named_heads() for loss, value in head.weights.items()}
 
     @property
     def needs(self) -> set[Annotation]:
@@ -164,8 +174,8 @@ class ReIDModel(nn.Module):
             maps: The trunk maps by name; heads may add to them.
 
         Returns:
-            The heads' blocks side by side, (B, dim), not normalised; several blocks have length √D each, so that no
-            head outvotes the others by the length of its features.
+            The heads' blocks side by side, (B, dim), not normalised. Unless `join` is plain, several blocks have length
+            √D each, so that no head outvotes the others by the length of its features.
 
         Raises:
             SemreidError: If the model has no embedding.
@@ -201,26 +211,33 @@ class ReIDModel(nn.Module):
         return read_parts(self._blocks(maps), maps)
 
     @torch.inference_mode()
-    def embed_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
+    def embed_batch(self, images: Tensor, *, flip: bool = False, unit: bool = True) -> Tensor:
         """Compute L2-normalised embeddings of images of the right size, in evaluation mode.
 
         Args:
             images: RGB (B, 3, H, W), float in [0, 1] or uint8, on any device.
             flip: Add the raw embedding of the mirrored image before normalising (test-time augmentation).
+            unit: Normalise; if not, two views are averaged.
 
         Returns:
-            Unit vectors (B, dim) in float32.
+            Unit vectors (B, dim) in float32, or raw embeddings.
         """
         images = images.to(self.device)
         with self._evaluating():
             raw = self(images).float()
             if flip:
-                raw = raw + self(images.flip(-1)).float()
-        return F.normalize(raw)
+                raw = (raw + self(images.flip(-1)).float()) / 2
+        return F.normalize(raw) if unit else raw
 
     @overload
     def embed(
-        self, images: Iterable[Image], *, batch_size: int = ..., flip: bool = ..., parts: Literal[False] = ...
+        self,
+        images: Iterable[Image],
+        *,
+        batch_size: int = ...,
+        flip: bool = ...,
+        parts: Literal[False] = ...,
+        unit: bool = ...,
     ) -> NDArray[np.float32]: ...
 
     @overload
@@ -229,7 +246,13 @@ class ReIDModel(nn.Module):
     ) -> Parts: ...
 
     def embed(
-        self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False, parts: bool = False
+        self,
+        images: Iterable[Image],
+        *,
+        batch_size: int = 64,
+        flip: bool = False,
+        parts: bool = False,
+        unit: bool = True,
     ) -> NDArray[np.float32] | Parts:
         """Compute L2-normalised embeddings of crops.
 
@@ -238,6 +261,7 @@ class ReIDModel(nn.Module):
             batch_size: Images a step; bounds the memory.
             flip: Average with the mirrored image (test-time augmentation).
             parts: Return what the embeddings are made of, too; for models with body regions.
+            unit: Normalise; if not, embeddings keep their lengths, as papers that compare raw features have it.
 
         Returns:
             Unit vectors (N, dim) in float32, or the `Parts` that hold them.
@@ -254,7 +278,7 @@ class ReIDModel(nn.Module):
         if parts:
             found = [self._embed_parts(batch, flip) for batch in prepared_batches(images, self.size, batch_size)]
             return Parts.concatenate(found or [self._embed_parts(np.zeros((0, *self.size, 3), np.uint8), flip)])
-        return embed_in_batches(images, self, lambda batch: self._embed_rows(batch, flip), batch_size)
+        return embed_in_batches(images, self, lambda batch: self._embed_rows(batch, flip, unit), batch_size)
 
     @torch.inference_mode()
     def parse_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
@@ -375,8 +399,8 @@ class ReIDModel(nn.Module):
         found = [step(torch.from_numpy(batch).permute(0, 3, 1, 2)).cpu() for batch in batches]
         return torch.cat([empty, *found]).numpy()
 
-    def _embed_rows(self, batch: NDArray[np.uint8], flip: bool) -> NDArray[np.float32]:
-        return self.embed_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip).cpu().numpy()
+    def _embed_rows(self, batch: NDArray[np.uint8], flip: bool, unit: bool) -> NDArray[np.float32]:
+        return self.embed_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip, unit=unit).cpu().numpy()
 
     @torch.inference_mode()
     def _embed_parts(self, batch: NDArray[np.uint8], flip: bool) -> Parts:
@@ -403,10 +427,10 @@ class ReIDModel(nn.Module):
             self.train(training)
 
     def _blocks(self, maps: Maps) -> dict[str, Tensor]:
-        """Blocks of the heads; where there are several, each of length √D, so that every number weighs the same."""
+        """Blocks of the heads, joined as `join` says: of length √D each, every number weighs the same."""
         found = {name: head.embed(maps) for name, head in self._named_heads()}
         blocks = {name: block for name, block in found.items() if block is not None}
-        if len(blocks) == 1:
+        if len(blocks) == 1 or self.join == "plain":
             return blocks
         return {name: F.normalize(block) * block.shape[1] ** 0.5 for name, block in blocks.items()}
 

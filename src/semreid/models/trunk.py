@@ -128,6 +128,7 @@ class ResNet(nn.Module):
         width: Multiplier of all channel counts (1 is the published network).
         last_stride: Stride of the last stage; 1 doubles its resolution (Bag of Tricks).
         ibn: Use IBN-a in stages 1 to 3.
+        stem_relu: Rectify after the first normalisation; the code of Bag of Tricks and MagnifierNet does not.
     """
 
     def __init__(
@@ -138,12 +139,13 @@ class ResNet(nn.Module):
         width: float = 1.0,
         last_stride: int = 1,
         ibn: bool = False,
+        stem_relu: bool = True,
     ) -> None:
         super().__init__()
         planes = [_scaled(base, width) for base in (64, 128, 256, 512)]
         self.conv1 = _conv(3, planes[0], 7, 2)
         self.bn1 = nn.BatchNorm2d(planes[0])
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU(inplace=True) if stem_relu else nn.Identity()
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         c_in, stride = planes[0], 4
         self.channels = {"stem": c_in}
@@ -224,13 +226,14 @@ _RESNETS: dict[str, Callable[..., ResNet]] = {
 }
 
 
-def build_trunk(name: str, *, width: float = 1.0, last_stride: int = 1) -> Trunk:
+def build_trunk(name: str, *, width: float = 1.0, last_stride: int = 1, stem_relu: bool = True) -> Trunk:
     """Build a trunk with random weights.
 
     Args:
         name: ``resnet18``, ``resnet50``, ``resnet18_ibn_a``, ``resnet50_ibn_a`` or ``timm:NAME``.
         width: Multiplier of the channel counts, for small machines (ResNets only).
         last_stride: Stride of the last stage, 1 or 2 (ResNets only).
+        stem_relu: Rectify after the first normalisation (ResNets only).
 
     Returns:
         The trunk.
@@ -244,14 +247,16 @@ def build_trunk(name: str, *, width: float = 1.0, last_stride: int = 1) -> Trunk
         {'stem': (16, 32, 16), 'layer1': (16, 16, 8), 'layer2': (32, 8, 4), 'layer3': (64, 4, 2), 'layer4': (128, 4, 2)}
     """
     if name.startswith("timm:"):
-        if width != 1.0 or last_stride != 1:
-            raise SemreidError("width and last_stride do not apply to timm trunks", fix="leave them at their defaults")
+        if width != 1.0 or last_stride != 1 or not stem_relu:
+            raise SemreidError(
+                "width, last_stride and stem_relu do not apply to timm trunks", fix="leave them at their defaults"
+            )
         return TimmTrunk(name.removeprefix("timm:"))
     if name not in _RESNETS:
         raise SemreidError(f"no trunk named '{name}'", fix=f"choose one of {', '.join(_RESNETS)} or timm:NAME")
     if not 0 < width <= 8 or last_stride not in (1, 2):
         raise SemreidError(f"trunk {name}: width must be in (0, 8] and last_stride 1 or 2; got {width}, {last_stride}")
-    return _RESNETS[name](width=width, last_stride=last_stride)
+    return _RESNETS[name](width=width, last_stride=last_stride, stem_relu=stem_relu)
 
 
 def load_trunk_weights(trunk: nn.Module, path: Path | str) -> None:

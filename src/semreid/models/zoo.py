@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
+from semreid.models.embedder import Join
 from semreid.models.foreground import Foreground
 from semreid.models.heads import (
     Attributes,
@@ -142,6 +143,7 @@ def san(
     skips: bool | None = None,
     triplet: TripletForm | None = None,
     masked: bool = False,
+    decoder: bool = True,
     decoder_blocks: Blocks = 4,
 ) -> dict[str, Head]:
     """SAN: a global branch whose trunk must also paint the whole body of the person; the painter is for training only.
@@ -156,6 +158,8 @@ def san(
     ``triplet``    published  released
     =============  =========  ========
 
+    As published, the identity loss weighs 0.5 and its triplet loss 1.5.
+
     Args:
         trunk: The trunk.
         num_ids: Number of training identities.
@@ -165,6 +169,7 @@ def san(
         skips: Let the decoder see the trunk's earlier maps, too.
         triplet: Form of the Triplet ReID constraints, or ``none``.
         masked: Reconstruct only texels that lie on the body.
+        decoder: Paint; without, this is the baseline of the ablation, which needs no textures.
         decoder_blocks: Four as published; three learn from textures of half the size, in less than half the time.
 
     Returns:
@@ -176,11 +181,12 @@ def san(
     released = variant == "released"
     embedding = embedding or ("fc512" if released else "pooled")
     skips = released if skips is None else skips
+    identity = Identity("layer4", trunk.channels["layer4"], num_ids, pool=pool, embedding=embedding)
+    identity.weights = {} if released else {"id": 0.5, "triplet": 1.5}
+    if not decoder:
+        return {"identity": identity}
     texture = _texture(trunk, skips=skips, triplet=triplet or variant, masked=masked, blocks=decoder_blocks)
-    return {
-        "identity": Identity("layer4", trunk.channels["layer4"], num_ids, pool=pool, embedding=embedding),
-        "texture": texture,
-    }
+    return {"identity": identity, "texture": texture}
 
 
 def san_pg(
@@ -342,6 +348,8 @@ def create_model(
     last_stride: int = 1,
     size: tuple[int, int] = (256, 128),
     foreground: Mapping[str, Any] | None = None,
+    join: Join = "equal",
+    stem_relu: bool = True,
     **options: object,
 ) -> ReIDModel:
     """Build an untrained model.
@@ -355,6 +363,8 @@ def create_model(
         size: Input height and width.
         foreground: ``trunk``, ``width``, ``last_stride`` and ``size`` of a parser that fades the background, and
             ``white_balance`` if it undoes its cast.
+        join: How the blocks of several heads become one embedding: each of the same length, or ``plain``, as they are.
+        stem_relu: Rectify after the first normalisation of the trunk.
         **options: Options of the composition.
 
     Returns:
@@ -372,14 +382,23 @@ def create_model(
     known = list(inspect.signature(MODELS[name]).parameters)[2:]
     unknown = sorted(options.keys() - set(known))
     if unknown:
-        raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {', '.join(known)}")
-    options = {option: _checked(name, option, value) for option, value in options.items()}
-    built = build_trunk(trunk, width=width, last_stride=last_stride)
-    architecture = {"name": name, "trunk": trunk, "width": width, "last_stride": last_stride, **options}
+        every = ", ".join((*known, *_ANY))
+        raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {every}")
+    options = {option: _checked(MODELS[name], name, option, value) for option, value in options.items()}
+    general = {"join": join, "stem_relu": stem_relu}
+    unusual = {option: value for option, value in general.items() if value != _ANY[option]}  # others leave no trace
+    for option, value in unusual.items():
+        _checked(create_model, name, option, value)
+    built = build_trunk(trunk, width=width, last_stride=last_stride, stem_relu=stem_relu)
+    architecture = {"name": name, "trunk": trunk, "width": width, "last_stride": last_stride, **options, **unusual}
     heads = MODELS[name](built, num_ids, **options)
     if foreground is None:
         return ReIDModel(built, heads, size, architecture)
     return ReIDModel(built, heads, size, {**architecture, "foreground": dict(foreground)}, _foreground(**foreground))
+
+
+_ANY: Mapping[str, object] = {"join": "equal", "stem_relu": True}
+"""Options of every model, and their defaults."""
 
 
 def _foreground(
@@ -389,10 +408,10 @@ def _foreground(
     return Foreground(built, Parser(built), (size[0], size[1]), white_balance)
 
 
-def _checked(model: str, option: str, value: object) -> object:
+def _checked(takes: Callable[..., object], model: str, option: str, value: object) -> object:
     """Validate an option against its annotation; lists, as cards and recipes hold them, become tuples."""
     try:
-        return TypeAdapter(get_type_hints(MODELS[model], include_extras=True)[option]).validate_python(value)
+        return TypeAdapter(get_type_hints(takes, include_extras=True)[option]).validate_python(value)
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
         raise SemreidError(f"model {model}: option '{option}' is {value!r}", fix=problem) from error

@@ -162,7 +162,7 @@ class Trainer:
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             losses: dict[str, Tensor] = self.network(batch)
-        weights = loss_weights(self.recipe.losses, self.epoch)
+        weights = self.model.loss_weights | loss_weights(self.recipe.losses, self.epoch)
         total = sum_losses(losses, weights)
         if self.second is None:
             self.optimiser.zero_grad()

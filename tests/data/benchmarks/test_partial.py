@@ -28,6 +28,7 @@ def test_partial_reid_variants_at_full_size(partial_reid, probe, shots):
     protocol = dataset.protocol
     expected = ("single", 10, False) if shots else ("all", 1, True)
     assert (protocol.gallery_shots, protocol.repeats, protocol.has_map) == expected
+    assert protocol.ranks == (1, 3, 5, 10)  # as the tables
     assert f"{probe} probes" in dataset.protocol.note
 
 

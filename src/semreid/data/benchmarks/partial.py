@@ -100,14 +100,16 @@ def load_occluded_reid(root: Path, variant: str = "") -> ReIDDataset:
     """
     counts = {"query": Count(200, 1_000), "gallery": Count(200, 1_000)}
     probe = root / "occluded_body_images"
-    return _probes_and_wholes("occluded-reid", root, probe, root / WHOLE, _protocol("multi-shot"), counts)
+    return _probes_and_wholes(
+        "occluded-reid", root, probe, root / WHOLE, _protocol("multi-shot", ranks=(1, 5, 10)), counts
+    )
 
 
-def _protocol(note: str, *, single: bool = False) -> Protocol:
+def _protocol(note: str, *, single: bool = False, ranks: tuple[int, ...] = (1, 3, 5, 10)) -> Protocol:
     note = f"{note}; {TEST_ONLY}; no camera labels: probes 0, whole bodies 1"
     if not single:
-        return Protocol(note=note)
-    return Protocol(gallery_shots="single", repeats=10, has_map=False, note=note)
+        return Protocol(ranks=ranks, note=note)
+    return Protocol(gallery_shots="single", repeats=10, has_map=False, ranks=ranks, note=note)
 
 
 def _probes_and_wholes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import Tensor, nn
@@ -23,13 +24,15 @@ class Head(nn.Module):
     ``dim`` is the width of its embedding block, 0 if it has none. Submodules and buffers that serve training only
     are named in ``training_only``: they do not count and are not exported. ``needs`` names the fields of the batch
     beyond images and labels that the losses read. Synthetic images that join a batch (``Batch.synthetic``) are shown
-    only to heads with ``learns_from_synthetic``; to all others the batch is that of the real ones.
+    only to heads with ``learns_from_synthetic``; to all others the batch is that of the real ones. ``weights`` are what
+    its losses weigh unless a recipe says otherwise; 1 for those that it does not name.
     """
 
     dim: int = 0
     training_only: tuple[str, ...] = ()
     needs: tuple[Annotation, ...] = ()
     learns_from_synthetic: bool = False
+    weights: Mapping[str, float] = {}
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses of a batch: named, unweighted scalars.

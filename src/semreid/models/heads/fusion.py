@@ -128,6 +128,7 @@ class Fusion(Head):
         self.neck = BNNeck(self.dim)
         self.classifier = id_classifier(self.dim, num_ids)
         self.region_heads = RegionHeads(regions, channels, num_ids) if region_heads else None
+        self.weights = {"diversity": 0.01, **({"regions": 0.0125} if region_heads else {})}
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute ``id``, ``triplet``, ``diversity`` and, where asked for, ``regions``."""

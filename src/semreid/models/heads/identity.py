@@ -131,6 +131,7 @@ class Identity(Head):
         self.classifier = id_classifier(self.dim, num_ids)
         self.centers: Tensor | None
         self.register_buffer("centers", torch.zeros(num_ids, self.dim) if center else None)
+        self.weights = {"center": 5e-4} if center else {}
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute ``id``, ``triplet`` and, where asked for, ``center``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, cast
 
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ class Parsing(Head):
     """
 
     needs = ("regions",)
+    weights: Mapping[str, float] = {"pixel": 2.0}
 
     def __init__(
         self,
