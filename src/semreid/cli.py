@@ -546,7 +546,12 @@ def _show_exported(done: Exported) -> None:
     megabytes = sum(file.stat().st_size for file in done.files) / 1e6
     lines = [f"{names}: {metadata.precision}, {megabytes:.1f} MB, least cosine to the model {done.cosine:.7f}"]
     if measured:
-        lines.append(f"mAP on {measured['dataset']}: {measured['mAP']:.2f} %, in int8 {measured['mAP_int8']:.2f} %")
+        figures = (
+            f"{measured['mAP']:.2f} %, in int8 {measured['mAP_int8']:.2f} %, by chance {measured['mAP_chance']:.2f} %"
+        )
+        lines.append(f"mAP on {measured['dataset']}: {figures}")
+        cosines = f"least cosine {measured['least_cosine']:.3f}, mean {measured['mean_cosine']:.3f}"
+        lines.append(f"int8 and model there: {cosines}, {measured['same_neighbours']:.0%} of the ten nearest the same")
     if metadata.terms:
         lines.append(f"terms: {metadata.terms}")
     for line in lines:

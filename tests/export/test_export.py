@@ -192,6 +192,8 @@ def test_int8_is_kept_when_it_is_good_enough(kind, run_folder, figure_data: ReID
     measured = load_embedder(out).metadata.measured
     assert measured["dataset"] == figure_data.name
     assert measured["mAP"] - measured["mAP_int8"] <= 50
+    assert measured["mAP_chance"] + 5 < measured["mAP"]
+    assert 0.9 < measured["least_cosine"] <= measured["mean_cosine"] < 1
     weights = max(out.stat().st_size, out.with_suffix(".bin").stat().st_size if kind == "openvino" else 0)
     assert weights < 0.5 * (run_folder / "model.safetensors").stat().st_size
     assert 0.9 < least_cosine(load_embedder(out).embed(crops), load_embedder(run_folder).embed(crops)) < 0.99999
@@ -200,10 +202,12 @@ def test_int8_is_kept_when_it_is_good_enough(kind, run_folder, figure_data: ReID
 def test_int8_that_loses_too_much_is_refused_and_nothing_kept(
     run_folder, figure_data, tmp_path: Path, monkeypatch
 ) -> None:
-    real = ExportedModel.embed
+    real, anything = ExportedModel.embed, {"least_cosine": -1, "mean_cosine": -1, "same_neighbours": 0}
     monkeypatch.setattr(ExportedModel, "embed", lambda self, *a, **k: np.roll(real(self, *a, **k), 3, axis=0))
-    with pytest.raises(SemreidError, match=r"int8 loses \d+\.\d\d points of mAP on .*the bound is 0\.5") as caught:
+    with pytest.raises(SemreidError, match="int8 does not agree with the model"):
         export_model(run_folder, tmp_path / "small.onnx", int8=Int8(figure_data))
+    with pytest.raises(SemreidError, match=r"int8 loses \d+\.\d\d points of mAP on .*the bound is 0\.5") as caught:
+        export_model(run_folder, tmp_path / "small.onnx", int8=Int8(figure_data, **anything))
     assert "--max-map-loss" in caught.value.fix
     assert list(tmp_path.iterdir()) == []
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
+from semreid.export.agreement import Int8, accepted
 from semreid.files import atomic_path, require_writable, temporary_folder, write_bytes
 from semreid.models.card import is_untrained, read_card
 from semreid.models.exported import KEY, ExportedModel, Metadata, open_onnx, open_openvino, signed
@@ -27,21 +27,6 @@ Kind = Literal["onnx", "openvino"]
 SUFFIXES: dict[Kind, str] = {"onnx": ".onnx", "openvino": ".xml"}
 PARITY = 0.99999
 """Least cosine between the embeddings of a model and of its fp32 file."""
-MAX_MAP_LOSS = 0.5
-"""Points of mAP that int8 may cost."""
-
-
-@dataclass(frozen=True)
-class Int8:
-    """The wish for eight-bit arithmetic, and when it is good enough.
-
-    Attributes:
-        data: Its training images calibrate; by its protocol the loss is measured.
-        max_map_loss: Points of mAP (in percent) that may be lost.
-    """
-
-    data: ReIDDataset
-    max_map_loss: float = MAX_MAP_LOSS
 
 
 @dataclass(frozen=True)
@@ -87,7 +72,7 @@ def export_model(
 
     Raises:
         SemreidError: If the model, the data or ``out`` is not usable, an extra is not installed, the file does
-            not give the model's embeddings, or int8 costs more than it may.
+            not give the model's embeddings, or int8 costs more than it may or cannot be judged by the data.
     """
     _require_sense(out, kind, float_input, int8)
     require_writable(out)
@@ -128,7 +113,7 @@ def _checked_graph(
         exported = open_onnx(trial) if kind == "onnx" else open_openvino(trial, trial.with_suffix(".bin"))
         cosine = least_cosine(network, exported, images)
         if int8:
-            metadata = replace(metadata, measured=_accept(model, exported, int8, progress))
+            metadata = replace(metadata, measured=accepted(model, exported, int8, progress))
         elif cosine < PARITY:
             raise SemreidError(
                 f"the file would not give the model's embeddings (cosine {cosine:.6f} on random pictures)",
@@ -163,19 +148,6 @@ def least_cosine(network: nn.Module, exported: ExportedModel, images: Tensor) ->
     found = exported.step(images.numpy())["embedding"].astype(np.float64)
     lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
     return float(((wanted * found).sum(1) / lengths).min())
-
-
-def _accept(model: ReIDModel, exported: ExportedModel, int8: Int8, progress: Progress | None) -> dict[str, Any]:
-    from semreid.evaluation.protocol import evaluate
-
-    before, after = (evaluate(m, int8.data, progress=progress).metrics["mAP"] for m in (model, exported))
-    if before - after > int8.max_map_loss:
-        raise SemreidError(
-            f"int8 loses {before - after:.2f} points of mAP on {int8.data.name} ({before:.2f} % to {after:.2f} %); "
-            f"the bound is {int8.max_map_loss:g}, so nothing was written",
-            fix="keep fp32, or allow more with --max-map-loss",
-        )
-    return {"dataset": int8.data.name, "mAP": before, "mAP_int8": after, "max_map_loss": int8.max_map_loss}
 
 
 def save(graph: Any, metadata: Metadata, out: Path, kind: Kind) -> Metadata:  # noqa: ANN401 - onnx is optional
