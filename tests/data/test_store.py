@@ -134,6 +134,9 @@ def test_textures_of_another_atlas_are_refused(samples: list[Sample], tmp_path: 
     dataset = ReIDDataset("toy", tmp_path, tuple(samples), (), ())
     (tmp_path / "textures").mkdir()
     (tmp_path / "masks").mkdir()
+    with pytest.raises(SemreidError, match="nothing in .* says on what atlas the textures are painted") as caught:
+        annotation_paths(dataset, samples, "textures")
+    assert f'teachers.json: {{"atlas": {VERSION}}}' in caught.value.fix
     for name in ("people.json", "teachers.json"):
         file = tmp_path / name
         file.write_text(json.dumps({"atlas": VERSION + 1}))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from semreid.atlas import VERSION
 from semreid.data.batch import Batch
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import Store, build_store
@@ -42,6 +43,7 @@ def textures(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("painted")
     for path in (figures / "bounding_box_train").iterdir():
         write_image(root / "textures" / path.parent.name / path.name, draw_texture(int(path.name[:4])))
+    (root / "teachers.json").write_text(json.dumps({"atlas": VERSION}))
     return root
 
 

@@ -202,8 +202,15 @@ def relative_name(sample: Sample, root: Path) -> Path:
 
 
 def _require_atlas(folder: Path) -> None:
-    """Refuse textures whose maker noted another atlas; those of unknown making are taken for current."""
-    for file in (folder / "people.json", folder / "teachers.json"):
+    """Refuse textures of another atlas, and of one that nobody states: mirrored, they would go wrong."""
+    notes = folder / "people.json", folder / "teachers.json"
+    if not any(file.is_file() for file in notes):
+        raise SemreidError(
+            f"nothing in {folder} says on what atlas the textures are painted; those of SMPL do not fit",
+            fix="make them with `semreid label`; if they are on the atlas of semreid, say so in "
+            f'{notes[1]}: {{"atlas": {VERSION}}}',
+        )
+    for file in notes:
         found = read_json(file, Object, "copy the folder again").get("atlas", VERSION) if file.is_file() else VERSION
         if found != VERSION:
             raise SemreidError(
