@@ -14,6 +14,7 @@ from sklearn.metrics import log_loss as scikit_log_loss
 from semreid.errors import SemreidError
 from semreid.functional import calibrate
 from semreid.functional.calibration import (
+    FEWEST_PEOPLE,
     RELIABILITY_BINS,
     Calibration,
     expected_calibration_error,
@@ -232,6 +233,33 @@ def test_usual_rate_is_one_in_a_thousand_or_the_strictest(made):
     with pytest.raises(SemreidError, match=r"rate of 0.2; known are 0.1, 0.01") as caught:
         calibration.point(0.2)
     assert "--far 0.2" in caught.value.fix
+
+
+def counted_from_0(people):
+    features, pids, camids = crowd(people=people, noise=0.8, seed=3)
+    return features, np.unique(pids, return_inverse=True)[1], camids
+
+
+def test_person_0_is_a_person_and_negative_ids_are_nobody():
+    features, pids, camids = counted_from_0(people=40)
+    camids = np.where(pids == 0, camids + 10, camids)  # cameras that saw person 0 alone
+    more = np.concatenate([features, features[:5]]), np.append(pids, [-1] * 5), np.append(camids, [77] * 5)
+    with_junk, without = (calibrate(*crops, fars=[0.1])[0].counts for crops in (more, (features, pids, camids)))
+    assert with_junk == without
+    assert with_junk["people"] == 40
+    assert with_junk["images"] == len(pids)
+    assert with_junk["cameras"] == len(np.unique(camids))
+    with pytest.raises(SemreidError, match=": 40 people make false accepts worth"):
+        calibrate(*more, fars=[1e-9])
+
+
+def test_cameras_that_share_just_enough_people_count_person_0_among_them():
+    features, pids, camids = counted_from_0(people=60)
+    shared = pids < FEWEST_PEOPLE  # these alone are seen by camera 9, too
+    crops = features[shared], pids[shared], np.full(shared.sum(), 9)
+    everything = [np.concatenate(both) for both in zip((features, pids, camids), crops, strict=True)]
+    found = calibrate(*everything, fars=[0.3], per_camera_pair=True)[0].camera_pairs
+    assert {"2-9", "3-9"} <= found.keys()  # of camera 1, too few false accepts are known
 
 
 def test_a_rate_that_people_are_too_few_for_is_refused():

@@ -123,6 +123,33 @@ def test_rectangles_have_as_many_blocks_and_reach_every_place() -> None:
         assert blocks.any(0).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 1, exclude_max=True, width=32), st.floats(0, 1, exclude_max=True, width=32), st.integers(1, 8))
+def test_a_rectangle_lies_where_its_two_numbers_put_it(down: float, right: float, k: int) -> None:
+    tall, wide = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2), 5: (5, 1), 6: (3, 2), 7: (7, 1), 8: (4, 2)}[k]
+    top, left = int(np.float32(down) * np.float32(9 - tall)), int(np.float32(right) * np.float32(5 - wide))
+    expected = torch.zeros(8, 4, dtype=torch.bool)
+    expected[top : top + tall, left : left + wide] = True
+    assert torch.equal(rectangle_blocks(torch.tensor([[down, right]]), (8, 4), k)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("draw", "size", "rows"),
+    [
+        (0.0, (24, 8), range(8)),
+        (0.5, (24, 8), range(8, 16)),
+        (0.9999, (24, 8), range(16, 24)),
+        (0.7, (8, 4), range(4, 7)),  # a third of 8 is 3 rows, which begin at one of 6
+        (0.9, (2, 3), range(1, 2)),
+        (0.9, (1, 1), range(1)),
+    ],
+)
+def test_a_stripe_lies_where_its_number_puts_it(draw: float, size: tuple[int, int], rows: range) -> None:
+    expected = torch.zeros(1, *size, dtype=torch.bool)
+    expected[:, list(rows), :] = True
+    assert torch.equal(stripe(torch.tensor(draw), size), expected)
+
+
 def test_a_stripe_takes_a_third_across_the_whole_width() -> None:
     for draw in (0.0, 0.4, 0.9999):
         chosen = stripe(torch.tensor(draw), (24, 8))

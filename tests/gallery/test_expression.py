@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Filter
-from semreid.gallery.expression import by_id, expression, literal
+from semreid.gallery.expression import behind, by_id, expression, literal
 
 HOSTILE = [
     '"',
@@ -122,3 +122,30 @@ def test_filters_that_make_no_sense_are_refused(wrong: dict, message: str) -> No
 def test_entries_that_cannot_be_kept_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(SemreidError, match=message):
         Entry(**wrong)
+
+
+@given(st.sets(texts, max_size=12), st.integers(1, 4))
+def test_pages_of_ids_hold_every_row_once(ids: set[str], size: int) -> None:
+    """Pages are asked for as a walk over a gallery does: the rows behind the last id of the page before."""
+    found: list[str] = []
+    while True:
+        asked = behind(found[-1] if found else "", Filter())
+        assert (asked == "") == (not found)
+        rows = sorted(i for i in ids if not asked or all(holds(c, i) for c in conditions(asked)))[:size]
+        if not rows:
+            break
+        found += rows
+    assert found == sorted(ids)
+
+
+def holds(condition: tuple, id_: str) -> bool:
+    operator, field, value = condition
+    assert (operator, field) == ("Gt", "id")
+    return id_ > value
+
+
+@given(texts)
+def test_a_page_asks_for_what_the_filter_asks_for_too(last: str) -> None:
+    where = Filter(camids=[1], tags=["night"])
+    assert conditions(behind(last, where)) == [("Gt", "id", last), *conditions(expression(where))]
+    assert behind("", where) == expression(where)

@@ -10,7 +10,7 @@ import torch
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery, Match
 from semreid.gallery import parts as part_search
-from semreid.gallery.parts import PartOrder
+from semreid.gallery.parts import PartOrder, region_weights
 from semreid.models.model import ReIDModel
 from semreid.models.parts import Parts
 from semreid.models.zoo import create_model
@@ -57,6 +57,22 @@ def test_only_what_both_show_decides(found: list[Match]) -> None:
     assert order(0, found) == sorted(found, key=lambda match: "213".index(match.entry.id))  # similarities stay
     assert model.embedded == 1 + 3  # each candidate once
     assert order(0, []) == []
+
+
+def test_a_region_weighs_the_root_of_what_it_covers_and_the_background_nothing() -> None:
+    seen = Seen(([OTHER, HEAD, LEGS], [0.75, 0.16, 0.09]), ([OTHER, HEAD, LEGS], [1.0, 0.0, 0.0]))
+    weights = region_weights(seen.embed([image(0), image(1)], parts=True))
+    np.testing.assert_allclose(weights, [[0, 0.4, 0.3], [0, 0, 0]], atol=1e-7)
+
+
+def test_the_whole_and_the_shared_regions_weigh_alike(found: list[Match]) -> None:
+    """The candidate whose regions are 0.2 nearer wins where its whole is 0.19 farther, and not where it is 0.21."""
+    near, far = HEAD, 0.8 * HEAD + 0.6 * OTHER
+    crops = ([OTHER, HEAD, LEGS], [0.0, 1.0, 0.0]), ([OTHER, far, LEGS], [0.0, 1.0, 0.0])
+    for behind, order in ((0.19, ["2", "1"]), (0.21, ["1", "2"])):
+        model = Seen(*crops, ([OTHER, near, LEGS], [0.0, 1.0, 0.0]))
+        one, other = found[0], replace(found[1], similarity=found[0].similarity - behind)
+        assert [match.entry.id for match in PartOrder(model, [image(0)])(0, [one, other])] == order
 
 
 def test_candidates_are_forgotten_before_they_fill_the_memory(found, monkeypatch: pytest.MonkeyPatch) -> None:

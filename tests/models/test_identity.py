@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from semreid.data.batch import Batch
 from semreid.models.heads import Identity
+from semreid.models.heads.identity import recognition_losses
 
 
 def make_batch(num_ids: int = 4) -> Batch:
@@ -35,6 +36,29 @@ def test_losses_equal_their_definition(maps) -> None:
         (row[mine].max() - row[~mine].min() + 0.3).clamp_min(0) for row, mine in zip(distances, same, strict=True)
     ]
     torch.testing.assert_close(losses["triplet"], torch.stack(hardest).mean())
+
+
+def test_margin_and_smoothing_are_the_published_ones_unless_told_otherwise(maps) -> None:
+    batch = make_batch()
+    feature = maps["layer4"].mean((2, 3))
+    logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
+
+    def triplet(margin: float) -> torch.Tensor:
+        same, distances = batch.pids[:, None] == batch.pids, torch.cdist(feature, feature)
+        gaps = [r[m].max() - r[~m].min() for r, m in zip(distances, same, strict=True)]
+        return torch.stack([(gap + margin).clamp_min(0) for gap in gaps]).mean()
+
+    assert not torch.isclose(triplet(0.3), triplet(0.25))
+    found = recognition_losses(feature, logits, batch.pids)
+    torch.testing.assert_close(found["triplet"], triplet(0.3))
+    torch.testing.assert_close(found["id"], F.cross_entropy(logits, batch.pids, label_smoothing=0.1))
+    torch.manual_seed(0)
+    usual = Identity("layer4", 16, 4).losses(maps, batch)
+    torch.manual_seed(0)
+    stated = Identity("layer4", 16, 4, margin=0.3, smoothing=0.1, pool="avg", embedding="bnneck").losses(maps, batch)
+    torch.testing.assert_close(usual, stated)
+    soft = Identity("layer4", 16, 4, margin=None).losses(maps, batch)
+    assert not torch.isclose(soft["triplet"], usual["triplet"])
 
 
 def test_neck_has_no_shift_to_learn_and_gem_learns_its_exponent(maps) -> None:

@@ -40,6 +40,25 @@ def test_learns_from_masks_at_twice_the_resolution_of_the_map() -> None:
     assert maps["layer4"].grad.abs().sum() > 0
 
 
+def test_the_decoder_is_that_of_the_released_code() -> None:
+    torch.manual_seed(0)
+    head = Parsing("layer4", 256, grid="layer3")
+    # Sheet: transposed convolution 3x3, stride 2, no bias; normalisation; ReLU; 1x1 with bias; from N(0, 0.001).
+    assert {name: tuple(p.shape) for name, p in head.decoder.named_parameters()} == {
+        "0.weight": (256, 256, 3, 3),
+        "1.weight": (256,),
+        "1.bias": (256,),
+        "3.weight": (8, 256, 1, 1),
+        "3.bias": (8,),
+    }
+    assert isinstance(head.decoder[2], torch.nn.ReLU)
+    for layer in (head.decoder[0], head.decoder[3]):
+        assert layer.weight.std().item() == pytest.approx(0.001, rel=0.1)
+    assert not head.decoder[3].bias.any()
+    assert (head.masks, head.label_resize) == ("offline", "nearest")
+    assert head.needs == ("regions",)
+
+
 def test_regions_in_training_come_from_the_masks_or_from_the_head() -> None:
     batch, maps = make_batch(), make_maps()
     make_head().losses(maps, batch)

@@ -87,6 +87,35 @@ def test_the_card_names_all_it_came_from(runs: dict[str, Path], figure_data: ReI
         choose_people(tmp_path / "mean", replace(figure_data, name="new", query=figure_data.train, train=()), "test")
 
 
+def test_the_card_adds_up_what_its_runs_learned_from(tmp_path: Path) -> None:
+    arguments = {"name": "baseline", "trunk": "resnet18", "width": 0.125, "size": [64, 32]}
+    start = {"pretrained": "start", "foreground": "parser"}
+    before = {role: {"dataset": role} for role in start}
+    for name, num_ids, images, sketch, seed in (("a", 5, 40, ["b", "d"], 3), ("b", 7, 60, ["a", "d"], 4)):
+        facts = {"dataset": name, "identities": num_ids, "images": images, "sketch": sketch, **start, "before": before}
+        card = Card(model={**arguments, "num_ids": num_ids}, trained_on=facts, terms="free; for all", seed=seed)
+        save_model(tmp_path / name, card.build(), card)
+    card = average_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "mean")
+    assert card.model["num_ids"] == 1
+    assert card.seed == 3
+    assert card.terms == "free; for all"
+    found = card.trained_on
+    assert (found["identities"], found["images"], found["sketch"]) == (12, 100, ["a", "b", "d"])
+    assert found["dataset"] == "the mean of 2 runs"
+    assert {role: found[role] for role in start} == start
+    assert found["before"].keys() == {*start, str(tmp_path / "a"), str(tmp_path / "b")}
+    assert "sketch" not in found["before"][str(tmp_path / "a")]
+
+
+def test_runs_with_another_parser_for_the_foreground_are_no_relatives(tmp_path: Path) -> None:
+    arguments = {"name": "baseline", "num_ids": 2, "trunk": "resnet18", "width": 0.125, "size": [64, 32]}
+    for name in ("a", "b"):
+        card = Card(model=arguments, trained_on={"pretrained": "start", "foreground": name}, terms="", seed=0)
+        save_model(tmp_path / name, card.build(), card)
+    with pytest.raises(SemreidError, match="started from different weights"):
+        average_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "mean")
+
+
 def test_a_mean_is_a_run_like_any_other(runs: dict[str, Path], figure_data: ReIDDataset, tmp_path: Path) -> None:
     average_runs([runs["a"], runs["b"]], tmp_path / "mean")
     average_runs([tmp_path / "mean", runs["few"]], tmp_path / "both")
