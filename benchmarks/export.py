@@ -30,7 +30,8 @@ from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation.embeddings import embed_files
 from semreid.evaluation.protocol import judge
-from semreid.export import SUFFIXES, Int8, Kind, export_model
+from semreid.export import SUFFIXES, Kind, export_model
+from semreid.export.agreement import Int8
 from semreid.models.embedder import Embedder
 from semreid.models.loading import load_embedder
 from semreid.people.dataset import PeopleRecipe, synthesize

@@ -345,7 +345,8 @@ def export(
     json_: Json = False,
 ) -> None:
     """Export a model to a file for onnxruntime or OpenVINO, checked before it is kept."""
-    from semreid.export import Int8, export_model
+    from semreid.export import export_model
+    from semreid.export.agreement import Int8
 
     if int8 != bool(data):
         raise SemreidError("int8 needs data, and nothing else does", fix="give both --int8 and --data, or neither")

@@ -15,7 +15,8 @@ import torch
 from semreid import export
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.export import Exported, Int8, export_model
+from semreid.export import Exported, export_model
+from semreid.export.agreement import Int8
 from semreid.functional import calibrate
 from semreid.models.card import read_calibration, save_calibration
 from semreid.models.embedder import Embedder

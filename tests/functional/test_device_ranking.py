@@ -20,21 +20,22 @@ from tests.functional.test_reranking import brute_force, clusters
     st.sampled_from(range(len(TIE_RULES))),
     st.sampled_from(range(len(JUNK_RULES))),
     st.sampled_from([np.float32, np.float64]),
+    st.sampled_from([1, 4, 50]),
 )
 @settings(max_examples=80, deadline=None)
-def test_every_rule_scores_as_the_kernels_do(seed, levels, ties, junk, dtype):
+def test_every_rule_scores_as_the_kernels_do(seed, levels, ties, junk, dtype, within):
     distances, q_pids, g_pids, q_camids, g_camids = random_case(seed, levels=levels)
     distances, labels = distances.astype(dtype), (q_pids, q_camids, g_pids, g_camids)
-    expected = np.zeros((len(distances), 6))
-    kernels.rank_rows(0, len(distances), distances, *labels, junk == 1, ties, expected)
+    expected = np.zeros((len(distances), 7))
+    kernels.rank_rows(0, len(distances), distances, *labels, junk == 1, ties, within, expected)
     there = device.Labels(*map(torch.from_numpy, labels))
-    found = device.rank_rows(torch.from_numpy(distances), there, junk == 1, ties)
+    found = device.rank_rows(torch.from_numpy(distances), there, junk == 1, ties, within)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
 
 
 def test_queries_that_nobody_answers_score_zero():
     labels = device.Labels(*(torch.tensor(each) for each in ([1, 1], [0, 0], [2, 3, 1], [1, 1, 0])))
-    assert not device.rank_rows(torch.rand(2, 3), labels, False, 0).any()
+    assert not device.rank_rows(torch.rand(2, 3), labels, False, 0, 50).any()
 
 
 def rerank(query, gallery, *parameters):

@@ -63,7 +63,9 @@ def _contributions(k: Tensor, rank: Tensor, tied: Tensor, within: int) -> Tensor
     """What each true match adds: to AP, to trapezoid AP, its rank, the negatives tied with it, to AP of first ranks."""
     precision = k.double() / rank
     earlier = torch.where(rank > 1, (k - 1).double() / (rank - 1).clamp(min=1), 1.0)
-    return torch.stack((precision, (precision + earlier) / 2, rank.double(), tied.double(), precision * (rank <= within)))
+    return torch.stack(
+        (precision, (precision + earlier) / 2, rank.double(), tied.double(), precision * (rank <= within))
+    )
 
 
 def _summed(table: Tensor, counts: Tensor, negatives: Tensor) -> Tensor:
