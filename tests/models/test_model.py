@@ -94,7 +94,7 @@ def test_embeddings_keep_their_lengths_where_asked_for(model: ReIDModel, flip: b
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 4), np.uint8)],
 )
 def test_what_is_no_rgb_crop_is_refused(model: ReIDModel, image: np.ndarray) -> None:
-    with pytest.raises(SemreidError, match="an image has shape"):
+    with pytest.raises(SemreidError, match="image 0 has shape"):
         model.embed([image])
 
 

@@ -171,7 +171,7 @@ def test_models_without_a_painter_say_so() -> None:
     with pytest.raises(SemreidError, match="paints textures") as caught:
         model.texture(CROPS)
     assert "san_pg" in caught.value.fix
-    with pytest.raises(SemreidError, match=r"an image has shape \(64, 32\)"):
+    with pytest.raises(SemreidError, match=r"image 0 has shape \(64, 32\)"):
         build().texture([CROPS[0][..., 0]])
 
 
