@@ -26,6 +26,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("textures", "where nothing is seen"),
         ("transfer", "other cameras alone"),
         ("grouping", "2,000 crops: groups equal those of dense distances"),
+        ("sharing", "the same rows in the same order"),
         ("parser", '{"joints": 100.0, "head-top": 100.0, "neck": 100.0, "shoulder": 100.0, "hip": 100.0'),
     ],
 )

@@ -173,7 +173,7 @@ def evaluate(
     json_: Json = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
-    """Judge a model by the protocol of a data set, with intervals."""
+    """Judge a model by the protocol of a data set, with intervals; under torchrun, on all its processes."""
     from semreid.evaluation.protocol import evaluate_in_full
     from semreid.plots import require_matplotlib
 
@@ -181,20 +181,23 @@ def evaluate(
         require_writable(file)
     if plot is not None:
         require_matplotlib()
-    loaded, dataset = embedder_of(model), _load(data, skip_corrupt)
-    weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
-    with _progress("decoding") as progress:
-        evaluation = evaluate_in_full(
-            loaded,
-            dataset,
-            flip=flip,
-            center_cameras=center_cameras,
-            rerank=rerank,
-            checkpoint=weights,
-            metric=metric,
-            map_within=map_within,
-            progress=progress,
-        )
+    with distributed.process_group():
+        loaded, dataset = embedder_of(model), _load(data, skip_corrupt)
+        weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
+        with _progress("decoding") as progress:
+            evaluation = evaluate_in_full(
+                loaded,
+                dataset,
+                flip=flip,
+                center_cameras=center_cameras,
+                rerank=rerank,
+                checkpoint=weights,
+                metric=metric,
+                map_within=map_within,
+                progress=progress,
+            )
+        if distributed.rank() > 0:
+            return
     content = {"model": model, **evaluation.report.to_json()}
     if out is not None:
         write_json(out, content)
@@ -293,7 +296,10 @@ def embed(
     flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
-    """Embed images into a Parquet file with path, camera (where the file name tells it) and unit vector."""
+    """Embed images into a Parquet file with path, camera (where the file name tells it) and unit vector.
+
+    Under torchrun, all its processes share the images.
+    """
     from semreid.evaluation.embeddings import embed_files
 
     if images is None:
@@ -301,10 +307,13 @@ def embed(
     require_writable(out)
     if images.is_dir() and (lost := left_out(images)):
         _say(f"warning: {lost}", style="yellow")
-    with _progress("embedding") as progress:
-        done, skipped = embed_files(
-            embedder_of(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
-        )
+    with distributed.process_group():
+        with _progress("embedding") as progress:
+            done, skipped = embed_files(
+                embedder_of(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
+            )
+        if distributed.rank() > 0:
+            return
     for problem in skipped:
         _say(f"skipped: {problem}", style="yellow")
     typer.echo(f"{done} embeddings in {out}; {len(skipped)} images skipped")

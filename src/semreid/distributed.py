@@ -1,4 +1,4 @@
-"""The few words of distributed training that heads and the loop share; all of them are silent on one process.
+"""The few words of working on several processes that heads, the loop and commands share; all are silent on one process.
 
 Two processes must learn the same model as one with the same global batch, so features are gathered (with
 gradients) before mining across the batch, and batch normalisation uses the statistics of the global batch.
@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one another: the first may decode millions of images while the others wait."""
 
 
 def world_size() -> int:
@@ -28,22 +35,26 @@ def rank() -> int:
 
 
 def local_device() -> torch.device:
-    """Return the GPU of this process if the machine has any, else the CPU."""
+    """Return the GPU of this process if the machine has any, shared if they are few, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Join the processes that ``torchrun`` started, and leave them at the end; does nothing outside of it."""
+    """Join the processes that ``torchrun`` started, and leave them at the end; does nothing outside of it.
+
+    Tensors on GPUs travel by nccl, or by gloo where processes share a GPU, which nccl refuses; all else by gloo.
+    """
     if "LOCAL_RANK" not in os.environ or dist.is_initialized():
         yield
         return
     device = local_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    alone = device.type == "cuda" and int(os.environ["LOCAL_WORLD_SIZE"]) <= torch.cuda.device_count()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if alone else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:
@@ -58,6 +69,78 @@ def first_process_first() -> Iterator[None]:
     yield
     if world_size() > 1 and rank() == 0:
         dist.barrier()
+
+
+def shared(work: Callable[[Iterable[Item]], Iterator[Result]], items: Sequence[Item]) -> Iterator[Result]:
+    """Share items among the processes: each works through its own, and the first gets all results.
+
+    Args:
+        work: Yields a result for each item, in order; may read ahead.
+        items: The items, the same on every process; each is worked on once.
+
+    Yields:
+        On the first process all results, in the order of the items, as they come; on the others nothing, but they
+        must iterate, too, for that is when they work.
+
+    Raises:
+        Exception: What ``work`` raised on any process, on all of them, after the results of the items before.
+
+    Example:
+        >>> list(shared(lambda numbers: (n * n for n in numbers), [1, 2, 3]))
+        [1, 4, 9]
+    """
+    if world_size() == 1:
+        yield from work(items)
+        return
+    mine = iter(work(items[rank() :: world_size()]))
+    for start in range(0, len(items), world_size()):
+        yield from _delivered(_tried(lambda: next(mine)) if start + rank() < len(items) else [])
+
+
+def by_first(work: Callable[[], Result]) -> Result:
+    """Let the first process do a job, and give all of them the result, or what it raised.
+
+    Args:
+        work: The job.
+
+    Returns:
+        Its result.
+
+    Example:
+        >>> by_first(lambda: 2 + 2)
+        4
+    """
+    if world_size() == 1:
+        return work()
+    box: list[list[Result] | Exception] = [_tried(work) if rank() == 0 else []]
+    dist.broadcast_object_list(box)
+    return _opened(box[0])[0]
+
+
+def _tried(work: Callable[[], Result]) -> list[Result] | Exception:
+    """The result, or what was raised instead: both can travel."""
+    try:
+        return [work()]
+    except Exception as error:  # to be raised on all processes
+        return error
+
+
+def _opened(box: list[Result] | Exception) -> list[Result]:
+    if isinstance(box, Exception):
+        raise box
+    return box
+
+
+def _delivered(mine: list[Result] | Exception) -> Iterator[Result]:
+    """Take the results of a round to the first process, in the order of the ranks, and a failure to all."""
+    failed: list[Exception | None] = [None] * world_size()
+    dist.all_gather_object(failed, mine if isinstance(mine, Exception) else None)
+    boxes: list[list[Result]] | None = [[]] * world_size() if rank() == 0 else None
+    dist.gather_object([] if isinstance(mine, Exception) else mine, boxes)
+    for box, error in zip(boxes or [[]] * world_size(), failed, strict=True):
+        if error is not None:
+            raise error
+        yield from box
 
 
 class _AllReduce(torch.autograd.Function):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from semreid import distributed
 from semreid.data.images import read_image, resize
 from semreid.data.listing import list_images
 from semreid.data.names import camera_of
@@ -32,7 +34,8 @@ def embed_files(
 ) -> tuple[int, list[str]]:
     """Embed an image or all images below a folder into a Parquet file, in bounded memory.
 
-    The next images are decoded while the model works.
+    The next images are decoded while the model works. Under ``torchrun``, the processes share the images, and the first
+    writes the file that one process would write, byte for byte.
 
     Columns: ``path`` (string), ``camid`` (int32, null where the file name tells none), ``vector`` (fixed-size
     list of float32, L2-normalised).
@@ -46,7 +49,7 @@ def embed_files(
         progress: Told how far it is.
 
     Returns:
-        Number of embeddings written, and one message for each image left out.
+        Number of embeddings written, and one message for each image left out; as far as the first process knows them.
 
     Raises:
         SemreidError: If there is no image, one cannot be read (without ``skip_corrupt``), or ``out`` cannot
@@ -54,25 +57,42 @@ def embed_files(
     """
     paths = [images] if images.is_file() else list_images(images, nested=True)
     cameras = {path: camera_of(path) for path in paths}  # all names are judged before the work
-    vector = pa.list_(pa.float32(), model.dim)
-    fields = [("path", pa.string()), ("camid", pa.int32()), ("vector", vector)]
-    schema = pa.schema(fields, metadata={"semreid.fingerprint": model.fingerprint})
     skipped: list[str] = []
-    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
-        done = 0
-        for good, problems in ahead(partial(_read, size=model.size), _chunks(paths)):
-            if problems and not skip_corrupt:
-                raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
-            skipped += problems
+    done = 0
+    work = partial(_embedded, model, flip=flip, skip_corrupt=skip_corrupt)
+    with _writer(out, model) if distributed.rank() == 0 else nullcontext() as writer:
+        for good, vectors, problems in distributed.shared(work, list(_chunks(paths))):
+            assert writer is not None
             if good:
-                vectors = model.embed([image for _, image in good], flip=flip)
-                places = [str(p) for p, _ in good], [cameras[p] for p, _ in good]
                 rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), model.dim)
-                writer.write_table(pa.table([*places, rows], schema=schema))
+                columns = [[str(p) for p in good], [cameras[p] for p in good], rows]
+                writer.write_table(pa.table(columns, schema=writer.schema))
+            skipped += problems
             done += len(good) + len(problems)
             if progress is not None:
                 progress(done, len(paths))
-    return len(paths) - len(skipped), skipped
+    return done - len(skipped), skipped
+
+
+@contextmanager
+def _writer(out: Path, model: Embedder) -> Iterator[pq.ParquetWriter]:
+    """Open the file; it is there once it is complete."""
+    vector = pa.list_(pa.float32(), model.dim)
+    fields = [("path", pa.string()), ("camid", pa.int32()), ("vector", vector)]
+    schema = pa.schema(fields, metadata={"semreid.fingerprint": model.fingerprint})
+    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
+        yield writer
+
+
+def _embedded(
+    model: Embedder, chunks: Iterable[Sequence[Path]], *, flip: bool, skip_corrupt: bool
+) -> Iterator[tuple[list[Path], np.ndarray, list[str]]]:
+    """Yield for each chunk what could be read, its vectors, and a message for each other image."""
+    for good, problems in ahead(partial(_read, size=model.size), chunks):
+        if problems and not skip_corrupt:
+            raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
+        paths, images = [path for path, _ in good], [image for _, image in good]
+        yield paths, model.embed(images, flip=flip) if images else np.zeros((0, model.dim), np.float32), problems
 
 
 def _chunks(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:

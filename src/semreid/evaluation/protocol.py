@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -55,7 +56,7 @@ class Evaluation:
 def embed_store(
     model: Embedder, store: Store, *, flip: bool = False, unit: bool = True, batch_size: int = 128
 ) -> Features:
-    """Embed all images of a store.
+    """Embed all images of a store; under ``torchrun``, the processes share them, and all get all embeddings.
 
     Args:
         model: The model.
@@ -67,10 +68,15 @@ def embed_store(
     Returns:
         Unit vectors (N, dim) in float32, in the order of the store, or raw embeddings.
     """
-    images = store.images.cpu().numpy()
-    if unit:
-        return model.embed(images, batch_size=batch_size, flip=flip)
-    return model.embed(images, batch_size=batch_size, flip=flip, unit=False)
+    options = {} if unit else {"unit": False}  # which exported files do not know
+
+    def work(starts: Iterable[int]) -> Iterator[Features]:
+        for start in starts:
+            batch = store.images[start : start + batch_size]
+            yield model.embed(batch.cpu().numpy(), batch_size=batch_size, flip=flip, **options)
+
+    found = list(distributed.shared(work, range(0, len(store), batch_size)))
+    return distributed.by_first(lambda: np.concatenate([np.zeros((0, model.dim), np.float32), *found]))
 
 
 def evaluate(
@@ -86,6 +92,8 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Report:
     """Embed query and gallery and judge them by the data set's protocol.
+
+    Under ``torchrun``, the processes share the images, and all get the report.
 
     Args:
         model: The model.
@@ -159,8 +167,9 @@ def evaluate_in_full(
         )
     _require_sense(dataset.protocol, metric, map_within, center_cameras=center_cameras)
     gallery = without_leaked(dataset.query, dataset.gallery)
-    query_store = build_store(dataset.query, model.size, progress=progress)
-    gallery_store = build_store(gallery, model.size, progress=progress)
+    with distributed.first_process_first():
+        query_store = build_store(dataset.query, model.size, progress=progress)
+        gallery_store = build_store(gallery, model.size, progress=progress)
     unit = metric == "cosine"
     query_features = embed_store(model, query_store, flip=flip, unit=unit)
     gallery_features = embed_store(model, gallery_store, flip=flip, unit=unit)
@@ -169,7 +178,8 @@ def evaluate_in_full(
         query_features, gallery_features = center_by_camera(query_features, gallery_features, *cameras)
     features = query_features, gallery_features
     wish = _Wish(rerank, metric, map_within)
-    judgement = _judge(*features, dataset.query, gallery, dataset.protocol, wish)
+    judge_them = partial(_judge, *features, dataset.query, gallery, dataset.protocol, wish)
+    judgement = distributed.by_first(judge_them)
     report = judgement.report
     recorded = {
         "dataset": dataset.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from semreid import distributed
 from semreid.console import interruptible, progress, say, show, stdout
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_of
@@ -61,23 +63,29 @@ def add(
     skip_corrupt: Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step; each step is safe.")] = 64,
 ) -> None:
-    """Embed images and add them; the same command completes a broken run. Makes the gallery if there is none."""
+    """Embed images and add them; under torchrun, on all its processes. Makes the gallery if there is none.
+
+    The same command completes a broken run.
+    """
     if (images is None) == (not data):
         raise typer.BadParameter("give IMAGES or --data, one of the two")
     features = images is not None and images.suffix == ".parquet"
     crops = [] if features else annotated(_crops(images, data, part, unlabelled), pid=pid, camid=camid, tags=tags or ())
-    embedder = embedder_of(model)
-    with (
-        interruptible(lambda: "what was added is safe, and the same command completes it"),
-        Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) as gallery,
-        progress("adding", "{done} of {total} are in the gallery") as told,
-    ):
-        if images is not None and features:
-            done = enroll_features(gallery, images, replace_known=replace_known, progress=told)
-        else:
-            settings = {"replace_known": replace_known, "skip_corrupt": skip_corrupt, "batch_size": batch_size}
-            done = enroll(gallery, embedder, crops, **settings, progress=told)  # type: ignore[arg-type]
-    _tell(done, uri)
+    with distributed.process_group():
+        embedder, first = embedder_of(model), distributed.rank() == 0
+        meta = {"dim": embedder.dim, "fingerprint": embedder.fingerprint}
+        with (
+            interruptible(lambda: "what was added is safe, and the same command completes it"),
+            Gallery.open(uri, **meta) if first else nullcontext() as gallery,  # type: ignore[arg-type]
+            progress("adding", "{done} of {total} are in the gallery") as told,
+        ):
+            if images is None or not features:
+                settings = {"replace_known": replace_known, "skip_corrupt": skip_corrupt, "batch_size": batch_size}
+                done = enroll(gallery, embedder, crops, **settings, progress=told)  # type: ignore[arg-type]
+            elif gallery is not None:
+                done = enroll_features(gallery, images, replace_known=replace_known, progress=told)
+        if first:
+            _tell(done, uri)
 
 
 @app.command()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid import distributed
 from semreid.data.benchmarks import load_dataset
 from semreid.data.images import is_image, read_image, resize
 from semreid.data.listing import list_images
@@ -19,7 +21,7 @@ from semreid.data.rows import Row, read_rows
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.files import user_path
-from semreid.gallery.entry import Entry, Meta, derived_id
+from semreid.gallery.entry import Entry, Meta, Vectors, derived_id
 from semreid.gallery.gallery import Gallery
 from semreid.gallery.parquet import read_features
 from semreid.models.embedder import Embedder
@@ -127,7 +129,7 @@ def annotated(
 
 
 def enroll(
-    gallery: Gallery,
+    gallery: Gallery | None,
     embedder: Embedder,
     crops: Sequence[Crop],
     *,
@@ -138,10 +140,11 @@ def enroll(
 ) -> Enrolled:
     """Embed crops and add them to a gallery, a batch at a time.
 
-    Running it again completes a broken run: what is in the gallery is not read again.
+    Running it again completes a broken run: what is in the gallery is not read again. Under ``torchrun``, the processes
+    share the crops, and the first, which alone has the gallery, writes.
 
     Args:
-        gallery: A gallery of vectors of this embedder.
+        gallery: A gallery of vectors of this embedder; None on all processes but the first.
         embedder: The embedder.
         crops: The crops.
         replace_known: Embed crops anew that are in the gallery, because their images have changed.
@@ -150,22 +153,26 @@ def enroll(
         progress: Told after each batch how many crops are safe in the gallery.
 
     Returns:
-        What became of the crops.
+        What became of the crops, as far as the first process knows.
 
     Raises:
         SemreidError: If the gallery holds vectors of another model, or an image cannot be read (without
             ``skip_corrupt``); batches before it stay in the gallery.
     """
-    gallery.require(embedder)
+    if gallery is not None:
+        gallery.require(embedder)
     done, counted = Enrolled(0, 0, 0, []), 0
-    for batch, known in _batches(gallery, crops, batch_size):
-        wanted = [crop for crop in batch if replace_known or crop.entry.id not in known]
-        entries, problems = _embedded(gallery, embedder, wanted, skip_corrupt=skip_corrupt)
-        again = sum(entry.id in known for entry in entries)
-        done = _sum(done, Enrolled(len(entries) - again, again, len(batch) - len(wanted), problems))
-        counted += len(batch)
-        if progress is not None:
-            progress(counted, len(crops))
+    for batches, known in _batches(gallery, crops, batch_size):
+        work = partial(_embedded, embedder, spared=set() if replace_known else known, skip_corrupt=skip_corrupt)
+        for kept, entries, vectors, problems in distributed.shared(work, batches):
+            assert gallery is not None
+            if entries:
+                gallery.put(vectors, entries)
+            again = sum(entry.id in known for entry in entries)
+            done = _sum(done, Enrolled(len(entries) - again, again, kept, problems))
+            counted += kept + len(entries) + len(problems)
+            if progress is not None:
+                progress(counted, len(crops))
     return done
 
 
@@ -196,28 +203,45 @@ def enroll_features(
     return done
 
 
-def _batches(gallery: Gallery, crops: Sequence[Crop], size: int) -> Iterator[tuple[Sequence[Crop], set[str]]]:
-    """Batches of crops, each with ids that are in the gallery; many are looked up at once."""
-    for start in range(0, len(crops), LOOK):
-        ahead = crops[start : start + LOOK]
-        known = {entry.id for entry in gallery.get([crop.entry.id for crop in ahead]) if entry is not None}
-        for first in range(0, len(ahead), size):
-            yield ahead[first : first + size], known
+def _batches(
+    gallery: Gallery | None, crops: Sequence[Crop], size: int
+) -> Iterator[tuple[list[Sequence[Crop]], set[str]]]:
+    """Batches of crops with the ids among them that are in the gallery; many are looked up at once."""
+    step = size * max(LOOK // size, distributed.world_size())
+    for start in range(0, len(crops), step):
+        ahead = crops[start : start + step]
+        known = distributed.by_first(partial(_known, gallery, [crop.entry.id for crop in ahead]))
+        yield [ahead[first : first + size] for first in range(0, len(ahead), size)], known
+
+
+def _known(gallery: Gallery | None, ids: Sequence[str]) -> set[str]:
+    assert gallery is not None
+    return {entry.id for entry in gallery.get(ids) if entry is not None}
+
+
+class _Batch(NamedTuple):
+    """How many crops were spared, the entries of the others with their vectors, a message for each unreadable one."""
+
+    kept: int
+    entries: list[Entry]
+    vectors: Vectors
+    problems: list[str]
 
 
 def _embedded(
-    gallery: Gallery, embedder: Embedder, crops: Sequence[Crop], *, skip_corrupt: bool
-) -> tuple[list[Entry], list[str]]:
-    """Embed a batch into the gallery: the entries that are in now, and a message for each unreadable image."""
-    images = parallel(lambda crop: _read(crop, embedder.size), crops)
-    problems = [image for image in images if isinstance(image, str)]
-    if problems and not skip_corrupt:
-        raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
-    good = [(image, crop.entry) for image, crop in zip(images, crops, strict=True) if not isinstance(image, str)]
-    entries = [entry for _, entry in good]
-    if good:
-        gallery.put(embedder.embed([image for image, _ in good], batch_size=len(good)), entries)
-    return entries, problems
+    embedder: Embedder, batches: Iterable[Sequence[Crop]], *, spared: set[str], skip_corrupt: bool
+) -> Iterator[_Batch]:
+    """Read and embed batches of crops but for those to be spared."""
+    for batch in batches:
+        crops = [crop for crop in batch if crop.entry.id not in spared]
+        images = parallel(lambda crop: _read(crop, embedder.size), crops)
+        problems = [image for image in images if isinstance(image, str)]
+        if problems and not skip_corrupt:
+            raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
+        good = [image for image in images if not isinstance(image, str)]
+        entries = [crop.entry for crop, image in zip(crops, images, strict=True) if not isinstance(image, str)]
+        vectors = embedder.embed(good, batch_size=len(good)) if good else np.zeros((0, embedder.dim), np.float32)
+        yield _Batch(len(batch) - len(crops), entries, vectors, problems)
 
 
 def _read(crop: Crop, size: tuple[int, int]) -> Image | str:

@@ -38,7 +38,9 @@ def load_model(path: Path | str = DEFAULT) -> ReIDModel:
         SemreidError: If there is no such model, or its files are damaged or do not belong together.
     """
     if is_untrained(path):
-        return create_model(str(path), num_ids=1).eval()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # the same weights in every process
+            return create_model(str(path), num_ids=1).eval()
     card, file = read_card(path), card_file(path)
     tensors = read_weights(card, file)
     if card.shipped is not None:

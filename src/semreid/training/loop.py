@@ -110,7 +110,7 @@ def _epochs(trainer: Trainer, validation: ReIDDataset | None, reporter: Reporter
     """Train what is left of the epochs; yield the metrics of each once it is done."""
     while trainer.epoch < trainer.recipe.schedule.epochs:
         row = {"epoch": trainer.epoch, **trainer.train_epoch(reporter)}
-        if validation is not None and distributed.rank() == 0 and _is_due(trainer.epoch, trainer.recipe):
+        if validation is not None and _is_due(trainer.epoch, trainer.recipe):
             row |= _validate(trainer.judged, validation)
         trainer.finish_epoch(row)
         yield row
