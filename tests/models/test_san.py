@@ -233,7 +233,7 @@ def test_synthetic_images_are_normalised_apart_in_the_trunk() -> None:
         torch.testing.assert_close(model.trunk.get_buffer(name), value)
     places = (~joined.synthetic).nonzero()[:, 0]
     maps = model.maps(real.images)
-    for name, together in model._joined_maps(maps, joined, joined.synthetic).items():
+    for name, together in model._joined_maps(maps, joined).items():
         assert torch.equal(together[places], maps[name])
         assert len(together) == 8
     assert {norm.momentum for norm in model.trunk.modules() if isinstance(norm, torch.nn.BatchNorm2d)} == {1.0}

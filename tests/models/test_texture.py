@@ -120,7 +120,7 @@ def test_constraint_is_the_loop_over_triplets_and_blocks(form: str) -> None:
         triplets = [[(2 * g + a, 2 * g + p, 2 * g + 2 + n) for g in range(2)] for a, p, n in rows.values()]
     else:
         torch.manual_seed(7)
-        drawn = [tuple(map(int, row)) for row in zip(*random_triplets(PIDS), strict=True)]
+        drawn = [tuple(map(int, row)) for row in zip(*random_triplets(PIDS)[:3], strict=True)]
         triplets = [drawn] * 3
     total = 0.0
     for block, chosen in zip(blocks, triplets, strict=False):

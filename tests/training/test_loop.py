@@ -36,7 +36,8 @@ def recipe(**changes: dict[str, object]) -> Recipe:
             key: {**TINY.get(key, {}), **changes.get(key, {})}
             for key in ("model", "data", "augment", "optim", "schedule")
         }
-        | {"precision": changes.get("precision", "fp32"), "validate_every": 1, "losses": changes.get("losses", {})}
+        | {"precision": "fp32", "validate_every": 1}
+        | {key: changes[key] for key in ("precision", "engine", "losses") if key in changes}
     )
 
 

@@ -1,10 +1,15 @@
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 import torch
 
-from semreid.data.sample import ReIDDataset
+from semreid.atlas import SIZE
+from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.sampler import pk_batches
 from semreid.data.store import Store
 from semreid.errors import SemreidError
+from semreid.training import trainer as module
 from semreid.training.build import build_model
 from semreid.training.trainer import Trainer, sum_losses
 from tests.training.test_loop import recipe
@@ -32,3 +37,65 @@ def test_averaged_weights_forget_the_first_ones(figure_data: ReIDDataset) -> Non
         decay = min(0.998, (1 + step) / (10 + step)) if step else 0.0
         expected = decay * expected + (1 - decay) * trainer.model.state_dict()[name]
     torch.testing.assert_close(trainer.judged.state_dict()[name], expected)
+
+
+def make_trainer(device: str, *, pairs: bool = False, **changes) -> Trainer:
+    """A trainer of a store with all that any head may want."""
+    plan = recipe(**changes)
+    size = plan.data.size
+    samples = tuple(Sample(Path(f"{i}.jpg"), i // 4, i % 2) for i in range(24))
+    draw = torch.Generator().manual_seed(0)
+    pixels, masks, skins = (
+        torch.randint(0, top, shape, dtype=torch.uint8, generator=draw)
+        for top, shape in ((256, (24, *size, 3)), (8, (24, *size)), (256, (24, SIZE, SIZE, 3)))
+    )
+    place = torch.device(device)
+    store = Store(samples, pixels, masks, skins).to(place)
+    return Trainer(plan, build_model(plan, 6), store, place, pairs=store if pairs else None)
+
+
+STEPS = {
+    "baseline": ({"center": True, "pool": "gem"}, False),
+    "magnifiernet": ({"variant": "released"}, False),
+    "san": ({}, False),
+    "san released": ({"variant": "released"}, False),
+    "san with pairs": ({}, True),
+    "pmm": ({"dim": 16, "negative": "hardest", "label_mixing": True}, False),
+    "bdb": ({}, False),
+    "unified": ({"dim": 16}, False),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_never_looks_at_what_the_device_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device, nothing can be looked at: no item(), nonzero() or boolean index, no way back to the host."""
+    options, pairs = STEPS[name]
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # unknown to this device
+    monkeypatch.setattr(module, "build_optimiser", lambda _, model: torch.optim.SGD(model.parameters(), 0.1))
+    trainer = make_trainer(
+        "meta", pairs=pairs, model={"name": name.split()[0], "options": options}, optim={"clip": 1.0, "ema": 0.9}
+    )
+    trainer.model.train()
+    indices = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=0)))
+    for step in range(2):
+        assert trainer.step(trainer.batch(indices, step))["total"].shape == ()
+
+
+def test_a_compiled_trunk_learns_what_an_eager_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(module.ENGINES, "compiled", {"backend": "aot_eager"})  # no wait for a C++ compiler
+    losses = {}
+    for engine in ("eager", "compiled"):
+        trainer = make_trainer("cpu", engine=engine, precision="fp32", model={"name": "pmm", "options": {"dim": 16}})
+        trainer.model.train()
+        indices = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=0)))
+        torch.manual_seed(0)
+        losses[engine] = [trainer.step(trainer.batch(indices, step)) for step in range(2)]
+        assert list(trainer.state()["model"]) == list(trainer.model.state_dict())
+    assert trainer.model.trunk._compiled_call_impl is not None
+    torch.testing.assert_close(losses["compiled"], losses["eager"], rtol=1e-4, atol=1e-5)
+
+
+def test_two_gradients_of_one_step_and_a_compiled_trunk_are_refused() -> None:
+    with pytest.raises(SemreidError, match=r"optim\.apart") as caught:
+        make_trainer("cpu", engine="graphs", optim={"apart": ["identity.triplet"]})
+    assert caught.value.fix == "set engine=eager"

@@ -9,12 +9,15 @@ and erasing change the picture, not the person.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import ConfigDict, Field
 from torch import Tensor
+
+from semreid.distributed import sent
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -83,9 +86,9 @@ class Draws:
     noise: Tensor | None = None
 
     def share(self, rows: slice, device: torch.device) -> Draws:
-        """Take the rows of one process and move them to its device."""
+        """Take the rows of one process and send them to its device."""
         whole = [getattr(self, f.name) for f in fields(self)]
-        mine: list[Any] = [None if value is None else value[rows].to(device) for value in whole]
+        mine: list[Any] = [None if value is None else sent(value[rows], device) for value in whole]
         return Draws(*mine)
 
 
@@ -196,7 +199,7 @@ def recolour(images: Tensor, colour: Tensor, brightness: Tensor) -> Tensor:
         RGB in [0, 1], same shape.
     """
     flat = images.flatten(1, 2)
-    mean = flat.mean(1, keepdim=True) @ torch.tensor(_LUMA, device=images.device)[:, None]
+    mean = flat.mean(1, keepdim=True) @ _constant(_LUMA, images.device)[:, None]
     changed = torch.baddbmm(mean, flat - mean, colour) * brightness[:, None, None]
     return changed.clamp_(0, 1).view_as(images)
 
@@ -232,7 +235,13 @@ def fill(images: Tensor, rectangles: Tensor, colour: tuple[float, float, float])
     y = torch.arange(images.shape[1], device=images.device)
     x = torch.arange(images.shape[2], device=images.device)
     covered = ((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None, :]
-    return torch.where(covered[..., None], torch.tensor(colour, device=images.device), images)
+    return torch.where(covered[..., None], _constant(colour, images.device), images)
+
+
+@lru_cache
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, sent there once."""
+    return torch.tensor(values, device=device)
 
 
 def augment_images(pixels: Tensor, draws: Draws) -> Tensor:

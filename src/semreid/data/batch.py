@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semreid.distributed import sent
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -21,7 +23,7 @@ class Batch:
         textures: Aligned body textures in [0, 1], (B, 3, 256, 256), or those of the synthetic images alone where the
             others have none, or None.
         synthetic: True for synthetic images that join the batch, (B,) bool, or None where there are none; their
-            class index is -1.
+            class index is -1. Best kept on the host: to look at it there, nobody must wait for the device.
         attributes: Attributes 0 or 1, (B, A) uint8, or None where the data has none.
     """
 
@@ -47,7 +49,7 @@ class Batch:
             parts = [part for batch in (self, synthetic) if (part := getattr(batch, field.name)) is not None]
             both[field.name] = torch.cat(parts) if parts else None
         count = len(self.images) + len(synthetic.images)
-        both["synthetic"] = torch.arange(count, device=self.images.device) >= len(self.images)
+        both["synthetic"] = torch.arange(count) >= len(self.images)
         return Batch(**both)
 
     def real(self) -> Batch:
@@ -58,5 +60,10 @@ class Batch:
         for field in fields(self):
             value = getattr(self, field.name)
             left_out = value is None or field.name in ("textures", "synthetic")
-            kept[field.name] = None if left_out else value[~self.synthetic]
+            kept[field.name] = None if left_out else value[self.rows(synthetic=False)]
         return Batch(**kept)
+
+    def rows(self, *, synthetic: bool) -> Tensor:
+        """Return which rows are synthetic, or which are not, (N,) on the device of the images."""
+        assert self.synthetic is not None
+        return sent((self.synthetic == synthetic).nonzero().squeeze(1), self.images.device)

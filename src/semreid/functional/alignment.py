@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from semreid.distributed import sent
 from semreid.errors import SemreidError
 
 
@@ -22,11 +23,14 @@ class Triplets(NamedTuple):
         anchor: Rows, (T,).
         positive: Rows of the same person, (T,).
         negative: Rows of another person, (T,).
+        counts: Which of the triplets there are, (T,) bool: their number follows from the labels, and to learn it, one
+            would have to wait for the device.
     """
 
     anchor: Tensor
     positive: Tensor
     negative: Tensor
+    counts: Tensor
 
 
 def random_triplets(pids: Tensor) -> Triplets:
@@ -42,17 +46,16 @@ def random_triplets(pids: Tensor) -> Triplets:
         A triplet for every image.
 
     Example:
-        >>> anchor, positive, negative = random_triplets(torch.tensor([4, 4, 7, 7]))
+        >>> _, positive, negative, _ = random_triplets(torch.tensor([4, 4, 7, 7]))
         >>> positive.tolist(), (negative // 2).tolist()
         ([1, 0, 3, 2], [1, 1, 0, 0])
     """
     same = pids[:, None] == pids
-    lot = torch.rand(same.shape).to(pids.device, non_blocking=True)
+    lot = sent(torch.rand(same.shape), pids.device)
     itself = torch.eye(len(pids), device=pids.device)
     positive = (lot - itself).masked_fill(~same, -2).argmax(dim=1)  # itself comes last of its person's images
     negative = lot.masked_fill(same, -2).argmax(dim=1)
-    anchor = (~same).any(dim=1).nonzero().squeeze(1)
-    return Triplets(anchor, positive[anchor], negative[anchor])
+    return Triplets(torch.arange(len(pids), device=pids.device), positive, negative, ~same.all(dim=1))
 
 
 def next_person_triplets(pids: Tensor, block: int) -> Triplets:
@@ -67,20 +70,26 @@ def next_person_triplets(pids: Tensor, block: int) -> Triplets:
         block: Number of the decoder block, from 0.
 
     Returns:
-        The triplets.
+        A triplet for every image, of which those of first images of a person count.
 
     Example:
-        >>> [rows.tolist() for rows in next_person_triplets(torch.arange(3).repeat_interleave(4), block=1)]
+        >>> *rows, counts = next_person_triplets(torch.arange(3).repeat_interleave(4), block=1)
+        >>> [row[counts].tolist() for row in rows]
         [[1, 5], [2, 6], [5, 9]]
     """
-    _, counts = torch.unique_consecutive(pids, return_counts=True)
-    first = counts.cumsum(0) - counts
+    place, size = torch.arange(len(pids), device=pids.device), len(pids)
+    begins = F.pad(pids[1:] != pids[:-1], (1, 0), value=True)
+    starts = torch.where(begins, place, size)
+    following = F.pad(starts.flip(0).cummin(0).values.flip(0)[1:], (0, 1), value=size)  # where the next person begins
+    after = following.clamp(max=size - 1)
 
-    def image(number: int) -> Tensor:
-        rows: Tensor = first + number % counts
+    def image(number: int, first: Tensor) -> Tensor:
+        """Of the person whose first image that is."""
+        rows: Tensor = first + number % (following[first] - first)
         return rows
 
-    return Triplets(image(block)[:-1], image(block + 1)[:-1], image(block % 3)[1:])
+    rows = image(block, place), image(block + 1, place), image(block % 3, after)
+    return Triplets(*rows, begins & (following < size))
 
 
 def aligned_triplet(maps: Tensor, triplets: Triplets, margin: float = 0.3, *, channel_mean: bool = False) -> Tensor:
@@ -95,7 +104,7 @@ def aligned_triplet(maps: Tensor, triplets: Triplets, margin: float = 0.3, *, ch
         channel_mean: Average over channels, too (the released code of SAN), instead of summing.
 
     Returns:
-        The loss of each triplet, (T,), float32.
+        The loss of each triplet, (T,), float32; 0 of those that do not count.
 
     Raises:
         SemreidError: If ``maps`` does not have four dimensions.
@@ -107,14 +116,14 @@ def aligned_triplet(maps: Tensor, triplets: Triplets, margin: float = 0.3, *, ch
     """
     if maps.ndim != 4:
         raise SemreidError(f"expected maps (B, C, h, w); got shape {tuple(maps.shape)}")
-    anchor, positive, negative = (maps[rows].float() for rows in triplets)
+    anchor, positive, negative = (maps[rows].float() for rows in triplets[:3])
     scale = maps.shape[1] if channel_mean else 1
 
     def distance(other: Tensor) -> Tensor:
         squared: Tensor = (anchor - other).square().sum(dim=1).mean(dim=(1, 2))
         return squared / scale
 
-    return F.relu(distance(positive) - distance(negative) + margin)
+    return F.relu(distance(positive) - distance(negative) + margin) * triplets.counts
 
 
 def texture_l1(predicted: Tensor, textures: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -141,19 +141,20 @@ class ReIDModel(nn.Module):
         real = batch.real()
         maps = real_maps = self.maps(real.images, real.regions, learning=True)
         if batch.synthetic is not None:
-            maps = self._joined_maps(real_maps, batch, batch.synthetic)
+            maps = self._joined_maps(real_maps, batch)
         named = {
             name: head.losses(maps, batch) if head.learns_from_synthetic else head.losses(real_maps, real)
             for name, head in self._named_heads()
         }
         return {f"{name}.{loss}": value for name, found in named.items() for loss, value in found.items()}
 
-    def _joined_maps(self, real: Maps, batch: Batch, synthetic: Tensor) -> Maps:
+    def _joined_maps(self, real: Maps, batch: Batch) -> Maps:
         """Maps of all images of a batch, given those of the real ones, whose statistics alone the trunk keeps."""
+        synthetic = batch.rows(synthetic=True)
         regions = None if batch.regions is None else batch.regions[synthetic]
         with _statistics_kept(self.trunk):
             others = self.maps(batch.images[synthetic], regions, learning=True)
-        rows = synthetic.argsort(stable=True).argsort()  # where each image is among real ones first
+        rows = torch.cat((batch.rows(synthetic=False), synthetic)).argsort()  # where each is among real ones first
         return {name: torch.cat([real[name], others[name]])[rows] for name in real}
 
     def forward(self, images: Tensor) -> Tensor:

@@ -145,6 +145,9 @@ class Recipe:
     Attributes:
         seed: Decides everything random.
         precision: ``bf16`` autocast (losses and distances stay in float32) or ``fp32``.
+        engine: How the trunk runs: ``eager``; ``compiled`` by ``torch.compile``, which takes a minute or two at the
+            start, and on a CPU a C++ compiler; or ``graphs``, compiled and replayed as CUDA graphs. Heads run as they
+            are written.
         validate_every: Epochs between validations on held-out identities.
         model: What to build.
         data: How images come in.
@@ -158,6 +161,7 @@ class Recipe:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     precision: Literal["bf16", "fp32"] = "bf16"
+    engine: Literal["eager", "compiled", "graphs"] = "eager"
     validate_every: Count = 10
     model: ModelRecipe = field(default_factory=ModelRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)

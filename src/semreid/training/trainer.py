@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from semreid import distributed
 from semreid.data import augment
@@ -37,7 +38,36 @@ class _Losses(nn.Module):
         return self.model.losses(batch)
 
 
-TensorList = tuple[Tensor, ...] | list[Tensor]
+ENGINES: dict[str, dict[str, Any]] = {"compiled": {}, "graphs": {"mode": "reduce-overhead"}}
+"""What `torch.compile` is told, by the engine of the recipe."""
+
+
+class _Average(AveragedModel):
+    """Averaged weights and statistics; at first over few steps, for in a short run the first ones would stay.
+
+    Unlike its base, it never waits for the device.
+
+    Args:
+        model: The model to average.
+        decay: Share of the average that a step leaves, once there were many.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take in the weights of a step."""
+        steps = int(self.n_averaged)  # which stays on the host
+        share = 1 - min(self.decay, (1 + steps) / (10 + steps)) if steps else 1.0
+        both = list(zip(*(chain(m.parameters(), m.buffers()) for m in (self.module, model)), strict=True))
+        floats = [pair for pair in both if pair[0].is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], share)
+        for average, current in both:
+            if not average.is_floating_point():
+                average.copy_(current)
+        self.n_averaged += 1
 
 
 @dataclass
@@ -70,8 +100,8 @@ class Trainer:
             _require_divisible(self.recipe, distributed.world_size())
         self.optimiser = build_optimiser(self.recipe.optim, self.model)
         self.second = build_second_optimiser(self.recipe.optim, self.model) if self.recipe.optim.apart else None
-        averaged = bool(self.recipe.optim.ema)
-        self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True) if averaged else None
+        self.ema = _Average(self.model, self.recipe.optim.ema) if self.recipe.optim.ema else None
+        self._compile_trunk()
 
     @property
     def judged(self) -> ReIDModel:
@@ -139,15 +169,19 @@ class Trainer:
         draws = augment.draw(self.recipe.augment, len(indices), self.recipe.data.size, generator)
         share = rank_share(indices, distributed.rank(), distributed.world_size(), instances)
         draws = draws.share(share, self.device)
-        rows = torch.from_numpy(indices[share]).to(store.images.device)
+        rows = distributed.sent(torch.from_numpy(indices[share]), store.images.device)
         regions, textures, attributes = store.regions, store.textures, store.attributes
+
+        def there(array: Tensor) -> Tensor:
+            return distributed.sent(array, self.device)
+
         return Batch(
-            images=augment.augment_images(store.images[rows].to(self.device), draws),
-            pids=torch.from_numpy(pids[share]).to(self.device),
-            camids=torch.tensor([store.samples[i].camid for i in indices[share]]).to(self.device),
-            regions=None if regions is None else augment.augment_regions(regions[rows].to(self.device), draws),
-            textures=None if textures is None else augment.augment_textures(textures[rows].to(self.device), draws),
-            attributes=None if attributes is None else attributes[rows].to(self.device),
+            images=augment.augment_images(there(store.images[rows]), draws),
+            pids=there(torch.from_numpy(pids[share])),
+            camids=there(torch.tensor([store.samples[i].camid for i in indices[share]])),
+            regions=None if regions is None else augment.augment_regions(there(regions[rows]), draws),
+            textures=None if textures is None else augment.augment_textures(there(textures[rows]), draws),
+            attributes=None if attributes is None else there(attributes[rows]),
         )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -193,11 +227,15 @@ class Trainer:
                 parameter.grad = gradient
             self._move(optimiser)
 
-    def _average(self, averaged: TensorList, current: TensorList, _: object) -> None:
-        """Average weights, at first over few steps: in a short run, the random numbers a head began with would stay."""
-        assert self.ema is not None
-        steps = int(self.ema.n_averaged)  # on the host, where the argument may not be
-        get_ema_multi_avg_fn(min(self.recipe.optim.ema, (1 + steps) / (10 + steps)))(averaged, current, steps)
+    def _compile_trunk(self) -> None:
+        """Compile the trunk as the recipe wants; its state stays what it is, and heads run as they are written."""
+        if self.recipe.engine == "eager":
+            return
+        if self.recipe.optim.apart:
+            raise SemreidError(
+                "optim.apart takes two gradients of one step, which a compiled trunk cannot", fix="set engine=eager"
+            )
+        self.model.trunk.compile(**ENGINES[self.recipe.engine])
 
     def _move(self, optimiser: torch.optim.Optimizer) -> None:
         if self.recipe.optim.clip:

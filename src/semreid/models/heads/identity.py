@@ -152,4 +152,5 @@ class Identity(Head):
         """Move each centre towards the mean of its features, more slowly where there are few of them."""
         assert self.centers is not None
         step = torch.zeros_like(self.centers).index_add_(0, pids, feature - self.centers[pids])
-        self.centers += rate * step / (1 + pids.bincount(minlength=len(step)))[:, None]
+        count = step.new_zeros(len(step)).index_add_(0, pids, torch.ones_like(pids, dtype=step.dtype))
+        self.centers += rate * step / (1 + count)[:, None]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
-from semreid.distributed import gather, gather_labels, rank, world_size
+from semreid.distributed import gather, gather_labels, rank, sent, world_size
 from semreid.errors import SemreidError
 from semreid.functional.gradcam import grad_cam
 from semreid.functional.hardmix import (
@@ -240,9 +240,9 @@ class Multistage(Head):
         count, _, *size = seen.view.maps.shape
         device, mixing = seen.pooled.device, self.mixing
         if mixing.kind == "batchdrop":
-            return stripe(torch.rand(()).to(device), (size[0], size[1])).expand(count, -1, -1)
+            return stripe(sent(torch.rand(()), device), (size[0], size[1])).expand(count, -1, -1)
         rows, columns, k = fit_grid((size[0], size[1]), mixing.grid, mixing.blocks)
-        draws = _mine(torch.rand(count * world_size(), max(2, rows * columns))).to(device, non_blocking=True)
+        draws = sent(_mine(torch.rand(count * world_size(), max(2, rows * columns))), device)
         if mixing.kind == "hardmix":
             blocks = salient_blocks(
                 block_scores(seen.cam(classes), (rows, columns)), k, ties=draws[:, : rows * columns]
@@ -254,7 +254,7 @@ class Multistage(Head):
     def _preference(self, feature: Tensor, count: int) -> Tensor:
         """How much each image of the global batch would take each other for its negative, (B, B)."""
         if self.mixing.negative == "random":
-            return torch.rand(count, count).to(feature.device, non_blocking=True)
+            return sent(torch.rand(count, count), feature.device)
         with torch.autocast(feature.device.type, enabled=False):
             everyone = gather(feature.detach().float())
             return -torch.cdist(everyone, everyone)

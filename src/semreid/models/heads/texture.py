@@ -149,7 +149,7 @@ class Texture(Head):
         painted, blocks = self.decoder(maps)
         found = {"reconstruction": self._reconstruction(painted, batch)}
         if self.triplet != "none":
-            real = slice(None) if batch.synthetic is None else ~batch.synthetic
+            real = slice(None) if batch.synthetic is None else batch.rows(synthetic=False)
             found["triplet"] = self._constraint([block[real] for block in blocks], batch.pids[real])
         return found
 
@@ -176,7 +176,7 @@ class Texture(Head):
         if batch.textures is None:
             raise SemreidError("this model learns from textures, and the batch has none", fix="set Batch.textures")
         if batch.synthetic is not None and len(batch.textures) < len(painted):
-            painted = painted[batch.synthetic]
+            painted = painted[batch.rows(synthetic=True)]
         return 2 * texture_l1(painted, self._shrink(batch.textures), self.valid if self.masked else None)
 
     def _shrink(self, textures: Tensor) -> Tensor:
@@ -196,4 +196,4 @@ class Texture(Head):
             aligned_triplet(gather(maps.float()), triplets, channel_mean=released).sum()
             for maps, triplets in zip(blocks, chosen, strict=False)
         ]
-        return torch.stack(each).sum() / (1 if released else max(1, len(chosen[0].anchor)))
+        return torch.stack(each).sum() / (1 if released else chosen[0].counts.sum().clamp(min=1))
