@@ -28,6 +28,7 @@ from semreid.atlas import VERSION, Part
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, exclusive, explained, write_bytes, write_json, write_text
 from semreid.parallel import Progress
+from semreid.people.scene import Camera
 from semreid.people.shots import Person, Shot, create_person, network, shoot
 from semreid.reading import Object, brief, read_json, reading
 
@@ -111,10 +112,15 @@ def _shots(recipe: PeopleRecipe, person: Person) -> Iterator[Shot]:
     """Take the pictures of a person: to learn from, every one by another camera; to be found, two by each."""
     count = recipe.images_per_identity
     passes = count if person.pid <= recipe.train_identities else max(2, count // 2)
+    return shoot(person, installed(recipe), count, passes, recipe.seed, recipe.size)
+
+
+def installed(recipe: PeopleRecipe) -> tuple[Camera, ...]:
+    """Return the cameras of a recipe."""
     cameras = network(recipe.seed, recipe.cameras)
-    if recipe.occlusion is not None:
-        cameras = tuple(replace(camera, occlusion=recipe.occlusion) for camera in cameras)
-    return shoot(person, cameras, count, passes, recipe.seed, recipe.size)
+    if recipe.occlusion is None:
+        return cameras
+    return tuple(replace(camera, occlusion=recipe.occlusion) for camera in cameras)
 
 
 def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = None, processes: int = 0) -> Path:
@@ -195,7 +201,7 @@ def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> I
             write_identity(recipe, work, pid)
             yield
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_single_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=work_alone) as pool:
         pending = [pool.submit(write_identity, recipe, work, pid) for pid in todo]
         try:
             for future in as_completed(pending):
@@ -206,8 +212,9 @@ def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> I
             raise
 
 
-def _single_thread() -> None:
-    cv2.setNumThreads(1)  # each core has a process of its own
+def work_alone() -> None:
+    """Let a process that makes people keep to one core: each has a process of its own."""
+    cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which lets the others end
 
 

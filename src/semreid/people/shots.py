@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -149,7 +149,14 @@ def network(seed: int, cameras: int) -> tuple[Camera, ...]:
 
 
 def shoot(
-    person: Person, cameras: Sequence[Camera], count: int, passes: int, seed: int, size: tuple[int, int] = (256, 128)
+    person: Person,
+    cameras: Sequence[Camera],
+    count: int,
+    passes: int,
+    seed: int,
+    size: tuple[int, int] = (256, 128),
+    *,
+    numbers: Iterable[int] | None = None,
 ) -> Iterator[Shot]:
     """Take pictures of a person as it passes some cameras of a network, one camera after the other.
 
@@ -160,6 +167,7 @@ def shoot(
         passes: How many cameras it passes, if there are so many.
         seed: Seed of the pictures.
         size: Height and width in pixels.
+        numbers: Which of the pictures to take; those behind the last begin another pass. All of one if None.
 
     Yields:
         The pictures; each depends on the seed, the identity and its number only.
@@ -167,8 +175,8 @@ def shoot(
     rng = _rng(seed, "shot", person.pid)
     passed = rng.permutation(len(cameras))[: min(passes, count)]
     headings = {int(c): _heading(cameras[c], rng) for c in passed}
-    for number in range(count):
-        which = int(passed[number * len(passed) // count])
+    for number in range(count) if numbers is None else numbers:
+        which = int(passed[number % count * len(passed) // count])
         own = _rng(seed, "shot", person.pid, number + 1)
         yield take(person, build_place(cameras[which]), headings[which] + own.normal(0, 12), own, size, seed)
 
