@@ -30,7 +30,7 @@ from semreid.functional.calibration import (
 )
 from semreid.functional.pairs import Rate, halve_people, operating_points, pair_scores, threshold_at_far
 from semreid.models.loading import load_model
-from semreid.verification.calibrate import choose_people
+from semreid.verification.calibrate import choose_split
 
 
 class Crops(NamedTuple):
@@ -98,7 +98,7 @@ def check_crowds(sizes: Sequence[int], draws: int) -> None:
 def check_run(run: Path, data: str, flip: bool, draws: int) -> None:
     """Calibrate on one half of the test people, judge on the other."""
     dataset, model = load_dataset(data), load_model(run)
-    people = choose_people(run, dataset, "test")
+    people = choose_split(run, dataset, "test")
     store = build_store(list(dict.fromkeys((*people.query, *people.gallery))), model.size)
     crops = Crops(embed_store(model, store, flip=flip), store.pids, store.camids)
     errors, rates = [], []

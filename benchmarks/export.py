@@ -29,7 +29,7 @@ from semreid.data.images import read_image, resize
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation.embeddings import embed_files
-from semreid.evaluation.protocol import judge
+from semreid.evaluation.protocol import evaluate_features
 from semreid.export import SUFFIXES, Kind, export_model
 from semreid.export.agreement import Int8
 from semreid.models.embedder import Embedder
@@ -84,7 +84,7 @@ def parity(expected: NDArray[np.float32], found: NDArray[np.float32], dataset: R
     order, changed = (np.argsort(-s, axis=1, kind="stable") for s in (similarity, other))
     gaps = np.abs(np.take_along_axis(similarity, order, 1) - np.take_along_axis(similarity, changed, 1))
     before, after = (
-        judge(v[:queries], v[queries:], dataset.query, dataset.gallery, dataset.protocol).metrics
+        evaluate_features(v[:queries], v[queries:], dataset.query, dataset.gallery, dataset.protocol).metrics
         for v in (expected, found)
     )
     figures = [f"{name} {before[name]:.2f} % to {after[name]:.2f} %" for name in ("mAP", "rank1") if name in before]

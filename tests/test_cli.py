@@ -108,6 +108,13 @@ def test_usage_errors_exit_with_2(run) -> None:
     assert run("fly").code == 2
 
 
+def test_flags_of_earlier_versions_tell_their_new_names(run) -> None:
+    for flag in (["--part", "test"], ["--part=test"]):
+        told = run("calibrate", "runs/first", "--data", "folder:crops", *flag)
+        assert told.code == 2
+        assert "the flag --part is now --split" in told.err
+
+
 def test_skip_corrupt_is_counted(run, plan: Path, tmp_path: Path) -> None:
     folder = write_figures(tmp_path / "data", train=4, test=2)
     for part in ("query", "bounding_box_train"):
@@ -145,8 +152,8 @@ def test_calibrate_and_verify(run, crowd: Path, plan: Path, tmp_path: Path) -> N
     out = tmp_path / "calibration"
     done = run("calibrate", folder, "--data", data, "--far", "0.1", "--per-camera-pair", "--out", out)
     assert done.code == 0
-    assert "warning: calibrated on the test part" in done.err
-    assert "part test" in done.out
+    assert "warning: calibrated on the test split" in done.err
+    assert "split test" in done.out
     assert "thresholds of their own have the cameras 1-2" in done.out
     assert {p.name for p in out.iterdir()} == {"calibration.json", "calibration.png"}
 

@@ -56,6 +56,8 @@ app.command()(explain)
 app.command()(stages)
 app.command()(texture)
 app.command()(label)
+RENAMED = {"--part": "--split"}
+"""Flags of earlier versions, and what they are called now."""
 FAULT = 70
 """What sysexits.h calls EX_SOFTWARE."""
 MOST_DIGITS = 6
@@ -217,9 +219,9 @@ def calibrate(
     far: Annotated[
         list[float] | None, typer.Option("--far", help="False-accept rate to find a threshold for; may be repeated.")
     ] = None,
-    part: Annotated[
+    split: Annotated[
         str | None,
-        typer.Option("--part", help="heldout (kept out of training by the recipe), test, or all (of other data)."),
+        typer.Option("--split", help="heldout (kept out of training by the recipe), test, or all (of other data)."),
     ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
     per_camera_pair: Annotated[
@@ -245,7 +247,7 @@ def calibrate(
         require_matplotlib()
         require_writable(out / "calibration.json")
     loaded, dataset = load_model(model).to(distributed.local_device()), _load(data, skip_corrupt)
-    options: dict[str, Any] = {"part": part, "fars": far, "flip": flip, "per_camera_pair": per_camera_pair}
+    options: dict[str, Any] = {"split": split, "fars": far, "flip": flip, "per_camera_pair": per_camera_pair}
     with _progress("decoding") as progress:
         report = calibrate_model(loaded, model, dataset, progress=progress, **options)
     for warning in report.warnings:
@@ -431,6 +433,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names and × where the terminal knows ASCII only
+    for flag in sys.argv[1:]:
+        if new := RENAMED.get(flag.partition("=")[0]):
+            _fail(f"error: the flag {flag.partition('=')[0]} is now {new}", 2)
     try:
         try:
             app()
@@ -509,7 +514,7 @@ def _show_report(content: Mapping[str, Any]) -> None:
 def _show_calibration(calibration: Calibration) -> None:
     counts, made_on = calibration.counts, calibration.made_on
     columns = ("FAR", "measured, %", "threshold", "TAR, %", "FAR elsewhere, %")
-    table = Table(*columns, title=f"{made_on['dataset']}, part {made_on['part']}")
+    table = Table(*columns, title=f"{made_on['dataset']}, split {made_on['split']}")
     for point, check in zip(calibration.points, calibration.cross_check, strict=True):
         elsewhere = ", ".join(f"{100 * far:.2g}" for far in check.far)
         table.add_row(

@@ -15,7 +15,7 @@ from semreid.data.augment import (
     fill,
     move,
     recolour,
-    refocus,
+    sharpen,
 )
 
 SIZE = (12, 8)
@@ -83,14 +83,14 @@ def test_zoom_equals_the_naive_loop_for_images_and_masks(pixels: Tensor) -> None
 def test_focus_blurs_and_sharpens_what_is_not_flat() -> None:
     edge = torch.full((3, *SIZE, 3), 0.4)
     edge[:, 6:] = 0.6
-    blurred, same, sharp = refocus(edge, torch.tensor([1.0, 0.0, -1.0]))
+    blurred, same, sharp = sharpen(edge, torch.tensor([1.0, 0.0, -1.0]))
     torch.testing.assert_close(same, edge[1])
     # a step of 0.2, twice averaged over three rows, lies 1/9, 3/9, 6/9 and 8/9 of the way on the rows around it
     torch.testing.assert_close(blurred[4:8, 0, 0], 0.4 + 0.2 * torch.tensor([1, 3, 6, 8]) / 9)
     torch.testing.assert_close(sharp[4:8, 0, 0], 2 * edge[0, 4:8, 0, 0] - blurred[4:8, 0, 0])
     torch.testing.assert_close(blurred[:4], edge[0, :4])
     flat = torch.full((1, *SIZE, 3), 0.4)
-    torch.testing.assert_close(refocus(flat, torch.tensor([-1.0])), flat)
+    torch.testing.assert_close(sharpen(flat, torch.tensor([-1.0])), flat)
 
 
 def test_noise_is_grey_of_many_strengths_and_stays_in_range() -> None:
@@ -106,7 +106,7 @@ def test_noise_is_grey_of_many_strengths_and_stays_in_range() -> None:
 
 def test_textures_are_mirrored_and_nothing_else() -> None:
     textures = torch.randint(0, 256, (16, 256, 256, 3), dtype=torch.uint8)
-    draws = make(AugmentRecipe(flip=0.5, pad=4, jitter=0.5, cast=0.5, erase=1, cutout=1))
+    draws = make(AugmentRecipe(flip=0.5, pad=4, jitter=0.5, colour_cast=0.5, erase=1, cutout=1))
     for out, texture, flipped in zip(augment_textures(textures, draws), textures, draws.flip, strict=True):
         expected = texture.numpy()[:, ::-1] if flipped else texture.numpy()
         np.testing.assert_allclose(out.numpy(), np.moveaxis(expected / 255.0, 2, 0), atol=1e-6)
@@ -138,7 +138,7 @@ def test_cutout_is_one_black_square() -> None:
 
 
 def test_recolour_equals_the_naive_loop(pixels: Tensor) -> None:
-    draws = make(AugmentRecipe(jitter=0.4, cast=0.2))
+    draws = make(AugmentRecipe(jitter=0.4, colour_cast=0.2))
     images = pixels.float() / 255
     out = recolour(images, draws.colour, draws.brightness).numpy()
     for b in range(16):
@@ -154,7 +154,7 @@ def test_saturation_zero_is_grey() -> None:
 
 
 def test_same_seed_same_draws_and_shares_are_rows_of_the_global_batch(pixels: Tensor) -> None:
-    recipe = AugmentRecipe(jitter=0.3, cast=0.1, translate=0.5, cutout=0.5)
+    recipe = AugmentRecipe(jitter=0.3, colour_cast=0.1, translate=0.5, cutout=0.5)
     whole = augment_images(pixels, make(recipe))
     torch.testing.assert_close(augment_images(pixels, make(recipe)), whole, rtol=0, atol=0)
     assert not torch.equal(augment_images(pixels, make(recipe, seed=1)), whole)
@@ -165,6 +165,6 @@ def test_same_seed_same_draws_and_shares_are_rows_of_the_global_batch(pixels: Te
 
 def test_a_stronger_recipe_does_not_shift_other_draws() -> None:
     weak = make(AugmentRecipe(flip=0.5, pad=3))
-    strong = make(replace(AugmentRecipe(flip=0.5, pad=3), jitter=0.5, zoom=0.3, focus=0.5, noise=0.1))
+    strong = make(replace(AugmentRecipe(flip=0.5, pad=3), jitter=0.5, zoom=0.3, sharpness=0.5, noise=0.1))
     assert torch.equal(weak.flip, strong.flip)  # an ablation changes what it names, and only that
     assert torch.equal(weak.shift, strong.shift)

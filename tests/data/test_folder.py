@@ -180,8 +180,8 @@ def test_two_identities_work_and_are_called_too_few(write_images):
 # --- identities become numbers -----------------------------------------------------------------------------
 
 
-def number(*identities, part=""):
-    return _number([Row(None, identity, None, part) for identity in identities])
+def number(*identities, split=""):
+    return _number([Row(None, identity, None, split) for identity in identities])
 
 
 def test_whole_numbers_stay_and_names_are_numbered_in_order():
@@ -193,7 +193,7 @@ def test_whole_numbers_stay_and_names_are_numbered_in_order():
 
 def test_zero_is_a_person_unless_only_the_gallery_has_it():
     assert number("0", "1") == {"0": 1, "1": 2}
-    assert number("0000", "1", part="gallery") == {"0000": 0, "1": 1}
+    assert number("0000", "1", split="gallery") == {"0000": 0, "1": 1}
 
 
 @given(st.sets(st.one_of(st.integers(-3, 20).map(str), st.text("ab01", min_size=1, max_size=3)), min_size=1))

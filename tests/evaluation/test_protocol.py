@@ -8,7 +8,7 @@ import torch
 from semreid.data.sample import Protocol, ReIDDataset, Sample
 from semreid.data.store import build_store
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import embed_store, evaluate, evaluate_in_full, judge, without_leaked
+from semreid.evaluation.protocol import embed_store, evaluate, evaluate_features, evaluate_in_full, without_leaked
 from semreid.functional import center_by_camera, k_reciprocal_rerank, rank_distances, rank_features, single_shot_cmc
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -38,7 +38,7 @@ def ids(query, gallery):
 
 def test_report_equals_the_ranking() -> None:
     query, q, gallery, g = toy()
-    report = judge(q, g, query, gallery, Protocol())
+    report = evaluate_features(q, g, query, gallery, Protocol())
     ranking = rank_features(q, g, *ids(query, gallery))
     assert report.metrics["mAP"] == pytest.approx(100 * ranking.mAP)
     assert report.metrics["mAP_trapezoid"] == pytest.approx(100 * ranking.mAP_trapezoid)
@@ -90,7 +90,7 @@ def test_options_that_make_no_sense_are_refused(
 
 def test_reranking_and_rules_go_through() -> None:
     query, q, gallery, g = toy()
-    report = judge(q, g, query, gallery, Protocol(junk="same-camera"), rerank=True)
+    report = evaluate_features(q, g, query, gallery, Protocol(junk="same-camera"), rerank=True)
     expected = rank_distances(k_reciprocal_rerank(q, g), *ids(query, gallery), junk="same-camera")
     assert report.metrics["mAP"] == pytest.approx(100 * expected.mAP)
     assert report.protocol["rerank"]["k1"] == 20
@@ -100,7 +100,7 @@ def test_reranking_and_rules_go_through() -> None:
 def test_single_shot() -> None:
     query, q, gallery, g = toy()
     protocol = Protocol(gallery_shots="single", repeats=5, seed=3, has_map=False)
-    report = judge(q, g, query, gallery, protocol)
+    report = evaluate_features(q, g, query, gallery, protocol)
     expected = single_shot_cmc(1 - q @ g.T, *ids(query, gallery), junk=protocol.junk, repeats=5, seed=3)
     assert report.metrics["rank1"] == pytest.approx(100 * expected.cmc[0])
     assert "mAP" not in report.metrics
@@ -109,7 +109,7 @@ def test_single_shot() -> None:
 
 def test_cmc_only_protocols_report_no_map() -> None:
     query, q, gallery, g = toy()
-    report = judge(q, g, query, gallery, Protocol(has_map=False))
+    report = evaluate_features(q, g, query, gallery, Protocol(has_map=False))
     assert set(report.metrics) == {"rank1", "rank5", "rank10"}
     assert set(report.ci95) == {"rank1"}
 

@@ -95,7 +95,7 @@ def test_enrolling_people_and_searching_in_time(run, crops: Path, model: Path, t
 
 def test_data_sets_and_features(run, crops: Path, model: Path, tmp_path: Path) -> None:
     add = ["--gallery", tmp_path / "g.db", "--model", model]
-    assert "rows added" in run("gallery", "add", "--data", f"folder:{crops}", "--part", "all", *add)[1]
+    assert "rows added" in run("gallery", "add", "--data", f"folder:{crops}", "--split", "all", *add)[1]
     run("embed", model, crops, "--out", tmp_path / "f.parquet")
     code, out, _ = run("gallery", "add", tmp_path / "f.parquet", *add)
     assert (code, out.splitlines()[-1]) == (0, f"0 rows added to {tmp_path}/g.db, 0 replaced, 24 there before")

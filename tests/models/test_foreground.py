@@ -18,7 +18,7 @@ from semreid.models.zoo import create_model
 from semreid.training.build import build_model
 from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
-from semreid.verification.calibrate import choose_people
+from semreid.verification.calibrate import choose_split
 from tests.conftest import draw_figure, draw_mask
 from tests.training.test_loop import TINY
 
@@ -237,7 +237,7 @@ def test_the_card_names_what_a_model_started_from_and_its_terms(
     assert set(card.trained_on["before"]) == {"pretrained", "foreground"}
     assert card.trained_on["before"]["foreground"]["images"] == 36
     with pytest.raises(SemreidError, match="the training part of market1501"):
-        choose_people(tmp_path / "run", people, "all")
+        choose_split(tmp_path / "run", people, "all")
     unseen = tuple(s for s in people.train if s.pid == 6)  # by the model, not by its teacher
     with pytest.raises(SemreidError, match="was trained on some of these images"):
-        choose_people(tmp_path / "run", replace(others, name="new", train=(), query=unseen, gallery=()), "test")
+        choose_split(tmp_path / "run", replace(others, name="new", train=(), query=unseen, gallery=()), "test")

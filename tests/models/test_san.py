@@ -56,7 +56,7 @@ def test_recipes_fit_the_model(path: Path) -> None:
             **wanted,
             **dict.fromkeys(losses.keys() - wanted.keys(), 1),
         }
-    assert set(recipe.optim.apart) <= losses.keys()
+    assert set(recipe.optim.separate_losses) <= losses.keys()
 
 
 def test_the_baseline_of_the_ablation_needs_no_textures_and_paints_nothing() -> None:

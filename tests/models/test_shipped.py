@@ -162,12 +162,12 @@ def test_more_commands_need_no_model(run, figures: Path) -> None:
 
 
 def test_labels_come_from_the_models_that_ship(run, figures: Path, tmp_path: Path, copied: Path) -> None:
-    done = run("label", "--data", f"people:{figures}", "--out", tmp_path / "labels", "--part", "train")
+    done = run("label", "--data", f"people:{figures}", "--out", tmp_path / "labels", "--split", "train")
     assert done.code == 0, done.err
     assert "labelling by people-parser and people-painter" in done.err
     assert {"masks", "textures"} <= {p.name for p in (tmp_path / "labels").iterdir()}
     (copied / "people-painter.json").unlink()
-    less = run("label", "--data", f"people:{figures}", "--out", tmp_path / "masks", "--part", "train")
+    less = run("label", "--data", f"people:{figures}", "--out", tmp_path / "masks", "--split", "train")
     assert "there is no people-painter in this installation" in less.err
     (copied / "people-parser.json").unlink()
     assert "lacks the model people-parser" in run("label", "--data", f"people:{figures}", "--out", tmp_path / "x").err

@@ -122,7 +122,7 @@ def test_labels_of_an_earlier_version_which_noted_no_crop_are_made_anew(
 
 def test_training_crops_alone(crowd_data: ReIDDataset, tmp_path: Path) -> None:
     parser = teacher(RedParser())
-    labels = label([parser], crowd_data, tmp_path / "labels", part="train")
+    labels = label([parser], crowd_data, tmp_path / "labels", split="train")
     assert len(labels.crops) == 8
     assert not (tmp_path / "labels" / "masks" / "query").exists()
     assert label([parser], crowd_data, tmp_path / "labels").kept == 8

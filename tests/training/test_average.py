@@ -13,7 +13,7 @@ from semreid.models.loading import load_model
 from semreid.training.average import average_runs
 from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
-from semreid.verification.calibrate import choose_people
+from semreid.verification.calibrate import choose_split
 from tests.conftest import draw_figure
 from tests.training.test_loop import TINY
 
@@ -84,7 +84,7 @@ def test_the_card_names_all_it_came_from(runs: dict[str, Path], figure_data: ReI
     assert set(card.trained_on["before"]) == {"pretrained", str(runs["a"]), str(runs["few"])}
     assert card.trained_on["before"][str(runs["few"])]["images"] == read_card(runs["few"]).trained_on["images"]
     with pytest.raises(SemreidError, match="was trained on some of these images"):
-        choose_people(tmp_path / "mean", replace(figure_data, name="new", query=figure_data.train, train=()), "test")
+        choose_split(tmp_path / "mean", replace(figure_data, name="new", query=figure_data.train, train=()), "test")
 
 
 def test_the_card_adds_up_what_its_runs_learned_from(tmp_path: Path) -> None:

@@ -96,5 +96,5 @@ def test_pairs_are_part_of_the_data(figures: Path, tmp_path: Path) -> None:
     data = load_dataset(f"people:{figures}")
     alone, paired = (learned_from(data, data.train, pairs) for pairs in (None, data))
     require_same_data(paired, paired, tmp_path)
-    with pytest.raises(SemreidError, match=r"the pairs were people \(.*\) then, and are none now"):
+    with pytest.raises(SemreidError, match=r"the synthetic images were people \(.*\) then, and are none now"):
         require_same_data(paired, alone, tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.training.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
+from semreid.training.recipe import RENAMED, Recipe, dump_recipe, load_recipe, parse_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 
@@ -95,6 +95,20 @@ def test_wrong_keys_and_values_name_themselves(tmp_path: Path, override: str, me
     with pytest.raises(SemreidError, match=message) as caught:
         load_recipe(path, [override])
     assert fix in caught.value.fix
+
+
+def test_keys_of_earlier_versions_tell_their_new_names(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "r.yaml", "data: {pairs: 'people:x', pairs_per_batch: 4}\noptim: {apart: [a.id], apart_lr: 0.1}\n"
+    )
+    with pytest.raises(SemreidError, match="data.pairs is now data.synthetic, data.pairs_per_batch is now") as caught:
+        load_recipe(path, ["augment.cast=0.1"])
+    for name in ("optim.separate_losses", "optim.separate_lr", "augment.colour_cast"):
+        assert name in caught.value.what
+    assert not {new for _, new in RENAMED.items()} & RENAMED.keys()
+    for new in RENAMED.values():
+        room, _, key = new.partition(".")
+        assert hasattr(getattr(parse_recipe({}), room), key)
 
 
 @pytest.mark.parametrize(("text", "message"), [("a: [", "is not YAML"), ("- 1", "holds no mapping")])

@@ -27,7 +27,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class AugmentRecipe:
-    """Batched augmentation, in this order: flip, zoom, crop and translation, colour, focus, noise, erasing, cutout.
+    """Batched augmentation, in this order: flip, zoom, crop and translation, colour, sharpness, noise, erasing, cutout.
 
     Attributes:
         flip: Probability of mirroring.
@@ -35,8 +35,8 @@ class AugmentRecipe:
         translate: Probability of a larger shift, up to a tenth of the size.
         zoom: Largest enlargement of the height and, on its own, of the width (0 is off).
         jitter: Strength of brightness, contrast and saturation changes (0 is off).
-        cast: Strength of a colour cast, a gain for each channel (0 is off).
-        focus: Strength of blur and of sharpening (0 is off).
+        colour_cast: Strength of a colour cast, a gain for each channel (0 is off).
+        sharpness: Strength of blur and of sharpening (0 is off).
         noise: Largest standard deviation of pixel noise, of a range of 1 (0 is off).
         erase: Probability of random erasing.
         erase_area: Smallest and largest erased share of the image.
@@ -50,8 +50,8 @@ class AugmentRecipe:
     translate: Share = 0.0
     zoom: Share = 0.0
     jitter: Share = 0.0
-    cast: Share = 0.0
-    focus: Share = 0.0
+    colour_cast: Share = 0.0
+    sharpness: Share = 0.0
     noise: Share = 0.0
     erase: Share = 0.5
     erase_area: tuple[Share, Share] = (0.02, 0.4)
@@ -71,7 +71,7 @@ class Draws:
         erase: Rectangle (top, left, bottom, right) filled with the mean colour, (B, 4); empty for none.
         cutout: Rectangle filled with black, likewise.
         zoom: Factors by which height and width grow around the centre, (B, 2).
-        focus: Share of a blurred copy; a negative one sharpens, (B,).
+        sharpness: Share of a blurred copy; a negative one sharpens, (B,).
         noise: What is added to every pixel, (B, H, W, 1).
     """
 
@@ -82,7 +82,7 @@ class Draws:
     erase: Tensor | None
     cutout: Tensor | None
     zoom: Tensor | None = None
-    focus: Tensor | None = None
+    sharpness: Tensor | None = None
     noise: Tensor | None = None
 
     def share(self, rows: slice, device: torch.device) -> Draws:
@@ -121,12 +121,12 @@ def draw(recipe: AugmentRecipe, batch: int, size: tuple[int, int], generator: to
     cutout = _rectangles(side, torch.ones(batch), size, uniform(2), chance(recipe.cutout))
     strength = recipe.jitter
     contrast_saturation = uniform(2, low=1 - strength, high=1 + strength)
-    cast = uniform(3, low=-1, high=1) * recipe.cast
+    cast = uniform(3, low=-1, high=1) * recipe.colour_cast
     brightness = uniform(low=1 - strength, high=1 + strength)
-    recolours = recipe.jitter > 0 or recipe.cast > 0
+    recolours = recipe.jitter > 0 or recipe.colour_cast > 0
     flip = chance(recipe.flip)
     zoom = uniform(2, low=1, high=1 + recipe.zoom)
-    focus = uniform(low=-recipe.focus, high=recipe.focus)
+    sharpness = uniform(low=-recipe.sharpness, high=recipe.sharpness)
     deviation = uniform(low=0, high=recipe.noise)[:, None, None, None]
     noise = torch.randn(batch, h, w, 1, generator=generator) * deviation if recipe.noise else None
     return Draws(  # what is off was drawn all the same: an ablation changes what it names, and only that
@@ -137,7 +137,7 @@ def draw(recipe: AugmentRecipe, batch: int, size: tuple[int, int], generator: to
         erase=erase if recipe.erase else None,
         cutout=cutout if recipe.cutout else None,
         zoom=zoom if recipe.zoom else None,
-        focus=focus if recipe.focus else None,
+        sharpness=sharpness if recipe.sharpness else None,
         noise=noise,
     )
 
@@ -204,7 +204,7 @@ def recolour(images: Tensor, colour: Tensor, brightness: Tensor) -> Tensor:
     return changed.clamp_(0, 1).view_as(images)
 
 
-def refocus(images: Tensor, share: Tensor) -> Tensor:
+def sharpen(images: Tensor, share: Tensor) -> Tensor:
     """Blend images with a blurred copy, or away from it.
 
     Args:
@@ -257,8 +257,8 @@ def augment_images(pixels: Tensor, draws: Draws) -> Tensor:
     images = move(pixels, draws.flip, draws.shift, draws.zoom).float() / 255
     if draws.colour is not None and draws.brightness is not None:
         images = recolour(images, draws.colour, draws.brightness)
-    if draws.focus is not None:
-        images = refocus(images, draws.focus)
+    if draws.sharpness is not None:
+        images = sharpen(images, draws.sharpness)
     if draws.noise is not None:
         images = (images + draws.noise).clamp_(0, 1)
     if draws.erase is not None:

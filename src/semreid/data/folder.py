@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semreid.data.listing import hashed_order
-from semreid.data.rows import PARTS, Row, read_rows
+from semreid.data.rows import SPLITS, Row, read_rows
 from semreid.data.sample import Protocol, ReIDDataset, Sample
 from semreid.errors import SemreidError
 
@@ -69,7 +69,7 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
     lacking = [row.path for row in people if row.camid is None]
     if lacking:  # half-known cameras are worse than none
         people = [replace(row, camid=None) for row in people]
-    parts = _given_split(root, people) if people[0].part else _make_split(root, people)
+    parts = _given_split(root, people) if people[0].split else _make_split(root, people)
     return ReIDDataset(
         "folder",
         root.parent if root.is_file() else root,
@@ -100,7 +100,7 @@ def _number(rows: Sequence[Row]) -> dict[str, int]:
     numbers = {name: int(name) for name in names if INTEGER.fullmatch(name)}
     junk = {name: number for name, number in numbers.items() if number < 0}
     people = [name for name in names if name not in junk]
-    zero_is_person = any(numbers.get(row.identity) == 0 and row.part != "gallery" for row in rows)
+    zero_is_person = any(numbers.get(row.identity) == 0 and row.split != "gallery" for row in rows)
     if zero_is_person or len(numbers) < len(names):
         return junk | {name: number for number, name in enumerate(people, start=1)}
     spelled: dict[int, str] = {}
@@ -114,9 +114,9 @@ def _number(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def _given_split(root: Path, rows: Iterable[Row]) -> _Parts:
-    parts: dict[str, list[Row]] = {name: [] for name in (*PARTS, "test")}
+    parts: dict[str, list[Row]] = {name: [] for name in (*SPLITS, "test")}
     for row in rows:
-        parts[row.part].append(row)
+        parts[row.split].append(row)
     query, gallery = _queries(parts["test"])
     found = _Parts(parts["train"], parts["query"] + query, parts["gallery"] + gallery)
     only_training = found.train and not found.query and not found.gallery
@@ -157,7 +157,7 @@ def _queries(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def _note(row: Row) -> str:
-    split = "split as given" if row.part else "identities halved by the SHA-256 of their names"
+    split = "split as given" if row.split else "identities halved by the SHA-256 of their names"
     return split if row.camid is not None else f"{split}; no cameras known: query 0, gallery 1"
 
 

@@ -18,7 +18,7 @@ from semreid.data.sample import require_camera
 from semreid.data.times import seconds
 from semreid.errors import SemreidError
 
-PARTS = ("train", "query", "gallery")
+SPLITS = ("train", "query", "gallery")
 COLUMNS = ("path", "pid")
 #: What programs write into a table where nothing is known.
 NOTHING = ("", "nan", "null", "none", "<na>")
@@ -32,7 +32,7 @@ class Row:
         path: The image file.
         identity: Name of the person, as the user spelled it.
         camid: Camera, None where none is known.
-        part: ``train``, ``query`` or ``gallery``, or ``test`` for what is still to be divided into the last two; empty
+        split: ``train``, ``query``, ``gallery``, or ``test`` for what is still to be divided into the last two; empty
             where the user gave no split.
         timestamp: Seconds, where known.
     """
@@ -40,7 +40,7 @@ class Row:
     path: Path
     identity: str
     camid: int | None
-    part: str = ""
+    split: str = ""
     timestamp: float | None = None
 
 
@@ -51,14 +51,14 @@ def read_rows(path: Path) -> list[Row]:
         path: The CSV file or the folder.
 
     Returns:
-        At least one row. Either all rows have a part or none.
+        At least one row. Either all rows have a split or none.
 
     Raises:
         SemreidError: If something is missing, empty or not as described in `semreid.data.folder.load`.
     """
     if path.is_file():
         return read_csv(path)
-    for names in (MARKET_FOLDERS, PARTS):
+    for names in (MARKET_FOLDERS, SPLITS):
         if any((path / name).is_dir() for name in (names[0], names[2])):  # "query" is in both
             return _read_parts(path, names)
     return _read_identities(path)
@@ -90,7 +90,7 @@ def read_csv(path: Path) -> list[Row]:
         raise SemreidError(f"{path} has no row below its header")
     first: dict[tuple[Path, str], int] = {}
     for line, row in rows:
-        if (earlier := first.setdefault((row.path, row.part), line)) != line:
+        if (earlier := first.setdefault((row.path, row.split), line)) != line:
             raise SemreidError(f"{path}: rows {earlier} and {line} are the same image {row.path}", fix="remove one")
     return [row for _, row in rows]
 
@@ -122,7 +122,7 @@ def _csv_row(path: Path, line: int, cells: dict[str, str | None]) -> Row:
             path=_image(path.parent, text["path"]),
             identity=_identity(text["pid"]),
             camid=_camera(text.get("camid", "")),
-            part=_part(text["split"]) if "split" in text else "",
+            split=_split(text["split"]) if "split" in text else "",
             timestamp=seconds(_unless_nothing(text.get("timestamp", ""))),
         )
     except SemreidError as error:
@@ -173,34 +173,35 @@ def _camera(text: str) -> int | None:
     return require_camera(int(text.partition(".")[0]), "column camid")
 
 
-def _part(text: str) -> str:
-    if text.lower() not in (*PARTS, "test"):
+def _split(text: str) -> str:
+    if text.lower() not in (*SPLITS, "test"):
         raise SemreidError(
-            f"split {text!r} is not one of {', '.join(PARTS)}", fix="or write test, and it is divided into the last two"
+            f"split {text!r} is not one of {', '.join(SPLITS)}",
+            fix="or write test, and it is divided into the last two",
         )
     return text.lower()
 
 
 def _read_parts(root: Path, names: Sequence[str]) -> list[Row]:
-    folders = {part: root / name for part, name in zip(PARTS, names, strict=True)}
+    folders = {split: root / name for split, name in zip(SPLITS, names, strict=True)}
     if not folders["train"].is_dir():
         del folders["train"]  # a set for testing only
     nested = {any(p.is_dir() for p in require_folder(folder).iterdir()) for folder in folders.values()}
     if len(nested) > 1:
         raise SemreidError(f"{root}: some of {', '.join(names)} have identity folders, some do not")
     read = _read_identities if nested == {True} else _read_flat
-    return [row for part, folder in folders.items() for row in read(folder, part)]
+    return [row for split, folder in folders.items() for row in read(folder, split)]
 
 
-def _read_flat(folder: Path, part: str = "") -> list[Row]:
+def _read_flat(folder: Path, split: str = "") -> list[Row]:
     samples = parse_market(folder, "PID_cCAMERA...")
-    return [Row(sample.path, str(sample.pid), sample.camid, part) for sample in samples]
+    return [Row(sample.path, str(sample.pid), sample.camid, split) for sample in samples]
 
 
-def _read_identities(folder: Path, part: str = "") -> list[Row]:
+def _read_identities(folder: Path, split: str = "") -> list[Row]:
     folders = sorted(_folders(require_folder(folder)))
     if not folders and any(map(MARKET_NAME.match, _loose(folder))):
-        return _read_flat(folder, part)
+        return _read_flat(folder, split)
     _require_no_loose_images(folder)
     if not folders:
         raise SemreidError(
@@ -209,7 +210,7 @@ def _read_identities(folder: Path, part: str = "") -> list[Row]:
         )
     identities = sorted(_below_cameras(folders)) if _are_cameras(folders) else folders
     return [
-        Row(image, identity.name, camera_below(image, folder), part)
+        Row(image, identity.name, camera_below(image, folder), split)
         for identity in identities
         for image in list_images(identity, nested=True)
     ]

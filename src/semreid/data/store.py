@@ -124,9 +124,9 @@ def build_store(
         found["masks"] = _cached(masks, (h, w), lambda m: _resize_mask(read_mask(m), size), progress)
     if textures is not None:
         found["textures"] = _cached(textures, (SIZE, SIZE, 3), _read_texture, progress)
-    regions, skins = (found[kind][0] if kind in found else None for kind in ("masks", "textures"))
     digests = {kind: digest for kind, (_, digest) in found.items()}
-    return Store(tuple(samples), images, regions, skins, digests=digests)
+    tensors = {kind: tensor for kind, (tensor, _) in found.items()}
+    return Store(tuple(samples), images, tensors.get("masks"), tensors.get("textures"), digests=digests)
 
 
 def _cached(

@@ -243,7 +243,7 @@ def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[
     return tuple(s for s in gallery if asked.get((s.path, s.item), s.camid) == s.camid)
 
 
-def judge(
+def evaluate_features(
     query_features: Features,
     gallery_features: Features,
     query: Sequence[Sample],

@@ -21,7 +21,7 @@ from semreid.gallery.crops import read_crop
 from semreid.gallery.entry import derived_id
 from semreid.models.embedder import Image
 from semreid.models.model import ReIDModel
-from semreid.verification.judgement import Judge, usual_prior
+from semreid.verification.judgement import Judge, uniform_prior
 
 ANY = Filter()
 TOP = 10
@@ -149,7 +149,7 @@ def explain(
     matches = [match for match in found if match.entry.id != entry.id][:top]
     judge = Judge(model, model.calibration)
     if prior is None:
-        prior = 0.5 if judge.search_reason else usual_prior(gallery.stats())
+        prior = 0.5 if judge.search_reason else uniform_prior(gallery.stats())
     probabilities = judge.probabilities(matches, entry.camid, prior)
     candidates = [
         Candidate(rank, match, _same(entry.pid, match.entry.pid), probability)

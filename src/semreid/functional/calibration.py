@@ -38,7 +38,7 @@ Knots = tuple[tuple[float, float], ...]
 """Scores, rising, with their log-likelihood ratios, never falling; straight between them, level beyond."""
 
 FARS = (0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6)
-USUAL_FAR = 0.001
+DEFAULT_FAR = 0.001
 FEWEST_PEOPLE = 10
 ISOTONIC_GROUPS = 20
 RELIABILITY_BINS = 15
@@ -164,7 +164,7 @@ class Calibration:
         """
         if far is None:
             known = [point.asked_far for point in self.points]
-            far = USUAL_FAR if _find(self.points, USUAL_FAR) else min(known)
+            far = DEFAULT_FAR if _find(self.points, DEFAULT_FAR) else min(known)
         name = camera_pair(*cameras) if cameras else ""
         if own := _find(self.camera_pairs.get(name, ()), far):
             return own, name

@@ -54,7 +54,7 @@ def add(
         typer.Argument(help="Image, folder, CSV (path,pid,camid[,timestamp]), or Parquet of `semreid embed`."),
     ] = None,
     data: Annotated[str, typer.Option("--data", help="Instead of IMAGES: NAME[/VARIANT]:PATH.")] = "",
-    part: Annotated[str, typer.Option("--part", help="Of --data: train, query, gallery or all.")] = "gallery",
+    split: Annotated[str, typer.Option("--split", help="Of --data: train, query, gallery or all.")] = "gallery",
     pid: Annotated[str | None, typer.Option("--pid", help="All show this person.")] = None,
     camid: Annotated[int | None, typer.Option("--camid", help="All come from this camera.")] = None,
     tags: Annotated[list[str] | None, typer.Option("--tag", help="All get this tag (may be repeated).")] = None,
@@ -70,7 +70,9 @@ def add(
     if (images is None) == (not data):
         raise typer.BadParameter("give IMAGES or --data, one of the two")
     features = images is not None and images.suffix == ".parquet"
-    crops = [] if features else annotated(_crops(images, data, part, unlabelled), pid=pid, camid=camid, tags=tags or ())
+    crops = (
+        [] if features else annotated(_crops(images, data, split, unlabelled), pid=pid, camid=camid, tags=tags or ())
+    )
     with distributed.process_group():
         embedder, first = embedder_of(model), distributed.rank() == 0
         meta = {"dim": embedder.dim, "fingerprint": embedder.fingerprint}
@@ -189,9 +191,9 @@ def _camera(query: Path, stated: int | None) -> int:
     return stated
 
 
-def _crops(images: Path | None, data: str, part: str, unlabelled: bool) -> list[Crop]:
+def _crops(images: Path | None, data: str, split: str, unlabelled: bool) -> list[Crop]:
     if images is None:
-        return crops_of_data(data, part, warn=_warn)
+        return crops_of_data(data, split, warn=_warn)
     _warn_of_left_out([images])
     return crops_below(images, unlabelled=unlabelled)
 

@@ -27,7 +27,7 @@ from semreid.gallery.parquet import read_features
 from semreid.models.embedder import Embedder
 from semreid.parallel import Progress, parallel
 
-PARTS = ("train", "query", "gallery")
+SPLITS = ("train", "query", "gallery")
 NOBODY = re.compile(r"0+", re.ASCII)
 LOOK = 1024  # crops that are looked up at once: on a server, each look takes a moment
 JUNK = re.compile(r"-\d+", re.ASCII)
@@ -80,28 +80,28 @@ def crops_below(path: Path, *, unlabelled: bool = False) -> list[Crop]:
     return _some(path, [_labelled(row) for row in rows if not JUNK.fullmatch(row.identity)])
 
 
-def crops_of_data(spec: str, part: str = "gallery", *, warn: Callable[[str], None] = lambda _: None) -> list[Crop]:
+def crops_of_data(spec: str, split: str = "gallery", *, warn: Callable[[str], None] = lambda _: None) -> list[Crop]:
     """Take the crops of one part of a data set.
 
     ``folder:`` data keeps its names and unknown cameras, which an evaluation replaces by numbers.
 
     Args:
         spec: ``NAME[/VARIANT]:PATH``, as everywhere.
-        part: ``train``, ``query``, ``gallery`` or ``all``.
+        split: ``train``, ``query``, ``gallery`` or ``all``.
         warn: Told what a user must know of the data set.
 
     Returns:
         At least one crop; people of benchmarks are called by their numbers.
 
     Raises:
-        SemreidError: If the data set cannot be loaded, or has no such part.
+        SemreidError: If the data set cannot be loaded, or has no such split.
     """
-    if part not in (*PARTS, "all"):
-        raise SemreidError(f"there is no part {part!r}", fix=f"choose {', '.join(PARTS)} or all")
+    if split not in (*SPLITS, "all"):
+        raise SemreidError(f"there is no split {split!r}", fix=f"choose {', '.join(SPLITS)} or all")
     dataset = load_dataset(spec)
     for warning in dataset.warnings:
         warn(warning)
-    samples = [s for name in (PARTS if part == "all" else [part]) for s in getattr(dataset, name)]
+    samples = [s for name in (SPLITS if split == "all" else [split]) for s in getattr(dataset, name)]
     distinct = {(sample.path, sample.item): sample for sample in samples}
     name, _, location = spec.partition(":")
     if name != "folder":

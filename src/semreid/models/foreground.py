@@ -56,7 +56,7 @@ class Foreground(nn.Module):
             Share of background of each pixel, (B, 1, H, W): 0 or 1, but for those of which the parser is not sure.
         """
         if regions is None:
-            return decided(_resized(self._background(images), images.shape[-2:]))
+            return harden(_resized(self._background(images), images.shape[-2:]))
         return (regions == BACKGROUND)[:, None].to(images.dtype)
 
     def _background(self, images: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Foreground(nn.Module):
         return maps["parsing"].float().softmax(dim=1)[:, BACKGROUND, None]
 
 
-def decided(probability: Tensor) -> Tensor:
+def harden(probability: Tensor) -> Tensor:
     """Move probabilities towards 0 or 1, whichever is nearer.
 
     A model learns with exact masks. A background that a parser is half sure of, faded by half, is like nothing it saw.
@@ -78,7 +78,7 @@ def decided(probability: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> [round(float(share), 4) for share in decided(torch.tensor([0.0, 0.3, 0.5, 0.7, 1.0]))]
+        >>> [round(float(share), 4) for share in harden(torch.tensor([0.0, 0.3, 0.5, 0.7, 1.0]))]
         [0.0, 0.0011, 0.5, 0.9989, 1.0]
     """
     yes, no = probability**_EDGE, (1 - probability) ** _EDGE

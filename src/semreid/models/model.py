@@ -23,7 +23,7 @@ from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
 from semreid.models.embedder import Image, Join, embed_in_batches, prepared_batches
 from semreid.models.foreground import Foreground, white_balanced
-from semreid.models.heads import REGIONS, Annotation, Head, Texture
+from semreid.models.heads import REGIONS, Head, Supervision, Texture
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
 
@@ -82,7 +82,7 @@ class ReIDModel(nn.Module):
         return {f"{name}.{loss}": value for name, head in self._named_heads() for loss, value in head.weights.items()}
 
     @property
-    def needs(self) -> set[Annotation]:
+    def needs(self) -> set[Supervision]:
         """Annotations that the heads learn from."""
         return {annotation for head in self._heads() for annotation in head.needs}
 

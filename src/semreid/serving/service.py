@@ -33,7 +33,7 @@ from semreid.models.parts import Parts
 from semreid.serving.embedding import EmbeddingThread, Vector
 from semreid.serving.errors import RequestError
 from semreid.serving.pictures import Pictures, keep, plain_name, read_upload
-from semreid.verification.judgement import Judge, usual_prior
+from semreid.verification.judgement import Judge, uniform_prior
 
 READERS, DECODERS = 4, 2
 SHOWN = 384  # longest side of a picture, in pixels
@@ -198,7 +198,7 @@ class Service:
             exclude_same_camera: Leave out what the same camera saw.
             rerank: Re-rank the best, as `Gallery.search` does.
             parts: Let the body regions that both show order the best, as `PartOrder` does.
-            prior: Probability that a row shows the person, before looking; None: as `usual_prior`, once the
+            prior: Probability that a row shows the person, before looking; None: as `uniform_prior`, once the
                 people of the gallery are counted.
 
         Returns:
@@ -378,7 +378,7 @@ class Service:
             if self.known is None:
                 reason = "the people of the gallery are still being counted; state a prior, or ask again"
             else:
-                prior = usual_prior(self.known)
+                prior = uniform_prior(self.known)
         if reason or prior is None:
             return Found(matches, [None] * len(matches), None, reason)
         return Found(matches, self.judge.probabilities(matches, camid, prior), prior, "")

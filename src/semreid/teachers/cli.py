@@ -31,8 +31,8 @@ def label(
         Path | None, typer.Option("--from-masks", help="Folder of label maps to use instead of teachers.")
     ] = None,
     mapping: Annotated[Scheme, typer.Option("--mapping", help="Whose labels they are.")] = "eanet",
-    part: Annotated[
-        Literal["all", "train"], typer.Option("--part", help="train: only the crops that training needs.")
+    split: Annotated[
+        Literal["all", "train"], typer.Option("--split", help="train: only the crops that training needs.")
     ] = "all",
     replace: Annotated[bool, typer.Option("--replace", help="Label again what is labelled.")] = False,
     skip_corrupt: Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")] = False,
@@ -55,9 +55,9 @@ def label(
     with progress("labelling") as told:
         dataset = without_corrupt(dataset, progress=told) if skip_corrupt else dataset
         if from_masks is not None:
-            labels = import_masks(from_masks, mapping, dataset, out, part=part, replace=replace, progress=told)
+            labels = import_masks(from_masks, mapping, dataset, out, split=split, replace=replace, progress=told)
         else:
-            labels = run(models, dataset, out, part=part, replace=replace, progress=told)
+            labels = run(models, dataset, out, split=split, replace=replace, progress=told)
     with progress("looking at labels") as told:
         report = write_report(labels, dataset, progress=told)
     show(report) if json_ else _show_report(report)

@@ -30,7 +30,7 @@ SETTINGS = "teachers.json"
 LABEL_AGAIN = "label anew: --replace"
 BATCH = 64
 Kind = Literal["masks", "textures"]
-Part = Literal["all", "train"]
+Split = Literal["all", "train"]
 Image = NDArray[np.uint8]
 
 
@@ -81,7 +81,7 @@ def label(
     dataset: ReIDDataset,
     out: Path,
     *,
-    part: Part = "all",
+    split: Split = "all",
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Labels:
@@ -95,7 +95,7 @@ def label(
         teachers: The models.
         dataset: Whose crops to label.
         out: Folder to write into.
-        part: Which crops: ``all``, or ``train`` for those that training needs.
+        split: Which crops: ``all``, or ``train`` for those that training needs.
         replace: Label again what is labelled.
         progress: Told how many crops are done.
 
@@ -111,7 +111,7 @@ def label(
             "a model without parsing or texture head cannot label", fix="name teachers, such as a parser"
         )
     kinds: list[Kind] = [*(["masks"] if parsers else []), *(["textures"] if painters else [])]  # type: ignore[list-item]
-    crops = crops_of(dataset, part)
+    crops = crops_of(dataset, split)
     _open(out, kinds, {"teachers": [teacher.fingerprint for teacher in teachers], "atlas": VERSION}, replace=replace)
     journal = _Journal(out, kinds, crops)
     done = kept = len(crops) - len(journal.todo)
@@ -177,7 +177,7 @@ def import_masks(
     dataset: ReIDDataset,
     out: Path,
     *,
-    part: Part = "all",
+    split: Split = "all",
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Labels:
@@ -191,7 +191,7 @@ def import_masks(
         mapping: Whose labels they are.
         dataset: The crops.
         out: Folder to write ``masks`` into.
-        part: As in `label`.
+        split: As in `label`.
         replace: Write again what is written.
         progress: Told how many are done.
 
@@ -202,7 +202,7 @@ def import_masks(
         SemreidError: If label maps are missing for training or cannot be used: counted by what is wrong, each with an
             example. The others are written all the same. Also if the folder holds masks from elsewhere.
     """
-    crops = crops_of(dataset, part)
+    crops = crops_of(dataset, split)
     _open(out, ["masks"], {"label_maps": str(folder.resolve()), "mapping": mapping}, replace=replace)
     journal = _Journal(out, ["masks"], crops)
 
@@ -240,12 +240,12 @@ def _require_usable(told: Sequence[tuple[Crop, str]]) -> None:
     )
 
 
-def crops_of(dataset: ReIDDataset, part: Part = "all") -> tuple[Crop, ...]:
+def crops_of(dataset: ReIDDataset, split: Split = "all") -> tuple[Crop, ...]:
     """List the crops of a data set, each once: train, query, gallery.
 
     Args:
         dataset: The data set.
-        part: ``train`` for the first alone.
+        split: ``train`` for the first alone.
 
     Returns:
         The crops.
@@ -254,7 +254,7 @@ def crops_of(dataset: ReIDDataset, part: Part = "all") -> tuple[Crop, ...]:
         SemreidError: If two would have the same mask, or a crop lies outside of the data set's folder.
     """
     found = {s: Crop(s, relative_name(s, dataset.root), train=True) for s in dataset.train}
-    for sample in (*dataset.query, *dataset.gallery) if part == "all" else ():
+    for sample in (*dataset.query, *dataset.gallery) if split == "all" else ():
         found.setdefault(sample, Crop(sample, relative_name(sample, dataset.root), train=False))
     by_name: dict[Path, Crop] = {}
     for crop in found.values():
@@ -300,8 +300,8 @@ def _look(
         parsed = [_mask([vote[i] for vote in votes], image) for i, image in enumerate(images)]
         pictures["masks"], confidences = [mask for mask, _ in parsed], [confidence for _, confidence in parsed]
     if painters:
-        skins = np.mean([painter.texture(images, flip=True) for painter in painters], axis=0).transpose(0, 2, 3, 1)
-        pictures["textures"] = list(np.rint(255 * skins).astype(np.uint8)[..., ::-1])
+        textures = np.mean([painter.texture(images, flip=True) for painter in painters], axis=0).transpose(0, 2, 3, 1)
+        pictures["textures"] = list(np.rint(255 * textures).astype(np.uint8)[..., ::-1])
     return pictures, confidences
 
 

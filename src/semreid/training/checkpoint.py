@@ -10,7 +10,7 @@ import torch
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.reading import parse_yaml
-from semreid.training.recipe import dump_recipe, parse_recipe
+from semreid.training.recipe import RENAMED, dump_recipe, parse_recipe
 from semreid.weights import read_torch
 
 FORMAT = 1
@@ -51,7 +51,7 @@ def load_checkpoint(path: Path, recipe: str) -> dict[str, Any]:
             f"{path} has format {state.get('format')}; this version reads {FORMAT}",
             fix="go on with the version that wrote it, or train anew into another folder",
         )
-    then = parse_recipe(parse_yaml(str(state.get("recipe")), path), source=str(path))
+    then = parse_recipe(parse_yaml(_renamed(str(state.get("recipe"))), path), source=str(path))
     before = dump_recipe(then)  # with keys added since then
     if before != recipe:
         raise SemreidError(
@@ -59,6 +59,13 @@ def load_checkpoint(path: Path, recipe: str) -> dict[str, Any]:
             fix="resume with the recipe.yaml of the run folder and no overrides, or train into another folder",
         )
     return state
+
+
+def _renamed(text: str) -> str:
+    """Give keys of earlier versions their names of today: nobody can edit the recipe in a checkpoint."""
+    for old, new in RENAMED.items():
+        text = text.replace(f"\n  {old.partition('.')[2]}:", f"\n  {new.partition('.')[2]}:")
+    return text
 
 
 def _first_difference(old: str, new: str) -> str:

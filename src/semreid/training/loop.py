@@ -22,7 +22,7 @@ from semreid.data.store import Store, annotation_paths, build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.models.card import save_model
-from semreid.models.heads import Annotation
+from semreid.models.heads import Supervision
 from semreid.models.model import ReIDModel
 from semreid.reading import reading
 from semreid.training.build import build_model, model_arguments
@@ -69,24 +69,26 @@ def train(
         raise SemreidError(f"{dataset.name} has no training images", fix="it can only be evaluated")
     samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
     device = torch.device(device) if device else distributed.local_device()
-    pairs = load_dataset(recipe.data.pairs) if recipe.data.pairs else None
-    learned = learned_from(dataset, samples, pairs)
+    synthetic = load_dataset(recipe.data.synthetic) if recipe.data.synthetic else None
+    learned = learned_from(dataset, samples, synthetic)
     if state is not None:
         _require_same_data(state, learned, folder)
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
         model = build_model(recipe, num_identities(samples), reporter.say)
-        _require_fit(model, validation, pairs)
-        arguments, others = model_arguments(recipe, num_identities(samples)), [] if pairs is None else [pairs]
+        _require_fit(model, validation, synthetic)
+        arguments, others = model_arguments(recipe, num_identities(samples)), [] if synthetic is None else [synthetic]
         card = card_of(recipe, arguments, learned, [dataset, *others])  # now: a run that it starts from may go later
         homes = [annotations or dataset.root, *(other.root for other in others)]
         needs = set(model.needs)
         if model.foreground is not None and all((home / "masks").is_dir() for home in homes):
             needs.add("regions")  # known parts are exact, and spare the parser the work
-        store = _open_store(model, dataset, samples, annotations, reporter, needs, textures=pairs is None)
+        store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
         trainer = Trainer(recipe, model, _on_device(store, device), device)
-        if pairs is not None:
-            trainer.pairs = _on_device(_open_store(model, pairs, pairs.train, None, reporter, needs), device)
-        learned["annotations"] = [dict(each.digests) for each in (store, trainer.pairs) if each is not None]
+        if synthetic is not None:
+            trainer.synthetic = _on_device(
+                _open_store(model, synthetic, synthetic.train, None, reporter, needs), device
+            )
+        learned["annotations"] = [dict(each.digests) for each in (store, trainer.synthetic) if each is not None]
         if state is not None:
             _require_same_data(state, learned, folder)
             with reading(folder.path / CHECKPOINT):
@@ -122,27 +124,27 @@ def _open_store(
     samples: Sequence[Sample],
     annotations: Path | None,
     reporter: Reporter,
-    needs: Set[Annotation],
+    needs: Set[Supervision],
     *,
-    textures: bool = True,
+    require_textures: bool = True,
 ) -> Store:
     """Decode the training images, with the annotations that are needed; one process writes the file.
 
-    Without ``textures`` they are taken where there are any, but not asked for.
+    Without ``require_textures``, textures are taken where there are any, but not asked for.
     """
     home = annotations or dataset.root
-    if not textures and "textures" in needs and not (home / "textures").is_dir():
-        reporter.say(f"no textures at {home}: reconstruction is learned from the pairs alone")
+    if not require_textures and "textures" in needs and not (home / "textures").is_dir():
+        reporter.say(f"no textures at {home}: reconstruction is learned from the synthetic images alone")
         needs = needs - {"textures"}
     masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in needs else None
-    skins = annotation_paths(dataset, samples, "textures", annotations) if "textures" in needs else None
+    textures = annotation_paths(dataset, samples, "textures", annotations) if "textures" in needs else None
     attributes = read_attributes(home / ATTRIBUTES, samples) if "attributes" in needs else None
-    if masks is not None or skins is not None:
+    if masks is not None or textures is not None:
         require_own_labels(dataset, samples, home)
     if masks is not None:
         require_own_sizes(samples, masks)
     with distributed.first_process_first():
-        store = build_store(samples, model.size, masks=masks, textures=skins, progress=reporter.decoding)
+        store = build_store(samples, model.size, masks=masks, textures=textures, progress=reporter.decoding)
     if attributes is None:
         return store
     digest = blake2b(attributes.numpy().tobytes(), digest_size=16).hexdigest()
@@ -155,12 +157,15 @@ def _require_same_data(state: Mapping[str, Any], learned: Mapping[str, Any], fol
             require_same_data(state["learned"], learned, folder.path / CHECKPOINT)
 
 
-def _require_fit(model: ReIDModel, validation: ReIDDataset | None, pairs: ReIDDataset | None) -> None:
+def _require_fit(model: ReIDModel, validation: ReIDDataset | None, synthetic: ReIDDataset | None) -> None:
     if validation is not None:
         model.require_embedding()
-    if pairs is not None and ("textures" not in model.needs or not pairs.train):
-        what = "no head of this model learns from pairs" if pairs.train else f"{pairs.name} has no training images"
-        raise SemreidError(f"data.pairs is set, and {what}", fix="use a model such as san, or set data.pairs=''")
+    if synthetic is not None and ("textures" not in model.needs or not synthetic.train):
+        name = synthetic.name
+        what = f"{name} has no training images" if not synthetic.train else "no head of this model learns from textures"
+        raise SemreidError(
+            f"data.synthetic is set, and {what}", fix="use a model such as san, or set data.synthetic=''"
+        )
 
 
 def _is_due(epoch: int, recipe: Recipe) -> bool:

@@ -14,16 +14,16 @@ from semreid.models.shipped import is_shipped
 from semreid.training.recipe import Recipe
 
 
-def learned_from(dataset: ReIDDataset, samples: Sequence[Sample], pairs: ReIDDataset | None) -> dict[str, Any]:
+def learned_from(dataset: ReIDDataset, samples: Sequence[Sample], synthetic: ReIDDataset | None) -> dict[str, Any]:
     """State what a run learns from.
 
     Args:
         dataset: The data set.
         samples: Those of its training samples that are learned from.
-        pairs: The data set whose images join every batch, if any.
+        synthetic: The data set of synthetic people whose images join every batch, if any.
 
     Returns:
-        Name, counts, digest (content, person and camera of every image, in order) and sketch, and ``pairs``: name
+        Name, counts, digest (content, person and camera of every image, in order) and sketch, and ``synthetic``: name
         and digest.
     """
     return {
@@ -33,7 +33,11 @@ def learned_from(dataset: ReIDDataset, samples: Sequence[Sample], pairs: ReIDDat
         "corrupt_skipped": dataset.corrupt_skipped,
         "sha256": samples_digest(samples),
         "sketch": content_sketch(samples),
-        **({} if pairs is None else {"pairs": {"dataset": pairs.name, "sha256": samples_digest(pairs.train)}}),
+        **(
+            {}
+            if synthetic is None
+            else {"synthetic": {"dataset": synthetic.name, "sha256": samples_digest(synthetic.train)}}
+        ),
     }
 
 
@@ -48,13 +52,13 @@ def require_same_data(before: Mapping[str, Any], now: Mapping[str, Any], checkpo
     Raises:
         SemreidError: If they differ; the message says in what.
     """
-    compared = ["sha256", "pairs", *(["annotations"] if "annotations" in now else [])]
+    compared = ["sha256", "synthetic", *(["annotations"] if "annotations" in now else [])]
     found = [name for name in compared if before.get(name) != now.get(name)]
     if not found:
         return
     differences = {
         "sha256": f"{_described(before)} then, {_described(now)} now: {_images(before, now)}",
-        "pairs": f"the pairs were {_pairs(before)} then, and are {_pairs(now)} now",
+        "synthetic": f"the synthetic images were {_synthetic(before)} then, and are {_synthetic(now)} now",
         "annotations": "its masks, textures or attributes were others",
     }
     raise SemreidError(
@@ -74,9 +78,9 @@ def _images(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return f"of {len(before['sketch']):,} images compared, {shared:,} {'is' if shared == 1 else 'are'} the same"
 
 
-def _pairs(data: Mapping[str, Any]) -> str:
-    pairs = data.get("pairs")
-    return "none" if pairs is None else f"{pairs['dataset']} ({pairs['sha256'][:12]})"
+def _synthetic(data: Mapping[str, Any]) -> str:
+    synthetic = data.get("synthetic")
+    return "none" if synthetic is None else f"{synthetic['dataset']} ({synthetic['sha256'][:12]})"
 
 
 def card_of(recipe: Recipe, model: dict[str, Any], learned: Mapping[str, Any], datasets: Sequence[ReIDDataset]) -> Card:

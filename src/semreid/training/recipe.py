@@ -64,9 +64,9 @@ class DataRecipe:
         identities: P, identities in a (global) batch.
         instances: K, images of each.
         holdout: Share of the training identities held out for validation; 0 trains on all of them.
-        pairs: NAME[/VARIANT]:PATH of a data set with textures, such as synthetic people, whose training images join
+        synthetic: NAME[/VARIANT]:PATH of a data set with textures, such as synthetic people, whose training images join
             every batch for reconstruction alone; none if empty.
-        pairs_per_batch: How many of them join a (global) batch.
+        synthetic_per_batch: How many of them join a (global) batch.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -75,8 +75,8 @@ class DataRecipe:
     identities: Annotated[int, Field(ge=2)] = 16
     instances: Annotated[int, Field(ge=2)] = 4
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    pairs: str = ""
-    pairs_per_batch: Count = 16
+    synthetic: str = ""
+    synthetic_per_batch: Count = 16
 
     @property
     def size(self) -> tuple[int, int]:
@@ -97,9 +97,9 @@ class OptimRecipe:
         clip: Largest gradient norm; 0 is off.
         ema: Decay of the averaged weights that are saved and judged; 0 is off. After n steps it is (1 + n) / (10 + n)
             if that is less.
-        apart: Losses with an Adam of their own (momentum 0.5, no decay), whose gradient is taken from the same state
-            of the weights as that of the others; as the released code of SAN means to. One process only.
-        apart_lr: Learning rate of that optimiser; it does not change.
+        separate_losses: Losses with an Adam of their own (momentum 0.5, no decay), whose gradient is taken from the
+            same state of the weights as that of the others; as the released code of SAN means to. One process only.
+        separate_lr: Learning rate of that optimiser; it does not change.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -110,8 +110,8 @@ class OptimRecipe:
     momentum: Share = 0.9
     clip: NonNegative = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    apart: tuple[str, ...] = ()
-    apart_lr: Positive = 1e-5
+    separate_losses: tuple[str, ...] = ()
+    separate_lr: Positive = 1e-5
 
 
 @dataclass(frozen=True)
@@ -219,11 +219,24 @@ def parse_recipe(content: dict[str, Any], source: str = "recipe") -> Recipe:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        keys = [".".join(map(str, each["loc"])) for each in error.errors()]
+        if renamed := [f"{key} is now {RENAMED[key]}" for key in keys if key in RENAMED]:
+            what = f"{source} has keys of an earlier version: {', '.join(renamed)}"
+            raise SemreidError(what, fix="write the new names; what they mean is the same") from error
+        key = keys[0]
         fix = _suggest(first["loc"]) if first["type"] in _UNKNOWN_KEY else ""
         raise SemreidError(f"{source}: '{key}': {first['msg']} (got {brief(repr(first['input']))})", fix=fix) from error
 
 
+RENAMED = {
+    "data.pairs": "data.synthetic",
+    "data.pairs_per_batch": "data.synthetic_per_batch",
+    "optim.apart": "optim.separate_losses",
+    "optim.apart_lr": "optim.separate_lr",
+    "augment.cast": "augment.colour_cast",
+    "augment.focus": "augment.sharpness",
+}
+"""Keys of earlier versions, and what they are called now."""
 _UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
 
 

@@ -74,7 +74,7 @@ def build_second_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim
         The optimiser.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.Adam(trainable, recipe.apart_lr, betas=(0.5, 0.999), fused=True)
+    return torch.optim.Adam(trainable, recipe.separate_lr, betas=(0.5, 0.999), fused=True)
 
 
 def build_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim.Optimizer:

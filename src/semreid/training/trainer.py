@@ -79,14 +79,14 @@ class Trainer:
         model: The model to train, with as many identities as the store has.
         store: Training images on the device or memory-mapped.
         device: Where to train.
-        pairs: Synthetic images with textures that join every batch, if any.
+        synthetic: Synthetic images with textures that join every batch, if any.
     """
 
     recipe: Recipe
     model: ReIDModel
     store: Store
     device: torch.device
-    pairs: Store | None = None
+    synthetic: Store | None = None
     epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -99,7 +99,9 @@ class Trainer:
             self.network = DistributedDataParallel(self.network)
             _require_divisible(self.recipe, distributed.world_size())
         self.optimiser = build_optimiser(self.recipe.optim, self.model)
-        self.second = build_second_optimiser(self.recipe.optim, self.model) if self.recipe.optim.apart else None
+        self.second = (
+            build_second_optimiser(self.recipe.optim, self.model) if self.recipe.optim.separate_losses else None
+        )
         self.ema = _Average(self.model, self.recipe.optim.ema) if self.recipe.optim.ema else None
         self._compile_trunk()
 
@@ -156,11 +158,11 @@ class Trainer:
         seed, data = (self.recipe.seed, self.epoch, step), self.recipe.data
         generator = torch.Generator().manual_seed(hash(seed) % 2**63)
         real = self._compose(self.store, indices, self.labels[indices], data.instances, generator)
-        if self.pairs is None:
+        if self.synthetic is None:
             return real
-        count, wanted = len(self.pairs), data.pairs_per_batch
+        count, wanted = len(self.synthetic), data.synthetic_per_batch
         chosen = np.random.default_rng(seed).choice(count, wanted, replace=count < wanted)
-        return real.joined_by(self._compose(self.pairs, chosen, np.full(wanted, -1), 1, generator))
+        return real.joined_by(self._compose(self.synthetic, chosen, np.full(wanted, -1), 1, generator))
 
     def _compose(
         self, store: Store, indices: Indices, pids: Indices, instances: int, generator: torch.Generator
@@ -203,20 +205,20 @@ class Trainer:
             total.backward()
             self._move(self.optimiser)
         else:
-            self._learn_apart(losses, weights, self.second)
+            self._learn_separately(losses, weights, self.second)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}
 
-    def _learn_apart(
+    def _learn_separately(
         self, losses: Mapping[str, Tensor], weights: Mapping[str, float], second: torch.optim.Optimizer
     ) -> None:
         """Take the gradients of two groups of losses on one graph, and only then move the weights by both."""
-        apart = self.recipe.optim.apart
-        _require_losses(apart, losses)
+        separate = self.recipe.optim.separate_losses
+        _require_losses(separate, losses)
         groups: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
         for name, loss in losses.items():
-            groups[name in apart][name] = weights.get(name, 1.0) * loss
+            groups[name in separate][name] = weights.get(name, 1.0) * loss
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         gradients = [
             torch.autograd.grad(sum_losses(group, {}), parameters, retain_graph=group is groups[0], allow_unused=True)
@@ -231,9 +233,10 @@ class Trainer:
         """Compile the trunk as the recipe wants; its state stays what it is, and heads run as they are written."""
         if self.recipe.engine == "eager":
             return
-        if self.recipe.optim.apart:
+        if self.recipe.optim.separate_losses:
             raise SemreidError(
-                "optim.apart takes two gradients of one step, which a compiled trunk cannot", fix="set engine=eager"
+                "optim.separate_losses takes two gradients of one step, which a compiled trunk cannot",
+                fix="set engine=eager",
             )
         self.model.trunk.compile(**ENGINES[self.recipe.engine])
 
@@ -307,10 +310,10 @@ def _require_losses(names: Iterable[str], losses: Mapping[str, Tensor]) -> None:
 
 
 def _require_divisible(recipe: Recipe, processes: int) -> None:
-    if recipe.optim.apart:
-        raise SemreidError("optim.apart is for one process", fix="train without torchrun, or set optim.apart=[]")
-    if recipe.data.pairs and recipe.data.pairs_per_batch % processes:
+    if recipe.optim.separate_losses:
+        raise SemreidError("optim.separate_losses is for one process", fix="train without torchrun, or set it to []")
+    if recipe.data.synthetic and recipe.data.synthetic_per_batch % processes:
         raise SemreidError(
-            f"{recipe.data.pairs_per_batch} pairs in a batch cannot be divided among {processes} processes",
-            fix=f"set data.pairs_per_batch to a multiple of {processes}",
+            f"{recipe.data.synthetic_per_batch} synthetic images cannot be divided among {processes} processes",
+            fix=f"set data.synthetic_per_batch to a multiple of {processes}",
         )

@@ -25,8 +25,8 @@ from semreid.parallel import Progress
 from semreid.training.recipe import load_recipe
 from semreid.training.record import RECIPE
 
-Part = Literal["heldout", "test", "all"]
-PARTS = ("heldout", "test", "all")
+Split = Literal["heldout", "test", "all"]
+SPLITS = ("heldout", "test", "all")
 ANYBODYS = {"folder", "people"}
 """Data set names that stand for different people each time."""
 IDENTIFICATION_FARS = (0.1, 0.01)
@@ -62,19 +62,19 @@ class CalibrationReport:
         }
 
 
-class People(NamedTuple):
+class CalibrationSplit(NamedTuple):
     """The crops to calibrate on.
 
     Attributes:
         query: Those that search, for open-set identification.
         gallery: Those that are searched.
-        part: What part of the data they are.
+        split: What split of the data they are.
         warnings: What is doubtful about them.
     """
 
     query: tuple[Sample, ...]
     gallery: tuple[Sample, ...]
-    part: Part
+    split: Split
     warnings: tuple[str, ...]
 
 
@@ -83,7 +83,7 @@ def calibrate_model(
     run: Path | str,
     dataset: ReIDDataset,
     *,
-    part: Part | None = None,
+    split: Split | None = None,
     fars: Sequence[float] | None = None,
     flip: bool = False,
     per_camera_pair: bool = False,
@@ -95,7 +95,7 @@ def calibrate_model(
         model: The model.
         run: Its run folder or card.
         dataset: The data.
-        part: Which people, as in `choose_people`.
+        split: Which people, as in `choose_split`.
         fars: False-accept rates to find thresholds for; if None, all powers of ten that can be stated.
         flip: Average embeddings with those of the mirror images, in calibration and in use.
         per_camera_pair: Find thresholds for each pair of cameras too.
@@ -108,7 +108,7 @@ def calibrate_model(
         SemreidError: If the model was trained on these people, there are too few of them, or images cannot be
             read.
     """
-    people = choose_people(run, dataset, part)
+    people = choose_split(run, dataset, split)
     gallery = without_leaked(people.query, people.gallery)
     crops = tuple({(s.path, s.item): s for s in (*gallery, *people.query)}.values())  # a crop may be both
     features = embed_store(model, build_store(crops, model.size, progress=progress), flip=flip)
@@ -127,7 +127,7 @@ def calibrate_model(
         fingerprint=model.fingerprint,
         made_on={
             "dataset": dataset.name,
-            "part": people.part,
+            "split": people.split,
             "sha256": samples_digest(crops),
             "terms": dataset.terms,
             "warnings": [*dataset.warnings, *people.warnings],
@@ -136,13 +136,13 @@ def calibrate_model(
     return CalibrationReport(complete, evidence, people.warnings)
 
 
-def choose_people(run: Path | str, dataset: ReIDDataset, part: Part | None = None) -> People:
+def choose_split(run: Path | str, dataset: ReIDDataset, split: Split | None = None) -> CalibrationSplit:
     """Choose the people of a data set to calibrate on, and make sure that the model was not trained on them.
 
     Args:
         run: Run folder or card of the model.
         dataset: The data.
-        part: ``heldout``: the training identities that the recipe kept out of training; ``test``: query and
+        split: ``heldout``: the training identities that the recipe kept out of training; ``test``: query and
             gallery; ``all``: everybody, for data that the model was not trained on. If None, ``heldout`` where
             there are such identities, else ``test``.
 
@@ -150,27 +150,27 @@ def choose_people(run: Path | str, dataset: ReIDDataset, part: Part | None = Non
         The people, with a warning where the choice or its proof is not beyond doubt.
 
     Raises:
-        SemreidError: If the model was trained on some of them, or there is no such part.
+        SemreidError: If the model was trained on some of them, or there is no such split.
     """
-    if part is not None:
-        position(part, PARTS, "part")
+    if split is not None:
+        position(split, SPLITS, "split")
     card = read_card(run)
     trained, held_out = _training_split(card, run, dataset)
     is_its_own = bool(trained) and samples_digest(trained) == card.trained_on.get("sha256")
-    if part is None:
-        part = "heldout" if held_out is not None and is_its_own else "test"
-    if part == "heldout" and (held_out is None or not is_its_own):
+    if split is None:
+        split = "heldout" if held_out is not None and is_its_own else "test"
+    if split == "heldout" and (held_out is None or not is_its_own):
         raise SemreidError(
             f"{dataset.name}: no identities of it were held out of the training of {run}",
-            fix="train with data.holdout=0.15, or calibrate on other people: --part test, or other data",
+            fix="train with data.holdout=0.15, or calibrate on other people: --split test, or other data",
         )
-    if part == "all" and (benchmark := _shared_benchmark(card, dataset)):
-        raise _trained_on(f"the training part of {benchmark}")
-    query, gallery = _part(dataset, held_out, part)
+    if split == "all" and (benchmark := _shared_benchmark(card, dataset)):
+        raise _trained_on(f"the training split of {benchmark}")
+    query, gallery = _split_of(dataset, held_out, split)
     if not query:
-        raise SemreidError(f"{dataset.name} has no crops in part '{part}'", fix="choose another --part")
+        raise SemreidError(f"{dataset.name} has no crops in split '{split}'", fix="choose another --split")
     _refuse_trained_people(card, query + gallery, trained if is_its_own else ())
-    return People(query, gallery, part, tuple(_doubts(card, dataset, part, is_its_own)))
+    return CalibrationSplit(query, gallery, split, tuple(_doubts(card, dataset, split, is_its_own)))
 
 
 def _training_split(card: Card, run: Path | str, dataset: ReIDDataset) -> tuple[tuple[Sample, ...], ReIDDataset | None]:
@@ -182,14 +182,14 @@ def _training_split(card: Card, run: Path | str, dataset: ReIDDataset) -> tuple[
     return dataset.train, None
 
 
-def _part(
-    dataset: ReIDDataset, held_out: ReIDDataset | None, part: Part
+def _split_of(
+    dataset: ReIDDataset, held_out: ReIDDataset | None, split: Split
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    if part == "all":
+    if split == "all":
         everybody = dict.fromkeys((*dataset.train, *dataset.query, *dataset.gallery))
         query, gallery = query_and_gallery([s for s in everybody if s.pid > 0])
         return query, gallery + tuple(s for s in everybody if s.pid == 0)
-    chosen = held_out if part == "heldout" and held_out is not None else dataset
+    chosen = held_out if split == "heldout" and held_out is not None else dataset
     return chosen.query, chosen.gallery
 
 
@@ -219,15 +219,15 @@ def _benchmark(name: str) -> str:
 def _trained_on(what: str) -> SemreidError:
     return SemreidError(
         f"the model was trained on {what}: what it scores on them says nothing about others",
-        fix="calibrate on people that it has not seen, such as --part test",
+        fix="calibrate on people that it has not seen, such as --split test",
     )
 
 
-def _doubts(card: Card, dataset: ReIDDataset, part: Part, is_its_own: bool) -> list[str]:
+def _doubts(card: Card, dataset: ReIDDataset, split: Split, is_its_own: bool) -> list[str]:
     doubts = []
-    if part == "test":
+    if split == "test":
         doubts.append(
-            f"calibrated on the test part (query and gallery) of {dataset.name}: figures of verification on these "
+            f"calibrated on the test split (query and gallery) of {dataset.name}: figures of verification on these "
             "same people are no longer those of unseen ones"
         )
     if not is_its_own:

@@ -99,7 +99,7 @@ class Judge:
         return self.calibration.verdict(score, far=far, prior=prior, cameras=cameras), ""
 
 
-def usual_prior(stats: Stats) -> float:
+def uniform_prior(stats: Stats) -> float:
     """Return the probability that a row shows the person sought, if each person of a gallery is as likely.
 
     Args:

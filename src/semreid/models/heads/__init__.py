@@ -1,7 +1,7 @@
 """Heads: one file each, one contract (see :class:`semreid.models.heads.base.Head`)."""
 
 from semreid.models.heads.attributes import Attributes
-from semreid.models.heads.base import REGIONS, Annotation, Head
+from semreid.models.heads.base import REGIONS, Head, Supervision
 from semreid.models.heads.fusion import Fusion
 from semreid.models.heads.identity import Identity
 from semreid.models.heads.multistage import Multistage
@@ -12,7 +12,6 @@ from semreid.models.heads.texture import Texture
 
 __all__ = [
     "REGIONS",
-    "Annotation",
     "Attributes",
     "Fusion",
     "Head",
@@ -21,5 +20,6 @@ __all__ = [
     "Parser",
     "Parsing",
     "Regularization",
+    "Supervision",
     "Texture",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semreid.data.batch import Batch
 from semreid.models.trunk import Maps
 
-Annotation = Literal["regions", "textures", "attributes"]
+Supervision = Literal["regions", "textures", "attributes"]
 """What the losses of a head may read of a data set, beside images and identities (docs/data.md)."""
 REGIONS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg", "foot")
 """Names of the part labels 0 to 7 of masks."""
@@ -30,7 +30,7 @@ class Head(nn.Module):
 
     dim: int = 0
     training_only: tuple[str, ...] = ()
-    needs: tuple[Annotation, ...] = ()
+    needs: tuple[Supervision, ...] = ()
     learns_from_synthetic: bool = False
     weights: Mapping[str, float] = {}
 

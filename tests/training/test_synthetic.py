@@ -21,7 +21,7 @@ from semreid.models.loading import load_model
 from semreid.training import loop, trainer
 from semreid.training.build import build_model
 from semreid.training.loop import train
-from semreid.training.recipe import Recipe, dump_recipe
+from semreid.training.recipe import RENAMED, Recipe, dump_recipe
 from semreid.training.trainer import Trainer
 from tests.conftest import write_image
 from tests.training.test_loop import recipe, same, weights
@@ -48,22 +48,22 @@ def textures(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pairs(figures: Path, textures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic(figures: Path, textures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set that has textures itself."""
-    root = tmp_path_factory.mktemp("pairs")
+    root = tmp_path_factory.mktemp("synthetic")
     shutil.copytree(figures, root, dirs_exist_ok=True)
     shutil.copytree(textures, root, dirs_exist_ok=True)
     return root
 
 
-def plan(pairs: Path | str = "", count: int = 4, epochs: int = 2, **changes: dict[str, object]) -> Recipe:
-    data = {"pairs": f"people:{pairs}" if pairs else "", "pairs_per_batch": count}
+def plan(synthetic: Path | str = "", count: int = 4, epochs: int = 2, **changes: dict[str, object]) -> Recipe:
+    data = {"synthetic": f"people:{synthetic}" if synthetic else "", "synthetic_per_batch": count}
     return recipe(data=data, schedule={"epochs": epochs}, **{"model": SAN, **changes})
 
 
-def make_trainer(settings: Recipe, data: ReIDDataset, pairs: Store | None = None) -> Trainer:
+def make_trainer(settings: Recipe, data: ReIDDataset, synthetic: Store | None = None) -> Trainer:
     store = build_store(data.train, settings.data.size)
-    return Trainer(settings, build_model(settings, 6), store, torch.device("cpu"), pairs)
+    return Trainer(settings, build_model(settings, 6), store, torch.device("cpu"), synthetic)
 
 
 def test_san_learns_textures_and_people(figure_data: ReIDDataset, textures: Path, tmp_path: Path) -> None:
@@ -76,22 +76,22 @@ def test_san_learns_textures_and_people(figure_data: ReIDDataset, textures: Path
 
 @pytest.mark.parametrize("with_textures", [True, False])
 def test_pairs_join_every_batch(
-    with_textures: bool, figure_data: ReIDDataset, textures: Path, pairs: Path, tmp_path: Path
+    with_textures: bool, figure_data: ReIDDataset, textures: Path, synthetic: Path, tmp_path: Path
 ) -> None:
     annotations = textures if with_textures else None
-    train(plan(pairs), figure_data, tmp_path / "run", annotations=annotations)
+    train(plan(synthetic), figure_data, tmp_path / "run", annotations=annotations)
     card = read_card(tmp_path / "run")
     assert card.trained_on["images"] == 36
-    assert card.trained_on["pairs"]["dataset"] == "people"
+    assert card.trained_on["synthetic"]["dataset"] == "people"
     assert load_model(tmp_path / "run").texture([figure_data.query[0].path]).shape == (1, 3, 256, 256)
 
 
-def test_batches_with_pairs(figure_data: ReIDDataset, pairs: Path) -> None:
-    plain, settings = make_trainer(plan(), figure_data), plan(pairs, count=5)
+def test_batches_with_pairs(figure_data: ReIDDataset, synthetic: Path) -> None:
+    plain, settings = make_trainer(plan(), figure_data), plan(synthetic, count=5)
     store = build_store(
         figure_data.train,
         settings.data.size,
-        textures=[pairs / "textures" / s.path.relative_to(figure_data.root) for s in figure_data.train],
+        textures=[synthetic / "textures" / s.path.relative_to(figure_data.root) for s in figure_data.train],
     )
     trainer = make_trainer(settings, figure_data, store)
     indices = np.arange(8)
@@ -100,7 +100,7 @@ def test_batches_with_pairs(figure_data: ReIDDataset, pairs: Path) -> None:
     assert batch.textures.shape == (5, 3, 256, 256)  # the real images have none
     assert batch.synthetic.tolist() == [False] * 8 + [True] * 5
     assert batch.pids[8:].tolist() == [-1] * 5
-    for field in ("images", "pids", "camids"):  # the pairs change nothing about the others
+    for field in ("images", "pids", "camids"):  # the synthetic change nothing about the others
         assert torch.equal(getattr(batch, field)[:8], getattr(without, field))
         assert torch.equal(getattr(batch.real(), field), getattr(without, field))
     assert batch.real().textures is None
@@ -109,9 +109,11 @@ def test_batches_with_pairs(figure_data: ReIDDataset, pairs: Path) -> None:
 
 
 def test_resume_with_pairs_and_two_optimisers_gives_the_uninterrupted_result(
-    figure_data: ReIDDataset, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    figure_data: ReIDDataset, synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = plan(pairs, optim={"apart": ["texture.reconstruction", "texture.triplet"], "apart_lr": 1e-3})
+    settings = plan(
+        synthetic, optim={"separate_losses": ["texture.reconstruction", "texture.triplet"], "separate_lr": 1e-3}
+    )
     train(settings, figure_data, tmp_path / "whole")
     save = loop.save_checkpoint
 
@@ -127,24 +129,30 @@ def test_resume_with_pairs_and_two_optimisers_gives_the_uninterrupted_result(
     assert same(weights(tmp_path / "torn"), weights(tmp_path / "whole"))
 
 
-def test_a_run_of_a_version_without_these_keys_goes_on(figure_data: ReIDDataset, tmp_path: Path) -> None:
+def test_a_run_of_a_version_with_other_keys_goes_on(figure_data: ReIDDataset, tmp_path: Path) -> None:
     settings = recipe(schedule={"epochs": 1})
     train(settings, figure_data, tmp_path / "run")
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     state = torch.load(checkpoint)
-    added = ("pairs", "apart")
+    added = ("synthetic", "separate_losses")
     state["recipe"] = "".join(x for x in dump_recipe(settings).splitlines(True) if not x.strip().startswith(added))
     assert state["recipe"] != dump_recipe(settings)
     del state["second"]
     torch.save(state, checkpoint)
     train(settings, figure_data, tmp_path / "run", resume=True)
+    state["recipe"] = dump_recipe(settings)
+    for old, new in RENAMED.items():
+        state["recipe"] = state["recipe"].replace(f"  {new.split('.')[1]}:", f"  {old.split('.')[1]}:")
+    assert "  pairs: ''" in state["recipe"]
+    torch.save(state, checkpoint)
+    train(settings, figure_data, tmp_path / "run", resume=True)
 
 
 def test_pairs_that_cannot_be_used_are_refused(
-    figure_data: ReIDDataset, figures: Path, pairs: Path, tmp_path: Path
+    figure_data: ReIDDataset, figures: Path, synthetic: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SemreidError, match="no head of this model learns from pairs"):
-        train(plan(pairs, model={"name": "baseline"}), figure_data, tmp_path / "run")
+    with pytest.raises(SemreidError, match="no head of this model learns from textures"):
+        train(plan(synthetic, model={"name": "baseline"}), figure_data, tmp_path / "run")
     with pytest.raises(SemreidError, match="learns from textures, and there is no folder"):
         train(plan(figures), figure_data, tmp_path / "run")
     with pytest.raises(SemreidError, match="learns from textures, and there is no folder"):
@@ -153,9 +161,9 @@ def test_pairs_that_cannot_be_used_are_refused(
 
 @pytest.mark.timeout(300)
 def test_two_processes_with_pairs_learn_the_model_of_one(
-    figure_data: ReIDDataset, figures: Path, pairs: Path, textures: Path, tmp_path: Path
+    figure_data: ReIDDataset, figures: Path, synthetic: Path, textures: Path, tmp_path: Path
 ) -> None:
-    settings = plan(pairs, epochs=1, optim={"lr": 1e-5, "name": "sgd", "ema": 0.5})
+    settings = plan(synthetic, epochs=1, optim={"lr": 1e-5, "name": "sgd", "ema": 0.5})
     (tmp_path / "recipe.yaml").write_text(dump_recipe(settings))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "semreid"]
     arguments = ["train", str(tmp_path / "recipe.yaml"), "--data", f"people:{figures}", "--out", str(tmp_path / "two")]
@@ -177,7 +185,14 @@ def test_two_processes_with_pairs_learn_the_model_of_one(
 
 def test_two_optimisers_take_both_gradients_before_any_step(figure_data: ReIDDataset) -> None:
     names = ["texture.reconstruction", "texture.triplet"]
-    optim = {"name": "amsgrad", "lr": 1e-3, "ema": 0.0, "weight_decay": 0.0, "apart": names, "apart_lr": 1e-2}
+    optim = {
+        "name": "amsgrad",
+        "lr": 1e-3,
+        "ema": 0.0,
+        "weight_decay": 0.0,
+        "separate_losses": names,
+        "separate_lr": 1e-2,
+    }
     settings = plan(optim=optim, losses={"identity.triplet": 2.0, "texture.triplet": 0.5})
     trainer = make_trainer(settings, figure_data)
     model = build_model(settings, 6).train()
@@ -211,15 +226,15 @@ def test_two_optimisers_take_both_gradients_before_any_step(figure_data: ReIDDat
 
 def test_what_several_processes_cannot_do_is_said() -> None:
     trainer._require_divisible(plan("somewhere", count=4), 2)
-    with pytest.raises(SemreidError, match="3 pairs in a batch cannot be divided among 2 processes"):
+    with pytest.raises(SemreidError, match="3 synthetic images cannot be divided among 2 processes"):
         trainer._require_divisible(plan("somewhere", count=3), 2)
-    with pytest.raises(SemreidError, match="optim.apart is for one process"):
-        trainer._require_divisible(plan(optim={"apart": ["texture.triplet"]}), 2)
+    with pytest.raises(SemreidError, match="optim.separate_losses is for one process"):
+        trainer._require_divisible(plan(optim={"separate_losses": ["texture.triplet"]}), 2)
 
 
 def test_names_of_losses_learned_apart_must_exist(figure_data: ReIDDataset, textures: Path, tmp_path: Path) -> None:
     with pytest.raises(SemreidError, match=r"'texture.l1'"):
-        train(plan(optim={"apart": ["texture.l1"]}), figure_data, tmp_path / "run", annotations=textures)
+        train(plan(optim={"separate_losses": ["texture.l1"]}), figure_data, tmp_path / "run", annotations=textures)
 
 
 def test_a_run_folder_is_where_training_starts(
