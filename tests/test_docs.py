@@ -1,6 +1,7 @@
 """Commands and code in README and docs are run as a reader would run them."""
 
 import contextlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -137,3 +138,12 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
     there = [f"/{f.relative_to(ROOT)}" for room in ROOMS for f in (ROOT / room).rglob("*")]
     for name in re.findall(r"`((?:[\w-]+/)+[\w-]+\.(?:py|yaml))`", page.read_text(encoding="utf-8")):
         assert any(path.endswith(f"/{name}") for path in there), name
+
+
+def test_the_glossary_is_short_and_names_modules_that_are_there() -> None:
+    lines = (ROOT / "docs" / "glossary.md").read_text().splitlines()
+    assert len(lines) <= 60
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")][2:]
+    places = [name for row in rows for name in re.findall(r"`([\w.]+)`", row[2])]
+    assert len(places) >= len(rows)
+    assert [name for name in places if importlib.util.find_spec(f"semreid.{name}") is None] == []
