@@ -52,14 +52,14 @@ def test_csv_with_times(tmp_path: Path) -> None:
     assert facts(crops_below(tmp_path / "rows.csv")) == wanted
 
 
-def test_parts_of_data_sets(tmp_path: Path) -> None:
+def test_splits_of_data_sets(tmp_path: Path) -> None:
     write_figures(tmp_path / "f", train=2, test=2)
     spec = f"people:{tmp_path / 'f'}"
     assert len(crops_of_data(spec)) == 8
     assert len(crops_of_data(spec, "query")) == 4
     assert len(crops_of_data(spec, "all")) == 24
     assert facts(crops_of_data(spec))["0003_c2s1_000001_00.png"] == ("3", 2, None)
-    with pytest.raises(SemreidError, match="no part 'test'"):
+    with pytest.raises(SemreidError, match="no split 'test'"):
         crops_of_data(spec, "test")
 
 
