@@ -56,7 +56,9 @@ def test_ranks_are_those_of_the_protocol() -> None:
         report = evaluate_features(q, g, query, gallery, Protocol(ranks=(1, 3), gallery_shots=shots))
         assert [name for name in report.metrics if name.startswith("rank") and "sd" not in name] == ["rank1", "rank3"]
     ranking = rank_features(q, g, *ids(query, gallery))
-    assert evaluate_features(q, g, query, gallery, Protocol(ranks=(3,))).metrics["rank3"] == pytest.approx(100 * ranking.cmc[2])
+    assert evaluate_features(q, g, query, gallery, Protocol(ranks=(3,))).metrics["rank3"] == pytest.approx(
+        100 * ranking.cmc[2]
+    )
 
 
 def test_raw_embeddings_are_compared_as_they_are(figure_data: ReIDDataset, model: ReIDModel) -> None:
