@@ -39,7 +39,7 @@ def test_averaged_weights_forget_the_first_ones(figure_data: ReIDDataset) -> Non
     torch.testing.assert_close(trainer.judged.state_dict()[name], expected)
 
 
-def make_trainer(device: str, *, pairs: bool = False, **changes) -> Trainer:
+def make_trainer(device: str, *, synthetic: bool = False, **changes) -> Trainer:
     """A trainer of a store with all that any head may want."""
     plan = recipe(**changes)
     size = plan.data.size
@@ -51,7 +51,7 @@ def make_trainer(device: str, *, pairs: bool = False, **changes) -> Trainer:
     )
     place = torch.device(device)
     store = Store(samples, pixels, masks, skins).to(place)
-    return Trainer(plan, build_model(plan, 6), store, place, pairs=store if pairs else None)
+    return Trainer(plan, build_model(plan, 6), store, place, synthetic=store if synthetic else None)
 
 
 STEPS = {
@@ -59,7 +59,7 @@ STEPS = {
     "magnifiernet": ({"variant": "released"}, False),
     "san": ({}, False),
     "san released": ({"variant": "released"}, False),
-    "san with pairs": ({}, True),
+    "san with synthetic": ({}, True),
     "pmm": ({"dim": 16, "negative": "hardest", "label_mixing": True}, False),
     "bdb": ({}, False),
     "unified": ({"dim": 16}, False),
@@ -69,11 +69,11 @@ STEPS = {
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_never_looks_at_what_the_device_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the meta device, nothing can be looked at: no item(), nonzero() or boolean index, no way back to the host."""
-    options, pairs = STEPS[name]
+    options, synthetic = STEPS[name]
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # unknown to this device
     monkeypatch.setattr(module, "build_optimiser", lambda _, model: torch.optim.SGD(model.parameters(), 0.1))
     trainer = make_trainer(
-        "meta", pairs=pairs, model={"name": name.split()[0], "options": options}, optim={"clip": 1.0, "ema": 0.9}
+        "meta", synthetic=synthetic, model={"name": name.split()[0], "options": options}, optim={"clip": 1.0, "ema": 0.9}
     )
     trainer.model.train()
     indices = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=0)))
