@@ -73,7 +73,10 @@ def test_a_step_never_looks_at_what_the_device_computed(name: str, monkeypatch: 
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # unknown to this device
     monkeypatch.setattr(module, "build_optimiser", lambda _, model: torch.optim.SGD(model.parameters(), 0.1))
     trainer = make_trainer(
-        "meta", synthetic=synthetic, model={"name": name.split()[0], "options": options}, optim={"clip": 1.0, "ema": 0.9}
+        "meta",
+        synthetic=synthetic,
+        model={"name": name.split()[0], "options": options},
+        optim={"clip": 1.0, "ema": 0.9},
     )
     trainer.model.train()
     indices = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=0)))
