@@ -88,5 +88,5 @@ def test_the_second_optimiser_is_that_of_the_released_code_of_san() -> None:
     optimiser = build_second_optimiser(OptimRecipe(apart=("a",), apart_lr=2e-5), model)
     (group,) = optimiser.param_groups
     assert type(optimiser) is torch.optim.Adam
-    assert (group["lr"], group["betas"], group["weight_decay"]) == (2e-5, (0.5, 0.999), 0)  # sheet, section 4
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (2e-5, (0.5, 0.999), 0)  # docs/papers/san.md
     assert len(group["params"]) == 3
