@@ -59,7 +59,7 @@ STEPS = {
     "magnifiernet": ({"variant": "released"}, False),
     "san": ({}, False),
     "san released": ({"variant": "released"}, False),
-    "san with synthetic": ({}, True),
+    "san with synthetic people": ({}, True),
     "pmm": ({"dim": 16, "negative": "hardest", "label_mixing": True}, False),
     "bdb": ({}, False),
     "unified": ({"dim": 16}, False),
@@ -100,5 +100,5 @@ def test_a_compiled_trunk_learns_what_an_eager_one_does(monkeypatch: pytest.Monk
 
 def test_two_gradients_of_one_step_and_a_compiled_trunk_are_refused() -> None:
     with pytest.raises(SemreidError, match=r"optim\.apart") as caught:
-        make_trainer("cpu", engine="graphs", optim={"apart": ["identity.triplet"]})
+        make_trainer("cpu", engine="graphs", optim={"separate_losses": ["identity.triplet"]})
     assert caught.value.fix == "set engine=eager"
