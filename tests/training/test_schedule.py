@@ -85,7 +85,7 @@ def test_rate_and_momentum_arrive_and_matrices_alone_are_decayed() -> None:
 def test_the_second_optimiser_is_that_of_the_released_code_of_san() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     model[1].bias.requires_grad_(False)
-    optimiser = build_second_optimiser(OptimRecipe(apart=("a",), apart_lr=2e-5), model)
+    optimiser = build_second_optimiser(OptimRecipe(separate_losses=("a",), separate_lr=2e-5), model)
     (group,) = optimiser.param_groups
     assert type(optimiser) is torch.optim.Adam
     assert (group["lr"], group["betas"], group["weight_decay"]) == (2e-5, (0.5, 0.999), 0)  # docs/papers/san.md
