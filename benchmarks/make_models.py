@@ -5,11 +5,11 @@ python benchmarks/make_models.py ship NAME RUN        turn one run into a model
 python benchmarks/make_models.py measure NAME …       put speed and accuracy into its card
 python benchmarks/make_models.py --quick              seconds, a chain of tiny models; for a test
 
-Each part tells how long it took, and a part that is done is not done again; what it was is in WORK/times.json. `--to DIR`
-writes elsewhere than into the package. `measure` takes real data by name, `--data 'CUHK03-P1 labeled=NAME:PATH'`, or
-reports and figures that were made before: `--report 'CUHK03-P1 labeled=report.json'` of `semreid evaluate`, whose model
-must be this one, and `--figures FILE`, a JSON list of {"data": …, "metrics": {…}}. Speed is measured with
-`--speed DATA`, whose pictures set the ranges of int8; do it on a machine that has nothing else to do.
+Each part tells how long it took, and is not done again once it is done; WORK/times.json remembers. `--to DIR` writes
+elsewhere than into the package. `measure` takes real data by name, `--data 'CUHK03-P1 labeled=NAME:PATH'`, or reports
+and figures that were made before: `--report 'CUHK03-P1 labeled=report.json'` of `semreid evaluate`, whose model must
+be this one, and `--figures FILE`, a JSON list of {"data": …, "metrics": {…}}. Speed is measured with `--speed DATA`,
+whose pictures set the ranges of int8; do it on a machine that has nothing else to do.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -38,7 +39,6 @@ from semreid.errors import SemreidError
 from semreid.export import Int8, export_model
 from semreid.files import write_json
 from semreid.models.card import Card, read_card
-from semreid.models.embedder import Embedder
 from semreid.models.exported import load_exported
 from semreid.models.model import ReIDModel
 from semreid.models.packing import learned_from, pack
@@ -127,10 +127,11 @@ def in_a_process_of_its_own(words: Sequence[str]) -> None:
 
 
 def in_this_process(words: Sequence[str]) -> None:
-    """Run a command of ours."""
+    """Run a command of ours, which starts no others: these would take longer to start than to work."""
     from semreid.cli import app
 
-    app(list(words), standalone_mode=False)
+    with patch("os.cpu_count", return_value=1):
+        app(list(words), standalone_mode=False)
 
 
 def ship(name: str, run: Path | str, to: Path, *, calibrate: str = "", commands: Sequence[str] = ()) -> Card:
@@ -138,14 +139,19 @@ def ship(name: str, run: Path | str, to: Path, *, calibrate: str = "", commands:
     sets = {str(found["dataset"]) for found in learned_from(read_card(run).trained_on).values()}
     if sets - {"people"}:
         raise SemreidError(f"{run} learned from {', '.join(sorted(sets))}", fix="ship what saw synthetic people only")
+    file = to / f"{name}.json"
+    before = read_card(file).shipped if file.is_file() else None
     card = pack(run, name, to, commit=_commit(), commands=commands)
+    assert card.shipped is not None
+    if before is not None and before.fingerprint == card.shipped.fingerprint:  # what was measured of it holds
+        card = replace(card, shipped=replace(card.shipped, accuracy=before.accuracy, speed=before.speed))
+        write_json(file, card.to_json())
     if calibrate:
-        file = to / f"{name}.json"
         report = calibrate_model(load_model(file), file, load_dataset(calibrate), part="all")
         card = replace(card, calibration=report.calibration)
         write_json(file, card.to_json())
     size = (to / f"{name}.safetensors").stat().st_size
-    print(f"shipped: {to / name}.safetensors, {size / 1e6:.2f} MB; {card.shipped and card.shipped.fingerprint}")
+    print(f"shipped: {to / name}.safetensors, {size / 1e6:.2f} MB")
     return card
 
 
@@ -212,9 +218,12 @@ def rates(file: Path, model: ReIDModel, data: str) -> Iterator[tuple[str, float]
         for precision, int8 in (("fp32", None), ("int8", Int8(dataset, max_map_loss=100))):
             with TemporaryDirectory(prefix="semreid-") as place:
                 out = Path(place) / f"model{suffix}"
-                export_model(file, out, kind=kind, int8=int8)  # type: ignore[arg-type]
-                exported: Embedder = load_exported(out)
-                yield f"{runner}, {precision}", _rate(exported.embed, model.size)
+                try:
+                    export_model(file, out, kind=kind, int8=int8)  # type: ignore[arg-type]
+                except SemreidError as error:
+                    print(f"{runner}, {precision}: {error}", file=sys.stderr)
+                    continue
+                yield f"{runner}, {precision}", _rate(load_exported(out).embed, model.size)
 
 
 def _rate(embed: Callable[..., object], size: tuple[int, int], count: int = 256) -> float:
@@ -265,15 +274,16 @@ def quick(place: Path) -> None:
     """Run a chain of tiny models, twice: the second time, all is done."""
     for name, kind in (("parser", "parser"), ("start", "baseline")):
         (place / f"{name}.yaml").write_text(TINY.format(name=kind))
-    chain = read_chain(QUICK)
-    for _ in range(2):
-        run_chain(chain, place, place / "shipped", in_this_process)
-    names = {"data": ["made-up people=people:unseen"], "reports": [], "figures": [], "speed": ""}
+    chain, to = read_chain(QUICK), place / "shipped"
+    run_chain(chain, place, to, in_this_process)
     with chdir(place):
-        measure("people-s", place / "shipped", **names)  # type: ignore[arg-type]
+        measure("people-s", to, data=["made-up people=people:unseen"], reports=[], figures=[], speed="")
+    run_chain(chain, place, to, in_this_process)
     card = read_card(place / "shipped" / "people-s.json")
-    assert card.shipped is not None and card.calibration is not None
-    print(f"made by {len(card.shipped.commands)} commands: {'; '.join(map(output, card.shipped.commands))}")
+    assert card.shipped is not None
+    assert card.calibration is not None
+    made, known = map(output, card.shipped.commands), [figures.data for figures in card.shipped.accuracy]
+    print(f"people-s was made by {', '.join(made)}; measured on {', '.join(known)}")
 
 
 def main() -> None:
@@ -283,9 +293,8 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=folder())
     parts = parser.add_subparsers(dest="part")
     parts.add_parser("all").add_argument("work", type=Path)
-    parts.add_parser("ship", parents=[ship_options()]).add_argument(
-        "--commands", type=Path, help="a chain, as chain.txt"
-    )
+    shipping = parts.add_parser("ship", parents=[ship_options()])
+    shipping.add_argument("--commands", type=Path, help="a chain, such as chain.txt")
     measuring = parts.add_parser("measure")
     measuring.add_argument("name")
     for option in ("--data", "--report", "--figures"):
