@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from semreid.cli import app
+from semreid.models import shipped
 from tests.conftest import draw_figure, write_image
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workplace(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Path:
     """Where a reader has followed the README: crops of people, the recipes, and what its commands leave."""
     place = tmp_path_factory.mktemp("reader")
     for pid in range(80):
@@ -32,7 +33,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 name = f"crops/person{pid:03d}/{image:04d}_c{camid}.png"
                 write_image(place / name, draw_figure(pid, camid, image))
     (place / "recipes").symlink_to(ROOT / "recipes")
-    with contextlib.chdir(place):
+    with contextlib.chdir(place), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shipped, "FOLDER", packed)
         assert follow(README) >= 7
     return place
 
@@ -61,6 +63,7 @@ def run_line(line: str) -> None:
 
 
 @pytest.mark.timeout(400)  # those of the README come first
+@pytest.mark.usefixtures("stand_ins")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
 def test_commands_and_python_of_the_pages_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
