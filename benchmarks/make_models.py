@@ -22,13 +22,14 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -36,7 +37,8 @@ import torch
 
 from semreid import evaluate, load_dataset, load_model
 from semreid.errors import SemreidError
-from semreid.export import Int8, export_model
+from semreid.export import export_model
+from semreid.export.agreement import Int8
 from semreid.files import write_json
 from semreid.models.card import Card, read_card
 from semreid.models.exported import load_exported
@@ -147,7 +149,7 @@ def ship(name: str, run: Path | str, to: Path, *, calibrate: str = "", commands:
         card = replace(card, shipped=replace(card.shipped, accuracy=before.accuracy, speed=before.speed))
         write_json(file, card.to_json())
     if calibrate:
-        report = calibrate_model(load_model(file), file, load_dataset(calibrate), part="all")
+        report = calibrate_model(load_model(file), file, load_dataset(calibrate), split="all")
         card = replace(card, calibration=report.calibration)
         write_json(file, card.to_json())
     size = (to / f"{name}.safetensors").stat().st_size
@@ -193,9 +195,9 @@ def _given(files: Iterable[str]) -> Iterator[Figures]:
             yield Figures(**found)
 
 
-def _figures(name: str, report: dict[str, dict[str, float]]) -> Figures:
+def _figures(name: str, report: Mapping[str, Any]) -> Figures:
     metrics = {key: report["metrics"][key] for key in SHOWN if key in report["metrics"]}
-    intervals = {key: (float(low), float(high)) for key, (low, high) in report["ci95"].items()}  # type: ignore[misc]
+    intervals = {key: (float(ends[0]), float(ends[1])) for key, ends in report["ci95"].items()}
     return Figures(name, metrics, intervals)
 
 

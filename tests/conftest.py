@@ -171,7 +171,7 @@ def some_calibration(fingerprint: str) -> Calibration:
     pids, camids = np.repeat(np.arange(60), 4), np.tile([1, 1, 2, 2], 60)
     features = rng.normal(size=(60, 16))[pids] + rng.normal(size=(240, 16))
     calibration, _ = calibrate(features / np.linalg.norm(features, axis=1, keepdims=True), pids, camids)
-    return replace(calibration, fingerprint=fingerprint, made_on={"dataset": "people", "part": "test"})
+    return replace(calibration, fingerprint=fingerprint, made_on={"dataset": "people"})
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ class Calibration:
         people, data = self.counts.get("people", 0), self.made_on.get("dataset", "")
         if data == "people":
             return f"calibrated on {people:,} synthetic people that the model did not learn; real ones may differ"
-        return f"calibrated on {people:,} people" + (f" ({data}, part {self.made_on.get('part')})" if data else "")
+        return f"calibrated on {people:,} people" + (f" of {data}" if data else "")
 
     def point(self, far: float | None = None, cameras: tuple[int, int] | None = None) -> tuple[OperatingPoint, str]:
         """Find the threshold for a false-accept rate.
