@@ -100,7 +100,7 @@ def test_metadata_that_this_version_does_not_read(onnx_file, tmp_path: Path, cha
     model = onnx.load(path)
     content = json.loads(model.metadata_props[0].value)
     helper.set_model_props(model, {"semreid": json.dumps({**content, "file_sha256": UNSIGNED, **change})})
-    path.write_bytes(signed(model.SerializeToString()))
+    path.write_bytes(signed(model.SerializeToString())[0])
     refuse(path, message)
 
 

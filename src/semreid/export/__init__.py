@@ -173,8 +173,9 @@ def _save_onnx(graph: Any, metadata: Metadata, out: Path) -> Metadata:  # noqa: 
     import onnx
 
     onnx.helper.set_model_props(graph, {KEY: json.dumps(asdict(metadata))})
-    write_bytes(out, signed(graph.SerializeToString()))
-    return metadata
+    content, digest = signed(graph.SerializeToString())
+    write_bytes(out, content)
+    return metadata.as_read(digest)
 
 
 def _save_openvino(graph: Any, metadata: Metadata, out: Path) -> Metadata:  # noqa: ANN401
@@ -191,5 +192,6 @@ def _save_openvino(graph: Any, metadata: Metadata, out: Path) -> Metadata:  # no
         openvino.serialize(network, description, weights)
         with atomic_path(out) as last, atomic_path(out.with_suffix(".bin")) as first:
             shutil.copyfile(weights, first)
-            last.write_bytes(signed(description.read_bytes()))
-    return metadata
+            content, digest = signed(description.read_bytes())
+            last.write_bytes(content)
+    return metadata.as_read(digest)

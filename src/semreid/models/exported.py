@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -74,6 +75,11 @@ class Metadata:
     file_sha256: str = UNSIGNED
     semreid: str = __version__
     format: int = FORMAT
+
+    def as_read(self, digest: str) -> Metadata:
+        """Return what a reader finds in a file of that digest: JSON knows no tuples."""
+        found = _ADAPTER.validate_json(json.dumps(asdict(self)))
+        return replace(found, file_sha256=digest)
 
 
 _ADAPTER = TypeAdapter(Metadata)
@@ -200,16 +206,17 @@ def is_exported(path: Path | str) -> bool:
     return Path(path).suffix in (".onnx", ".xml")
 
 
-def signed(content: bytes) -> bytes:
+def signed(content: bytes) -> tuple[bytes, str]:
     """Put the digest of a file where its metadata has zeros.
 
     Args:
         content: The file.
 
     Returns:
-        The file that `load_exported` takes for undamaged.
+        The file that `load_exported` takes for undamaged, and the digest.
     """
-    return content.replace(UNSIGNED.encode(), sha256(content).hexdigest().encode(), 1)
+    digest = sha256(content).hexdigest()
+    return content.replace(UNSIGNED.encode(), digest.encode(), 1), digest
 
 
 def _verified(path: Path) -> bytes:
