@@ -236,7 +236,7 @@ def test_the_card_names_what_a_model_started_from_and_its_terms(
     assert card.terms == "free; no pictures of them in print"
     assert set(card.trained_on["before"]) == {"pretrained", "foreground"}
     assert card.trained_on["before"]["foreground"]["images"] == 36
-    with pytest.raises(SemreidError, match="the training part of market1501"):
+    with pytest.raises(SemreidError, match="the training split of market1501"):
         choose_split(tmp_path / "run", people, "all")
     unseen = tuple(s for s in people.train if s.pid == 6)  # by the model, not by its teacher
     with pytest.raises(SemreidError, match="was trained on some of these images"):
