@@ -115,7 +115,7 @@ class Straightforward(nn.Module):
 
     def _regularization(self, maps: Tensor, masks: Tensor, pids: Tensor) -> dict[str, Tensor]:
         head = self.heads["regularization"]
-        mask = torch.zeros(masks.shape)
+        mask = torch.zeros(masks.shape, device=masks.device)
         for region in sample_regions().nonzero()[:, 0]:
             mask = mask + (masks == region)
         feature = head.reduce(F.adaptive_max_pool2d(head.block(maps) * mask[:, None], 1).flatten(1))
@@ -125,7 +125,7 @@ class Straightforward(nn.Module):
     def _fusion(self, maps: Tensor, masks: Tensor, pids: Tensor) -> dict[str, Tensor]:
         head = self.heads["fusion"]
         features = head.block(maps)
-        regions, auxiliary = [], torch.zeros(())
+        regions, auxiliary = [], features.new_zeros(())
         for region, (neck, classifier) in enumerate(zip(self.necks, self.classifiers, strict=True)):
             mask = (masks == region).float()
             vector = F.adaptive_max_pool2d(features * mask[:, None], 1).flatten(1)

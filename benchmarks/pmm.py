@@ -86,7 +86,7 @@ class Straightforward(nn.Module):
         return found, views
 
     def _cam(self, maps: Tensor, logits: Tensor, pids: Tensor, seen: dict[str, Tensor]) -> Tensor:
-        score = torch.zeros(())
+        score = logits.new_zeros(())
         for image, pid in enumerate(pids):
             score = score + logits[image, pid]
         score.backward(retain_graph=True)  # fills the gradients of all parameters: to be thrown away

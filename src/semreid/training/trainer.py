@@ -130,7 +130,7 @@ class Trainer:
         began, waited = time.perf_counter(), 0.0
         self.model.train()
         for i, indices in enumerate(batches):
-            lr = self._set_lr(self.epoch + i / len(batches))
+            lr = self.set_lr(self.epoch + i / len(batches))
             before = time.perf_counter()
             batch = self.batch(indices, i)
             waited += time.perf_counter() - before
@@ -272,7 +272,15 @@ class Trainer:
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
 
-    def _set_lr(self, epoch: float) -> float:
+    def set_lr(self, epoch: float) -> float:
+        """Set what depends on the moment of training: the learning rate, and what the heads will draw.
+
+        Args:
+            epoch: The moment in epochs from 0.
+
+        Returns:
+            The learning rate.
+        """
         torch.manual_seed(hash((self.recipe.seed, epoch)) % 2**63)  # the heads' draws: equal on every rank
         lr = self.recipe.optim.lr * lr_factor(self.recipe.schedule, epoch)
         for group in self.optimiser.param_groups:
