@@ -11,7 +11,7 @@ import torch
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery
 from semreid.models import shipped
-from semreid.models.card import Card, read_card, save_calibration, save_model
+from semreid.models.card import Card, read_card, save_calibration, save_model, shipped_cards
 from semreid.models.loading import load_embedder, load_model, start_from
 from semreid.models.packing import halved, learned_from, pack, starts, without_paths
 from semreid.models.zoo import create_model
@@ -236,3 +236,18 @@ def test_runs_are_saved_as_before(tmp_path: Path) -> None:
     arguments = {"name": "baseline", "num_ids": 2, "trunk": "resnet18", "width": 0.125, "size": [64, 32]}
     save_model(tmp_path / "run", model, Card(model=arguments, trained_on={}, terms="", seed=0))
     assert "shipped" not in json.loads((tmp_path / "run" / "card.json").read_text())
+
+
+def test_what_this_checkout_ships_is_whole_small_and_of_synthetic_people_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "FOLDER", Path(shipped.__file__).parents[1] / "shipped")
+    cards = shipped_cards()
+    if not cards:
+        pytest.skip("no model ships with this checkout")
+    assert sum(file.stat().st_size for file in shipped.folder().iterdir()) <= 40e6
+    for name, card in cards.items():
+        assert card.shipped is not None
+        assert load_model(name).fingerprint == card.shipped.fingerprint
+        assert {each["dataset"] for each in learned_from(card.trained_on).values()} == {"people"}
+        if name in shipped.EMBEDDERS:
+            assert card.calibration is not None
+            assert card.calibration.fingerprint == card.shipped.fingerprint

@@ -78,21 +78,21 @@ def described(name: str, card: Card | None) -> dict[str, Any]:
 
 
 def _table(cards: Mapping[str, Card]) -> Table:
-    table = Table("model", "for", "input", "parameters", "MACs", "file", "crops/s")
+    table = Table("model", "input", "parameters", "MACs", "file", "crops/s")
     for name, card in cards.items():
         facts = card.shipped
         assert facts is not None
         height, width = card.model["size"]
         fastest = f"{max(facts.speed.crops_per_second.values()):,.0f}" if facts.speed else "-"
         numbers = (f"{facts.parameters / 1e6:.1f} M", f"{facts.macs / 1e9:.2f} G", f"{_file_size(name) / 1e6:.1f} MB")
-        table.add_row(name, USES[name], f"{height}×{width}", *numbers, fastest)
+        table.add_row(name, f"{height}×{width}", *numbers, fastest)
     return table
 
 
 def _lines(name: str, card: Card) -> Iterable[str]:
     facts = card.shipped
     assert facts is not None
-    yield f"\n{name}"
+    yield f"\n{name}: {USES[name]}"
     yield f"  learned from: {_trained_on(card)}; began with {facts.licence['start']}"
     for found in facts.accuracy:
         yield f"  on {found.data}: {', '.join(_figures(found.metrics, found.ci95))}"
