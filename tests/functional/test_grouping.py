@@ -3,10 +3,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
-from sklearn.metrics import pair_confusion_matrix
+from sklearn.metrics import pair_confusion_matrix, silhouette_samples
 
 from semreid.errors import SemreidError
-from semreid.functional import density_groups, grouping_scores, jaccard_graph
+from semreid.functional import (
+    density_groups,
+    grouping_scores,
+    grouping_signs,
+    jaccard_graph,
+    similarity_to_groups,
+    simultaneous_tracks,
+)
 from tests.functional.test_reranking import brute_force, clusters
 
 
@@ -104,3 +111,98 @@ def test_scores_equal_their_definitions(pairs):
 def test_scores_need_one_person_for_each_crop():
     with pytest.raises(SemreidError, match=r"groups \(2,\) and pids \(3,\)"):
         grouping_scores([0, 1], [1, 2, 3])
+
+
+def with_tracks(seed, share=0.7):
+    """Crops with tracks of one to four crops of a person, and a few crops without."""
+    features, pids = crops(seed, noise=0.8)
+    rng = np.random.default_rng(seed)
+    tracks = 10 * pids + rng.integers(0, 3, len(pids))
+    return features, np.where(rng.random(len(pids)) < share, tracks, -1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), eps=st.floats(0.2, 0.7), min_samples=st.integers(1, 6))
+def test_tracks_are_points_of_their_weight_and_shortest_distance(seed, eps, min_samples):
+    features, tracks = with_tracks(seed)
+    graph = jaccard_graph(features, 10, 3)
+    whole = dense(graph).clip(0)
+    points = [np.flatnonzero(tracks == track) for track in np.unique(tracks[tracks >= 0])]
+    points += [np.array([row]) for row in np.flatnonzero(tracks < 0)]
+    shortest = np.array([[whole[np.ix_(a, b)].min() for b in points] for a in points])
+    found = density_groups(graph, eps, min_samples, tracks=tracks)
+    dbscan = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
+    expected = dbscan.fit(shortest, sample_weight=[len(point) for point in points])
+    core = set(dbscan.core_sample_indices_.tolist())
+    for a, left in enumerate(points):
+        assert len(set(found[left].tolist())) == 1
+        assert (found[left][0] < 0) == (expected.labels_[a] < 0 and len(left) == 1)
+        for b in core:  # a point at the rim of two groups may be of either
+            if a in core:
+                assert (found[left][0] == found[points[b]][0]) == (expected.labels_[a] == expected.labels_[b])
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), eps=st.floats(0.3, 0.9))
+def test_tracks_that_must_be_apart_are_never_in_one_group(seed, eps):
+    features, tracks = with_tracks(seed, share=1.0)
+    graph = jaccard_graph(features, 10, 3)
+    names = np.unique(tracks)
+    apart = np.random.default_rng(seed).choice(names, (20, 2))
+    apart = apart[apart[:, 0] != apart[:, 1]]
+    free = density_groups(graph, eps, 3, tracks=tracks)
+    found = density_groups(graph, eps, 3, tracks=tracks, apart=apart)
+    group = dict(zip(tracks.tolist(), found.tolist(), strict=True))
+    assert all(group[a] != group[b] or group[a] < 0 for a, b in apart.tolist())
+    assert all(len(set(found[tracks == name].tolist())) == 1 for name in names)
+    broken = {free[tracks == a][0] for a, b in apart.tolist() if free[tracks == a][0] == free[tracks == b][0]}
+    for kept in set(free.tolist()) - broken - {-1}:
+        assert len(set(found[free == kept].tolist())) == 1
+
+
+def test_simultaneous_tracks_are_those_whose_times_meet_in_one_camera():
+    rng = np.random.default_rng(0)
+    tracks, times = rng.integers(-1, 12, 60), rng.integers(0, 40, 60).astype(float)
+    camids = np.where(tracks < 0, 1, tracks % 3 - 1)  # those of a third are unknown
+    times[::7] = np.nan
+    found = {tuple(pair) for pair in simultaneous_tracks(tracks, camids, times).tolist()}
+    expected = set()
+    for a in range(12):
+        for b in range(12):
+            left, right = (times[(tracks == t) & np.isfinite(times)] for t in (a, b))
+            if a != b and a % 3 == b % 3 != 0 and len(left) and len(right):
+                meet = max(left.min(), right.min()) <= min(left.max(), right.max())
+                expected |= {frozenset((a, b))} if meet else set()
+    assert {frozenset(pair) for pair in found} == expected
+    assert len(found) == len(expected) > 3
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_similarities_and_silhouette_are_those_of_dense_distances(seed):
+    features, pids = crops(seed, noise=0.8)
+    groups = np.where(np.random.default_rng(seed).random(len(pids)) < 0.8, pids, -1)
+    graph = jaccard_graph(features, 10, 3)
+    near = 1 - dense(graph)
+    own, other = similarity_to_groups(graph, groups)
+    for i, group in enumerate(groups):
+        others = [j for j in np.flatnonzero(groups == group) if j != i]
+        assert own[i] == pytest.approx(near[i, others].mean() if group >= 0 and others else 0, abs=1e-6)
+        means = [near[i, groups == g].mean() for g in set(groups.tolist()) - {-1, group}]
+        assert other[i] == pytest.approx(max(means), abs=1e-6)
+    sure = groups >= 0
+    distances = (1 - near)[np.ix_(sure, sure)].clip(0)
+    np.fill_diagonal(distances, 0)
+    expected = silhouette_samples(distances, groups[sure], metric="precomputed")
+    several = np.bincount(groups[sure])[groups[sure]] > 1  # of one alone, it is 0 there
+    left, right = own[sure][several], other[sure][several]
+    np.testing.assert_allclose((left - right) / (1 - np.minimum(left, right)), expected[several], atol=1e-5)
+
+
+def test_signs_by_hand():
+    graph = jaccard_graph(np.array([[0.0], [0.1], [5.0], [5.1], [9.0]]), k1=1, k2=1)
+    signs = grouping_signs(graph, np.array([0, 0, 1, 1, -1]), np.array([1, 2, 1, 1, 2]))
+    assert (signs.grouped, signs.groups, signs.spanning, signs.mutual) == (0.8, 2, 0.5, 1.0)
+    assert signs.silhouette == pytest.approx(1, abs=1e-3)
+    alone = grouping_signs(graph, np.array([0, 0, 1, 1, -1]), np.ones(5, int))
+    assert (alone.spanning, alone.mutual) == (None, None)
+    assert grouping_signs(graph, np.full(5, -1), np.ones(5, int))[:4] == (0, 0, None, 0)

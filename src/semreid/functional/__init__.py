@@ -5,7 +5,16 @@ from semreid.functional.calibration import Calibration, Verdict, calibrate
 from semreid.functional.cameras import center_by_camera
 from semreid.functional.distance import distance_blocks, pairwise_distance
 from semreid.functional.gradcam import grad_cam, hires_cam
-from semreid.functional.grouping import GroupingScores, density_groups, grouping_scores, jaccard_graph
+from semreid.functional.grouping import (
+    GroupingScores,
+    GroupingSigns,
+    density_groups,
+    grouping_scores,
+    grouping_signs,
+    jaccard_graph,
+    similarity_to_groups,
+    simultaneous_tracks,
+)
 from semreid.functional.identification import identify_open_set
 from semreid.functional.losses import (
     batch_hard_triplet,
@@ -33,6 +42,7 @@ from semreid.functional.reranking import k_reciprocal_blocks, k_reciprocal_reran
 __all__ = [
     "Calibration",
     "GroupingScores",
+    "GroupingSigns",
     "Ranking",
     "SingleShot",
     "Verdict",
@@ -51,6 +61,7 @@ __all__ = [
     "grad_cam",
     "group_proxies",
     "grouping_scores",
+    "grouping_signs",
     "hires_cam",
     "identify_open_set",
     "jaccard_graph",
@@ -74,6 +85,8 @@ __all__ = [
     "resize_labels",
     "roc_curve",
     "semantic_diversity",
+    "similarity_to_groups",
+    "simultaneous_tracks",
     "single_shot_cmc",
     "soft_overlap",
     "tar_at_far",

@@ -3,11 +3,13 @@
 The distance of two crops is the Jaccard distance of their k-reciprocal encodings (docs/protocols.md#re-ranking). Most
 pairs share nothing and are at distance 1, so only the others are kept: a sparse graph, on which density clustering
 (DBSCAN) finds the same groups as on the whole matrix. A group is a number from 0; a crop of no group has -1.
+
+Tracks tell more: crops of one track are one person, and two tracks that one camera sees at once are two.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,25 +63,250 @@ def jaccard_graph(features: Features, k1: int = 20, k2: int = 6, limit: float = 
     return csr_matrix((distances, columns, pointers), shape=(len(pooled), len(pooled)))
 
 
-def density_groups(graph: csr_matrix, eps: float = 0.5, min_samples: int = 4) -> Groups:
+def density_groups(
+    graph: csr_matrix,
+    eps: float = 0.5,
+    min_samples: int = 4,
+    *,
+    tracks: NDArray[np.integer] | None = None,
+    apart: NDArray[np.integer] | None = None,
+) -> Groups:
     """Find groups of crops that are dense in a graph of distances (DBSCAN, Ester et al., KDD 1996).
+
+    A track counts as one point, as heavy as it has crops and as near to another as the nearest two crops of both. A
+    group with two tracks that must be apart is built anew from its shortest distances, leaving out those that would
+    bring such two together.
 
     Args:
         graph: Distances (N, N) as `jaccard_graph` returns them; what is not stored is farther than ``eps``.
         eps: Largest distance of neighbours.
         min_samples: Neighbours, itself included, that make a crop the core of a group.
+        tracks: Track of each crop, (N,); -1 for none. Crops of one track are one person.
+        apart: Pairs of tracks that are two people, (M, 2).
 
     Returns:
         Group of each crop, (N,), in the order of their first core; -1 where none.
 
     Example:
         >>> two = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]])
-        >>> density_groups(jaccard_graph(two, k1=1, k2=1), min_samples=2)
+        >>> graph = jaccard_graph(two, k1=1, k2=1)
+        >>> density_groups(graph, min_samples=2)
         array([ 0,  0,  1,  1, -1])
+        >>> density_groups(graph, min_samples=2, tracks=np.array([7, -1, -1, -1, 7]))
+        array([0, 0, 1, 1, 0])
+        >>> density_groups(graph, min_samples=2, tracks=np.array([7, 8, -1, -1, -1]), apart=np.array([[7, 8]]))
+        array([-1, -1,  0,  0, -1])
     """
     from sklearn.cluster import DBSCAN
 
-    found: Groups = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(graph).astype(np.int64)
+    dbscan = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
+    if tracks is None or (np.asarray(tracks) < 0).all():
+        found: Groups = dbscan.fit_predict(graph).astype(np.int64)
+        return found
+    points, sizes, names = _points(np.asarray(tracks))
+    shortest = _shortest(graph, points, len(sizes))
+    groups = dbscan.fit_predict(shortest, sample_weight=sizes).astype(np.int64)
+    groups = _renumbered(np.where((groups < 0) & (sizes > 1), len(sizes) + np.arange(len(sizes)), groups))
+    if apart is not None and len(apart):
+        groups = _torn(groups, shortest, [(names[a], names[b]) for a, b in np.asarray(apart).tolist()], eps, sizes)
+    return groups[points]
+
+
+def simultaneous_tracks(
+    tracks: NDArray[np.integer], camids: NDArray[np.integer], times: NDArray[np.floating]
+) -> NDArray[np.int64]:
+    """Find the tracks that one camera sees at once: they are two people.
+
+    Args:
+        tracks: Track of each crop, (N,); -1 for none. A track is of one camera.
+        camids: Camera of each, (N,); -1 where unknown.
+        times: Seconds, (N,); NaN where unknown.
+
+    Returns:
+        Pairs of tracks, (M, 2): the time from the first to the last crop of one meets that of the other.
+
+    Example:
+        >>> simultaneous_tracks(np.array([4, 4, 5, 6]), np.array([1, 1, 1, 2]), np.array([0.0, 2.0, 1.0, 1.0]))
+        array([[4, 5]])
+    """
+    known = (tracks >= 0) & (camids >= 0) & np.isfinite(times)
+    spans: dict[tuple[int, int], tuple[float, float]] = {}
+    for track, camera, time in zip(tracks[known].tolist(), camids[known].tolist(), times[known].tolist(), strict=True):
+        first, last = spans.get((camera, track), (time, time))
+        spans[camera, track] = min(first, time), max(last, time)
+    pairs: list[tuple[int, int]] = []
+    running: list[tuple[float, int, int]] = []  # end, camera, track
+    for (camera, track), (first, last) in sorted(spans.items(), key=lambda item: (item[0][0], item[1], item[0][1])):
+        running = [other for other in running if other[1] == camera and other[0] >= first]
+        pairs += [(other, track) for _, _, other in running]
+        running.append((last, camera, track))
+    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
+
+
+def similarity_to_groups(graph: csr_matrix, groups: Groups) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Tell how near each crop is to the others of its group, and to the nearest of the other groups.
+
+    Args:
+        graph: Jaccard distances (N, N); those that are not stored are 1.
+        groups: Group of each crop, (N,); -1 for none.
+
+    Returns:
+        Mean of 1 - distance to the others of its own group, (N,), 0 for a crop of no group; and the largest such mean
+        over the other groups, (N,).
+
+    Example:
+        >>> graph = jaccard_graph(np.array([[0.0], [0.1], [5.0], [5.1]]), k1=1, k2=1)
+        >>> own, other = similarity_to_groups(graph, np.array([0, 0, 1, -1]))
+        >>> own.round(2).tolist(), other.round(2).tolist()
+        ([1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0])
+    """
+    from scipy.sparse import csr_matrix
+
+    count, own, other = int(groups.max(initial=-1)) + 1, np.zeros(len(groups)), np.zeros(len(groups))
+    if not count:
+        return own, other
+    members = np.flatnonzero(groups >= 0)
+    sizes = np.bincount(groups[members], minlength=count)
+    itself = np.repeat(np.arange(len(groups)), np.diff(graph.indptr)) == graph.indices
+    similarity = np.where(itself, 0, 1 - graph.data.astype(np.float64))
+    near = csr_matrix((similarity, graph.indices, graph.indptr), shape=graph.shape)
+    member = csr_matrix((np.ones(len(members)), (members, groups[members])), shape=(len(groups), count))
+    sums = (near @ member).tocoo()
+    mine = groups[sums.row] == sums.col
+    own[sums.row[mine]] = sums.data[mine] / np.maximum(sizes[sums.col[mine]] - 1, 1)
+    np.maximum.at(other, sums.row[~mine], sums.data[~mine] / sizes[sums.col[~mine]])
+    return own, other
+
+
+class GroupingSigns(NamedTuple):
+    """What can be known of groups without knowing the people.
+
+    Attributes:
+        grouped: Share of the crops that are in a group.
+        groups: Number of groups.
+        spanning: Share of the groups with crops of two cameras or more; None where fewer than two cameras are known.
+        silhouette: Mean silhouette of the crops in groups, from -1 to 1 (Rousseeuw, 1987).
+        mutual: Of the pairs of a crop and the nearest that another camera has, the share that agree both ways: the crop
+            is the nearest that its camera has for the other. None where fewer than two cameras are known.
+    """
+
+    grouped: float
+    groups: int
+    spanning: float | None
+    silhouette: float
+    mutual: float | None
+
+
+def grouping_signs(graph: csr_matrix, groups: Groups, camids: NDArray[np.integer]) -> GroupingSigns:
+    """Say what can be known of groups without knowing the people.
+
+    Args:
+        graph: Jaccard distances (N, N); those that are not stored are 1.
+        groups: Group of each crop, (N,); -1 for none.
+        camids: Camera of each, (N,); -1 where unknown.
+
+    Returns:
+        The signs. They compare rounds and settings on the same crops; none of them is an accuracy.
+
+    Example:
+        >>> graph = jaccard_graph(np.array([[0.0], [0.1], [5.0], [5.1]]), k1=1, k2=1)
+        >>> signs = grouping_signs(graph, np.array([0, 0, 1, 1]), np.array([1, 2, 1, 2]))
+        >>> signs.grouped, signs.groups, signs.spanning, round(signs.silhouette, 2), signs.mutual
+        (1.0, 2, 1.0, 1.0, 1.0)
+    """
+    members = groups >= 0
+    own, other = (similarity[members] for similarity in similarity_to_groups(graph, groups))
+    silhouettes = (own - other) / np.maximum(np.maximum(1 - own, 1 - other), np.finfo(np.float64).tiny)
+    several = len(np.unique(camids[camids >= 0])) > 1
+    seen = np.unique(np.stack([groups, camids])[:, members & (camids >= 0)], axis=1)[0]
+    spanning = np.bincount(seen, minlength=1) > 1
+    count = len(np.unique(groups[members]))
+    return GroupingSigns(
+        grouped=_mean(members),
+        groups=count,
+        spanning=_share(spanning.sum(), count) if several else None,
+        silhouette=_mean(silhouettes),
+        mutual=_mutual(graph, camids) if several else None,
+    )
+
+
+def _mutual(graph: csr_matrix, camids: NDArray[np.integer]) -> float:
+    """Share of the nearest crops of other cameras that say the same of each other."""
+    pairs = graph.tocoo()
+    crossing = (camids[pairs.row] != camids[pairs.col]) & (camids[pairs.row] >= 0) & (camids[pairs.col] >= 0)
+    rows, columns, distances = pairs.row[crossing], pairs.col[crossing], pairs.data[crossing]
+    order = np.lexsort((columns, distances, camids[columns], rows))
+    rows, columns = rows[order], columns[order]
+    first = np.ones(len(rows), bool)
+    first[1:] = (rows[1:] != rows[:-1]) | (camids[columns[1:]] != camids[columns[:-1]])
+    found = list(zip(rows[first].tolist(), columns[first].tolist(), strict=True))
+    cameras = camids.tolist()
+    nearest = {(row, cameras[column]): column for row, column in found}
+    return _share(sum(nearest.get((column, cameras[row])) == row for row, column in found), len(found))
+
+
+def _points(tracks: NDArray[np.integer]) -> tuple[Groups, Groups, dict[int, int]]:
+    """Make a point of every track and of every crop without one: that of each crop, their sizes, those of tracks."""
+    alone = tracks < 0
+    labels = np.where(alone, tracks.max(initial=0) + 1 + np.arange(len(tracks)), tracks)
+    _, first, points = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # points in the order of their first crops
+    points = order[points].astype(np.int64)
+    names = dict(zip(tracks[~alone].tolist(), points[~alone].tolist(), strict=True))
+    return points, np.bincount(points), names
+
+
+def _shortest(graph: csr_matrix, points: Groups, count: int) -> csr_matrix:
+    """Distances of points: those of their nearest two crops."""
+    from scipy.sparse import csr_matrix
+
+    pairs = graph.tocoo()
+    rows, columns = points[pairs.row], points[pairs.col]
+    order = np.lexsort((pairs.data, columns, rows))
+    rows, columns, distances = rows[order], columns[order], pairs.data[order]
+    first = np.ones(len(rows), bool)
+    first[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
+    return csr_matrix((distances[first], (rows[first], columns[first])), shape=(count, count))
+
+
+def _torn(
+    groups: Groups, graph: csr_matrix, apart: list[tuple[int, int]], eps: float, sizes: NDArray[np.int64]
+) -> Groups:
+    """Build the groups anew that hold two points which must be apart; a single crop that is left over has no group."""
+    foes: dict[int, set[int]] = {}
+    for a, b in apart:
+        foes.setdefault(a, set()).add(b)
+        foes.setdefault(b, set()).add(a)
+    broken = {int(groups[a]) for a, b in apart if groups[a] == groups[b] >= 0}
+    found, following = groups.copy(), int(groups.max(initial=-1)) + 1
+    for group in sorted(broken):
+        for part in _parts(np.flatnonzero(groups == group), graph, foes, eps):
+            found[part] = following if sizes[part].sum() > 1 else -1
+            following += 1
+    return _renumbered(found)
+
+
+def _parts(members: NDArray[np.int64], graph: csr_matrix, foes: dict[int, set[int]], eps: float) -> list[list[int]]:
+    """Join points from the shortest distance on, but never two that bring foes together."""
+    pairs = graph[members][:, members].tocoo()
+    near = (pairs.data <= eps) & (pairs.row < pairs.col)
+    order = np.argsort(pairs.data[near], kind="stable")
+    party = {point: [point] for point in members.tolist()}
+    for a, b in zip(members[pairs.row[near][order]].tolist(), members[pairs.col[near][order]].tolist(), strict=True):
+        left, right = party[a], party[b]
+        if left is right or any(foes.get(point, set()).intersection(right) for point in left):
+            continue
+        left += right
+        party.update(dict.fromkeys(right, left))
+    return list({id(part): part for part in party.values()}.values())
+
+
+def _renumbered(groups: Groups) -> Groups:
+    """Number groups from 0, in the order of their first points."""
+    members = groups >= 0
+    _, first, which = np.unique(groups[members], return_index=True, return_inverse=True)
+    found: Groups = np.full(len(groups), -1, np.int64)
+    found[members] = np.argsort(np.argsort(first))[which]
     return found
 
 
@@ -157,7 +384,7 @@ def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else 0.0
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
