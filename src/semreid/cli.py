@@ -39,6 +39,7 @@ from semreid.models.loading import has_random_weights, told_untrained
 from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
 from semreid.teachers.cli import label
+from semreid.training.cli import adapt
 
 if TYPE_CHECKING:
     from semreid.export import Exported
@@ -56,6 +57,7 @@ app.command()(explain)
 app.command()(stages)
 app.command()(texture)
 app.command()(label)
+app.command()(adapt)
 RENAMED = {"--part": "--split"}
 """Flags of earlier versions, and what they are called now."""
 FAULT = 70

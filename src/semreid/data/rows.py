@@ -20,6 +20,7 @@ from semreid.errors import SemreidError
 
 SPLITS = ("train", "query", "gallery")
 COLUMNS = ("path", "pid")
+_OPTIONAL = "camid,timestamp,track,split"
 #: What programs write into a table where nothing is known.
 NOTHING = ("", "nan", "null", "none", "<na>")
 
@@ -35,6 +36,7 @@ class Row:
         split: ``train``, ``query``, ``gallery``, or ``test`` for what is still to be divided into the last two; empty
             where the user gave no split.
         timestamp: Seconds, where known.
+        track: Name of the track that its camera saw it in, where a tracker told; empty elsewhere.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Row:
     camid: int | None
     split: str = ""
     timestamp: float | None = None
+    track: str = ""
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -64,14 +67,15 @@ def read_rows(path: Path) -> list[Row]:
     return _read_identities(path)
 
 
-def read_csv(path: Path) -> list[Row]:
-    """Read a CSV file with the columns ``path,pid[,camid][,timestamp][,split]``, in any order and case.
+def read_csv(path: Path, *, unlabelled: bool = False) -> list[Row]:
+    """Read a CSV file with the columns ``path,pid[,camid][,timestamp][,track][,split]``, in any order and case.
 
     Cells are separated by commas, semicolons or tabs, whichever the header has most of; blanks around them do not
     count. Paths may be written with backslashes.
 
     Args:
         path: The file, in UTF-8, with a header.
+        unlabelled: Nobody need be known: the column ``pid`` or some of its cells may be empty or missing.
 
     Returns:
         One row per image.
@@ -82,8 +86,8 @@ def read_csv(path: Path) -> list[Row]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = _reader(path, file)
-            rows = [(reader.line_num, _csv_row(path, reader.line_num, cells)) for cells in reader]
+            reader = _reader(path, file, COLUMNS[:1] if unlabelled else COLUMNS)
+            rows = [(reader.line_num, _csv_row(path, reader.line_num, cells, unlabelled)) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SemreidError(f"{path} is not a readable CSV file: {error}", fix="save it as CSV, UTF-8") from error
     if not rows:
@@ -95,35 +99,36 @@ def read_csv(path: Path) -> list[Row]:
     return [row for _, row in rows]
 
 
-def _reader(path: Path, file: TextIO) -> csv.DictReader[str]:
+def _reader(path: Path, file: TextIO, needed: Sequence[str]) -> csv.DictReader[str]:
     header = file.readline()
     file.seek(0)
     reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), skipinitialspace=True, strict=True)
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-    _require_columns(path, reader.fieldnames)
+    _require_columns(path, reader.fieldnames, needed)
     return reader
 
 
-def _require_columns(path: Path, columns: Sequence[str]) -> None:
-    missing = [column for column in COLUMNS if column not in columns]
+def _require_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [column for column in needed if column not in columns]
     twice = [column for column, count in Counter(columns).items() if count > 1]
     if missing or twice:
         what = f"no column {', '.join(missing)}" if missing else f"more than one column {twice[0]!r}"
         raise SemreidError(
             f"{path} has {what}; it has {', '.join(columns) or 'nothing'}",
-            fix="the first row must name path,pid and may name camid,timestamp,split, each once",
+            fix=f"the first row must name {','.join(needed)} and may name {_OPTIONAL}, each once",
         )
 
 
-def _csv_row(path: Path, line: int, cells: dict[str, str | None]) -> Row:
+def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bool) -> Row:
     try:
         text = _stripped(cells)
         return Row(
             path=_image(path.parent, text["path"]),
-            identity=_identity(text["pid"]),
+            identity=_unless_nothing(text.get("pid", "")) if unlabelled else _identity(text["pid"]),
             camid=_camera(text.get("camid", "")),
             split=_split(text["split"]) if "split" in text else "",
             timestamp=seconds(_unless_nothing(text.get("timestamp", ""))),
+            track=_unless_nothing(text.get("track", "")),
         )
     except SemreidError as error:
         raise SemreidError(f"{path}, row {line}: {error.what}", fix=error.fix) from error

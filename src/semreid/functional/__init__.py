@@ -9,11 +9,13 @@ from semreid.functional.grouping import (
     GroupingScores,
     GroupingSigns,
     density_groups,
+    group_features,
     grouping_scores,
     grouping_signs,
     jaccard_graph,
     similarity_to_groups,
     simultaneous_tracks,
+    stability,
 )
 from semreid.functional.identification import identify_open_set
 from semreid.functional.losses import (
@@ -59,6 +61,7 @@ __all__ = [
     "equal_error_rate",
     "gem_pool",
     "grad_cam",
+    "group_features",
     "group_proxies",
     "grouping_scores",
     "grouping_signs",
@@ -89,6 +92,7 @@ __all__ = [
     "simultaneous_tracks",
     "single_shot_cmc",
     "soft_overlap",
+    "stability",
     "tar_at_far",
     "texture_l1",
     "threshold_at_far",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
@@ -40,16 +41,32 @@ def center_by_camera(
         array([[ 0.707, -0.707],
                [-0.707,  0.707]], dtype=float32)
     """
-    left, right = (features.cpu() for features in paired_features(query, gallery))
+    left, right = (features.cpu().numpy() for features in paired_features(query, gallery))
     if (len(left), len(right)) != (len(query_camids), len(gallery_camids)):
         raise SemreidError(
             f"{len(left)} + {len(right)} vectors, but {len(query_camids)} + {len(gallery_camids)} cameras",
             fix="give the camera of every vector",
         )
-    vectors = np.concatenate((left.numpy(), right.numpy()))
-    _, camera = np.unique(np.concatenate((query_camids, gallery_camids)), return_inverse=True)
-    sums = np.zeros((camera.max() + 1, vectors.shape[1]))
-    np.add.at(sums, camera, vectors)
-    means = sums / np.bincount(camera)[:, None]
-    centred = F.normalize(left.new_tensor(vectors - means[camera])).numpy()
-    return centred[: len(left)], centred[len(left) :]
+    both = centred(np.concatenate((left, right)), np.concatenate((query_camids, gallery_camids)))
+    return both[: len(left)], both[len(left) :]
+
+
+def centred(vectors: NDArray[np.float32], camids: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Do what `center_by_camera` does to one set of vectors.
+
+    Args:
+        vectors: Unit vectors (N, D).
+        camids: Camera of each, (N,).
+
+    Returns:
+        Centred vectors of unit length, float32.
+
+    Example:
+        >>> centred(np.array([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]]), np.array([1, 2, 2])).round(3).tolist()
+        [[0.0, 0.0], [0.7070000171661377, -0.7070000171661377], [-0.7070000171661377, 0.7070000171661377]]
+    """
+    found = np.array(vectors, np.float32)
+    for camera in np.unique(camids):
+        rows = camids == camera
+        found[rows] -= found[rows].mean(0, dtype=np.float64).astype(np.float32)
+    return F.normalize(torch.from_numpy(found)).numpy()

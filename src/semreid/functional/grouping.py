@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
+from semreid.functional.cameras import centred
 from semreid.functional.distance import Features, paired_features
 from semreid.functional.reranking import encoded
 
@@ -112,6 +113,45 @@ def density_groups(
     return groups[points]
 
 
+def group_features(
+    features: NDArray[np.float32],
+    camids: NDArray[np.integer],
+    tracks: NDArray[np.integer],
+    times: NDArray[np.floating],
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    eps: float = 0.5,
+    min_samples: int = 4,
+) -> tuple[csr_matrix, Groups]:
+    """Tell who is who among crops: embeddings without their cameras, distances, groups.
+
+    Args:
+        features: Unit vectors (N, D).
+        camids: Camera of each, (N,); -1 where unknown. The mean of a camera is taken out if there are two or more.
+        tracks: Track of each, (N,); -1 for none.
+        times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
+        k1: As in `jaccard_graph`.
+        k2: As in `jaccard_graph`.
+        eps: As in `density_groups`.
+        min_samples: As in `density_groups`.
+
+    Returns:
+        The graph of distances and the group of each crop, (N,); -1 where none.
+
+    Raises:
+        SemreidError: If a feature is not finite, or there is none.
+    """
+    vectors = paired_features(features, features)[0].cpu().numpy()
+    if len(np.unique(camids)) > 1:
+        cameras, counts = np.unique(camids, return_counts=True)
+        few = np.isin(camids, cameras[counts < 2])  # the mean of a single crop is the crop
+        vectors = centred(vectors, np.where(few, -1, camids))
+    graph = jaccard_graph(vectors, k1, k2)
+    apart = simultaneous_tracks(tracks, camids, times)
+    return graph, density_groups(graph, eps, min_samples, tracks=tracks, apart=apart)
+
+
 def simultaneous_tracks(
     tracks: NDArray[np.integer], camids: NDArray[np.integer], times: NDArray[np.floating]
 ) -> NDArray[np.int64]:
@@ -176,6 +216,25 @@ def similarity_to_groups(graph: csr_matrix, groups: Groups) -> tuple[NDArray[np.
     own[sums.row[mine]] = sums.data[mine] / np.maximum(sizes[sums.col[mine]] - 1, 1)
     np.maximum.at(other, sums.row[~mine], sums.data[~mine] / sizes[sums.col[~mine]])
     return own, other
+
+
+def stability(before: Groups, now: Groups) -> float:
+    """Tell how much two groupings of the same crops agree: the adjusted Rand index (Hubert and Arabie, 1985).
+
+    Args:
+        before: Group of each crop, (N,); -1 for none: it is alone.
+        now: Likewise.
+
+    Returns:
+        1 for the same groups; about 0 where they agree no more than by chance.
+
+    Example:
+        >>> stability(np.array([0, 0, 1, 1, -1]), np.array([5, 5, 2, 2, -1]))
+        1.0
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(_alone(before), _alone(now)))
 
 
 class GroupingSigns(NamedTuple):
@@ -248,8 +307,7 @@ def _mutual(graph: csr_matrix, camids: NDArray[np.integer]) -> float:
 def _points(tracks: NDArray[np.integer]) -> tuple[Groups, Groups, dict[int, int]]:
     """Make a point of every track and of every crop without one: that of each crop, their sizes, those of tracks."""
     alone = tracks < 0
-    labels = np.where(alone, tracks.max(initial=0) + 1 + np.arange(len(tracks)), tracks)
-    _, first, points = np.unique(labels, return_index=True, return_inverse=True)
+    _, first, points = np.unique(_alone(tracks), return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))  # points in the order of their first crops
     points = order[points].astype(np.int64)
     names = dict(zip(tracks[~alone].tolist(), points[~alone].tolist(), strict=True))
@@ -355,8 +413,7 @@ def grouping_scores(groups: ArrayLike, pids: ArrayLike) -> GroupingScores:
     found, people = np.asarray(groups), np.asarray(pids)
     if found.shape != people.shape or found.ndim != 1:
         raise SemreidError(f"groups {found.shape} and pids {people.shape} must be one number for each crop")
-    alone = found < 0
-    found = np.where(alone, found.max(initial=0) + 1 + np.arange(len(found)), found)
+    found = _alone(found)
     of_group, of_person, of_both = (_sizes(found), _sizes(people), _sizes(np.stack([found, people])))
     hits = (of_both - 1).sum()  # ordered pairs: each crop with the others of its group and person
     precision, recall = _share(hits, (of_group - 1).sum()), _share(hits, (of_person - 1).sum())
@@ -371,6 +428,12 @@ def grouping_scores(groups: ArrayLike, pids: ArrayLike) -> GroupingScores:
         len(np.unique(found[of_group > 1])),
         len(np.unique(people)),
     )
+
+
+def _alone(groups: NDArray[np.integer]) -> Groups:
+    """Give a group of its own to each crop of none."""
+    alone: Groups = np.where(groups < 0, groups.max(initial=0) + 1 + np.arange(len(groups)), groups).astype(np.int64)
+    return alone
 
 
 def _sizes(labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import Literal, cast, overload
@@ -69,7 +69,7 @@ class ReIDModel(nn.Module):
     @property
     def blocks(self) -> dict[str, int]:
         """Width of each head's share of the embedding, in order."""
-        return {name: head.dim for name, head in self._named_heads() if head.dim}
+        return {name: head.dim for name, head in self.named_heads() if head.dim}
 
     @property
     def join(self) -> Join:
@@ -79,7 +79,7 @@ class ReIDModel(nn.Module):
     @property
     def loss_weights(self) -> dict[str, float]:
         """What losses weigh unless a recipe says otherwise, by name; 1 for those that are not named."""
-        return {f"{name}.{loss}": value for name, head in self._named_heads() for loss, value in head.weights.items()}
+        return {f"{name}.{loss}": value for name, head in self.named_heads() for loss, value in head.weights.items()}
 
     @property
     def needs(self) -> set[Supervision]:
@@ -97,7 +97,7 @@ class ReIDModel(nn.Module):
 
     def inference_state(self) -> dict[str, Tensor]:
         """Return the entries of the state dict that the embedding depends on: no classifiers, no counters."""
-        unused = tuple(f"heads.{name}.{part}." for name, head in self._named_heads() for part in head.training_only)
+        unused = tuple(f"heads.{name}.{part}." for name, head in self.named_heads() for part in head.training_only)
         return {
             name: tensor
             for name, tensor in self.state_dict().items()
@@ -144,9 +144,24 @@ class ReIDModel(nn.Module):
             maps = self._joined_maps(real_maps, batch)
         named = {
             name: head.losses(maps, batch) if head.learns_from_synthetic else head.losses(real_maps, real)
-            for name, head in self._named_heads()
+            for name, head in self.named_heads()
         }
         return {f"{name}.{loss}": value for name, found in named.items() for loss, value in found.items()}
+
+    def losses_and_embedding(self, batch: Batch, resting: Collection[str] = ()) -> tuple[dict[str, Tensor], Tensor]:
+        """Compute the losses of a batch of real images, and their raw embeddings to learn from.
+
+        Args:
+            batch: The batch, without synthetic images.
+            resting: Names of heads that are left out of the losses.
+
+        Returns:
+            Losses as `losses` names them, and embeddings (B, dim) as `embed_maps` computes them.
+        """
+        maps = self.maps(batch.images, batch.regions, learning=True)
+        learning = [(name, head) for name, head in self.named_heads() if name not in resting]
+        found = {f"{n}.{loss}": value for n, head in learning for loss, value in head.losses(maps, batch).items()}
+        return found, self.embed_maps(maps)
 
     def _joined_maps(self, real: Maps, batch: Batch) -> Maps:
         """Maps of all images of a batch, given those of the real ones, whose statistics alone the trunk keeps."""
@@ -429,16 +444,17 @@ class ReIDModel(nn.Module):
 
     def _blocks(self, maps: Maps) -> dict[str, Tensor]:
         """Blocks of the heads, joined as `join` says: of length √D each, every number weighs the same."""
-        found = {name: head.embed(maps) for name, head in self._named_heads()}
+        found = {name: head.embed(maps) for name, head in self.named_heads()}
         blocks = {name: block for name, block in found.items() if block is not None}
         if len(blocks) == 1 or self.join == "plain":
             return blocks
         return {name: F.normalize(block) * block.shape[1] ** 0.5 for name, block in blocks.items()}
 
     def _heads(self) -> Iterator[Head]:
-        return (head for _, head in self._named_heads())
+        return (head for _, head in self.named_heads())
 
-    def _named_heads(self) -> Iterator[tuple[str, Head]]:
+    def named_heads(self) -> Iterator[tuple[str, Head]]:
+        """Return the heads with their names, in order."""
         return ((name, cast("Head", head)) for name, head in self.heads.items())
 
 

@@ -10,7 +10,7 @@ import torch
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.reading import parse_yaml
-from semreid.training.recipe import RENAMED, dump_recipe, parse_recipe
+from semreid.training.recipe import RENAMED, AdaptRecipe, Recipe, dump_recipe, parse_recipe
 from semreid.weights import read_torch
 
 FORMAT = 1
@@ -30,12 +30,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         torch.save({"format": FORMAT, **state}, file)
 
 
-def load_checkpoint(path: Path, recipe: str) -> dict[str, Any]:
+def load_checkpoint(path: Path, recipe: str, kind: type[Recipe] | type[AdaptRecipe] = Recipe) -> dict[str, Any]:
     """Read a checkpoint that the same recipe wrote.
 
     Args:
         path: The file.
         recipe: The recipe of this run as YAML; a run may only go on under the recipe it began with.
+        kind: What it is a recipe for.
 
     Returns:
         The state that :func:`save_checkpoint` got.
@@ -44,14 +45,14 @@ def load_checkpoint(path: Path, recipe: str) -> dict[str, Any]:
         SemreidError: If there is none, it is damaged, of another version, or of another recipe.
     """
     if not path.is_file():
-        raise SemreidError(f"nothing to resume: no checkpoint at {path}", fix="train without --resume")
+        raise SemreidError(f"nothing to resume: no checkpoint at {path}", fix="begin without --resume")
     state = read_torch(path)
     if state.get("format") != FORMAT:
         raise SemreidError(
             f"{path} has format {state.get('format')}; this version reads {FORMAT}",
             fix="go on with the version that wrote it, or train anew into another folder",
         )
-    then = parse_recipe(parse_yaml(_renamed(str(state.get("recipe"))), path), source=str(path))
+    then = parse_recipe(parse_yaml(_renamed(str(state.get("recipe"))), path), str(path), kind)
     before = dump_recipe(then)  # with keys added since then
     if before != recipe:
         raise SemreidError(

@@ -30,7 +30,7 @@ from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.provenance import card_of, learned_from, require_same_data
 from semreid.training.recipe import Recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
-from semreid.training.trainer import Trainer
+from semreid.training.trainer import Trainer, on_device
 
 
 def train(
@@ -83,11 +83,9 @@ def train(
         if model.foreground is not None and all((home / "masks").is_dir() for home in homes):
             needs.add("regions")  # known parts are exact, and spare the parser the work
         store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
-        trainer = Trainer(recipe, model, _on_device(store, device), device)
+        trainer = Trainer(recipe, model, on_device(store, device), device)
         if synthetic is not None:
-            trainer.synthetic = _on_device(
-                _open_store(model, synthetic, synthetic.train, None, reporter, needs), device
-            )
+            trainer.synthetic = on_device(_open_store(model, synthetic, synthetic.train, None, reporter, needs), device)
         learned["annotations"] = [dict(each.digests) for each in (store, trainer.synthetic) if each is not None]
         if state is not None:
             _require_same_data(state, learned, folder)
@@ -176,11 +174,3 @@ def _validate(model: ReIDModel, validation: ReIDDataset) -> dict[str, float]:
     with torch.compiler.set_stance("force_eager"):  # a trunk is compiled for batches to learn from
         report = evaluate(model, validation)
     return {f"val_{name}": value for name, value in report.metrics.items() if name in ("mAP", "mINP", "rank1")}
-
-
-def _on_device(store: Store, device: torch.device) -> Store:
-    """Keep the images on the GPU if they take at most half of what is free there."""
-    if device.type != "cuda":
-        return store
-    free, _ = torch.cuda.mem_get_info(device)
-    return store.to(device) if store.nbytes <= free // 2 else store

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, overload
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -171,15 +171,93 @@ class Recipe:
     losses: dict[str, LossWeight] = field(default_factory=dict)
 
 
-_ADAPTER = TypeAdapter(Recipe)
+@dataclass(frozen=True)
+class GroupRecipe:
+    """How crops are grouped.
+
+    Attributes:
+        k1: Size of the neighbourhood in which two crops must find each other.
+        k2: Number of neighbours whose encodings are averaged.
+        eps: Largest Jaccard distance of neighbours.
+        min_samples: Neighbours, itself included, that make a crop the core of a group.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    k1: Count = 20
+    k2: Count = 6
+    eps: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    min_samples: Count = 4
 
 
-def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+@dataclass(frozen=True)
+class ContrastRecipe:
+    """What the joined embedding learns from the proxies of groups.
+
+    Attributes:
+        weight: Weight of telling a crop's group from the others.
+        temperature: Its temperature.
+        cameras: Weight of pulling a crop to what other cameras have of its group; nothing where one camera is known.
+        camera_temperature: Its temperature.
+        momentum: What is kept of a proxy at each crop that moves it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    weight: NonNegative = 1.0
+    temperature: Positive = 0.05
+    cameras: NonNegative = 0.5
+    camera_temperature: Positive = 0.07
+    momentum: Share = 0.1
+
+
+@dataclass(frozen=True)
+class AdaptRecipe:
+    """How a model learns from crops without identities, round after round.
+
+    Attributes:
+        seed: Decides everything random.
+        precision: As in `Recipe`.
+        rounds: How often crops are grouped and learned from.
+        steps: Batches a round.
+        identities: P, groups in a batch; fewer where fewer are found.
+        instances: K, crops of each.
+        groups: How crops are grouped.
+        contrast: What the joined embedding learns from groups.
+        augment: Augmentation.
+        optim: Optimiser; it begins anew in each round.
+        losses: Weights of the heads' own losses, as in `Recipe`; those of the run that is adapted where it has them.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    precision: Literal["bf16", "fp32"] = "bf16"
+    rounds: Count = 20
+    steps: Count = 200
+    identities: Annotated[int, Field(ge=2)] = 16
+    instances: Annotated[int, Field(ge=2)] = 4
+    groups: GroupRecipe = field(default_factory=GroupRecipe)
+    contrast: ContrastRecipe = field(default_factory=ContrastRecipe)
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    optim: OptimRecipe = field(default_factory=OptimRecipe)
+    losses: dict[str, LossWeight] = field(default_factory=dict)
+
+
+AnyRecipe = TypeVar("AnyRecipe", Recipe, AdaptRecipe)
+
+
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Recipe, AdaptRecipe)}
+
+
+@overload
+def load_recipe(path: Path | str, overrides: Sequence[str] = ...) -> Recipe: ...
+@overload
+def load_recipe(path: Path | str, overrides: Sequence[str], kind: type[AnyRecipe]) -> AnyRecipe: ...
+def load_recipe(path: Path | str, overrides: Sequence[str] = (), kind: type[Any] = Recipe) -> Any:
     """Read a recipe and apply overrides.
 
     Args:
         path: YAML file; keys that it leaves out keep their defaults.
         overrides: ``key.sub=value`` strings, values in YAML.
+        kind: What it is a recipe for: training (`Recipe`) or adapting (`AdaptRecipe`).
 
     Returns:
         The validated recipe.
@@ -193,17 +271,42 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     content = parse_yaml(read_bytes(path), path, fix=START_FROM) or {}
     if not isinstance(content, dict):
         raise SemreidError(f"{path} holds no mapping", fix=START_FROM)
+    return parse_recipe(overridden(content, overrides), str(path), kind)
+
+
+def overridden(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply overrides to the content of a recipe.
+
+    Args:
+        content: Keys and values as in YAML; changed in place.
+        overrides: ``key.sub=value`` strings, values in YAML.
+
+    Returns:
+        The same.
+
+    Raises:
+        SemreidError: If one cannot be read.
+
+    Example:
+        >>> overridden({"rounds": 3}, ["groups.eps=0.4"])
+        {'rounds': 3, 'groups': {'eps': 0.4}}
+    """
     for override in overrides:
         _apply(content, override)
-    return parse_recipe(content, source=str(path))
+    return content
 
 
-def parse_recipe(content: dict[str, Any], source: str = "recipe") -> Recipe:
+@overload
+def parse_recipe(content: dict[str, Any], source: str = ...) -> Recipe: ...
+@overload
+def parse_recipe(content: dict[str, Any], source: str, kind: type[AnyRecipe]) -> AnyRecipe: ...
+def parse_recipe(content: dict[str, Any], source: str = "recipe", kind: type[Any] = Recipe) -> Any:
     """Validate a nested dictionary as a recipe.
 
     Args:
         content: Keys and values as in YAML.
         source: Where it came from, for error messages.
+        kind: As in `load_recipe`.
 
     Returns:
         The recipe.
@@ -216,7 +319,7 @@ def parse_recipe(content: dict[str, Any], source: str = "recipe") -> Recipe:
         0.001
     """
     try:
-        return _ADAPTER.validate_python(content)
+        return _ADAPTERS[kind].validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         keys = [".".join(map(str, each["loc"])) for each in error.errors()]
@@ -224,7 +327,7 @@ def parse_recipe(content: dict[str, Any], source: str = "recipe") -> Recipe:
             what = f"{source} has keys of an earlier version: {', '.join(renamed)}"
             raise SemreidError(what, fix="write the new names; what they mean is the same") from error
         key = keys[0]
-        fix = _suggest(first["loc"]) if first["type"] in _UNKNOWN_KEY else ""
+        fix = _suggest(kind, first["loc"]) if first["type"] in _UNKNOWN_KEY else ""
         raise SemreidError(f"{source}: '{key}': {first['msg']} (got {brief(repr(first['input']))})", fix=fix) from error
 
 
@@ -240,7 +343,7 @@ RENAMED = {
 _UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_recipe(recipe: Recipe | AdaptRecipe) -> str:
     """Print a recipe as YAML, every key spelled out.
 
     Args:
@@ -249,7 +352,7 @@ def dump_recipe(recipe: Recipe) -> str:
     Returns:
         YAML that :func:`load_recipe` reads back to an equal recipe.
     """
-    return yaml.safe_dump(_ADAPTER.dump_python(recipe, mode="json"), sort_keys=False)
+    return yaml.safe_dump(_ADAPTERS[type(recipe)].dump_python(recipe, mode="json"), sort_keys=False)
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
@@ -264,8 +367,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
     content[last] = parse_yaml(text, f"the value of the override '{key}'", fix="write a value as YAML has it")
 
 
-def _suggest(location: tuple[int | str, ...]) -> str:
-    parent: Any = Recipe
+def _suggest(kind: type[Any], location: tuple[int | str, ...]) -> str:
+    parent: Any = kind
     for part in location[:-1]:
         parent = {f.name: f.default_factory for f in dataclasses.fields(parent)}[str(part)]
     names = [f.name for f in dataclasses.fields(parent)]

@@ -26,14 +26,15 @@ class Reporter(AbstractContextManager["Reporter"]):
     Args:
         epochs: Number of epochs of the run.
         quiet: Show nothing (processes other than the first).
+        unit: What an epoch is called.
     """
 
-    def __init__(self, epochs: int, *, quiet: bool = False) -> None:
+    def __init__(self, epochs: int, *, quiet: bool = False, unit: str = "epoch") -> None:
         self.console = Console(stderr=True, quiet=quiet)
         self.epochs = epochs
         self.note = ""
         columns = (
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            TextColumn(unit + " {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -75,7 +76,7 @@ class Reporter(AbstractContextManager["Reporter"]):
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def way_on(folder: Path) -> str:
@@ -93,13 +94,14 @@ class RunFolder:
     Args:
         path: The folder.
         resume: Go on with what is in it; otherwise it must not hold a run.
+        recipe: Name of the file that keeps the recipe.
 
     Raises:
         SemreidError: If it holds a run already, or cannot be written.
     """
 
-    def __init__(self, path: Path | str, *, resume: bool) -> None:
-        self.path, self.resume = Path(path), resume
+    def __init__(self, path: Path | str, *, resume: bool, recipe: str = RECIPE) -> None:
+        self.path, self.resume, self.recipe = Path(path), resume, recipe
         self._require_free()
         require_writable(self.path / CARD)
         self._events: Any = None
@@ -123,15 +125,15 @@ class RunFolder:
                 f"{self.path} already holds a run",
                 fix="go on with its training (--resume), or choose another folder for --out",
             )
-        if (self.path / RECIPE).exists():
+        if (self.path / self.recipe).exists():
             raise SemreidError(
-                f"{self.path} holds a {RECIPE} without a run: it will not be written over",
+                f"{self.path} holds a {self.recipe} without a run: it will not be written over",
                 fix="move it elsewhere, or choose another folder for --out",
             )
 
     def record(self, recipe: str, history: list[dict[str, Any]]) -> None:
         """Write the recipe and the metrics of all epochs so far, and the newest to TensorBoard."""
-        write_text(self.path / RECIPE, recipe)
+        write_text(self.path / self.recipe, recipe)
         write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in history))
         if history:
             self._add_events(history[-1])
@@ -142,5 +144,6 @@ class RunFolder:
 
             self._events = SummaryWriter(str(self.path), purge_step=row["epoch"])
         for name, value in row.items():
-            self._events.add_scalar(name.replace(".", "/"), value, row["epoch"])
+            if value is not None:
+                self._events.add_scalar(name.replace(".", "/"), value, row["epoch"])
         self._events.flush()

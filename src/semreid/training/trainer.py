@@ -122,10 +122,7 @@ class Trainer:
         Raises:
             SemreidError: If the loss is no longer finite, or a batch cannot be composed.
         """
-        data = self.recipe.data
-        batches = list(
-            pk_batches(self.labels, data.identities, data.instances, seed=self.recipe.seed, epoch=self.epoch)
-        )
+        batches = self.batches()
         sums: dict[str, Tensor] = {}
         began, waited = time.perf_counter(), 0.0
         self.model.train()
@@ -147,6 +144,11 @@ class Trainer:
             )
         images = sum(map(len, batches))
         return {**means, "lr": lr, "images_per_second": images / seconds, "data_share": waited / seconds}
+
+    def batches(self) -> list[Indices]:
+        """Draw the rows of the (global) batches of the epoch."""
+        data = self.recipe.data
+        return list(pk_batches(self.labels, data.identities, data.instances, seed=self.recipe.seed, epoch=self.epoch))
 
     def batch(self, indices: Indices, step: int) -> Batch:
         """Compose and augment this process's share of a global batch.
@@ -286,6 +288,22 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         return lr
+
+
+def on_device(store: Store, device: torch.device) -> Store:
+    """Keep the images on the GPU if they take at most half of what is free there.
+
+    Args:
+        store: The store.
+        device: Where to train.
+
+    Returns:
+        The store, there or where it was.
+    """
+    if device.type != "cuda":
+        return store
+    free, _ = torch.cuda.mem_get_info(device)
+    return store.to(device) if store.nbytes <= free // 2 else store
 
 
 def sum_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

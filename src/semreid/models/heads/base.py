@@ -43,6 +43,15 @@ class Head(nn.Module):
         """
         raise NotImplementedError
 
+    def imprint(self, means: Tensor) -> None:
+        """Let new classifiers begin with what is known of the people: the directions of their mean embeddings.
+
+        A classifier that begins at random first spoils what the trunk knows (Qi et al., CVPR 2018, for new classes).
+
+        Args:
+            means: Mean embedding block of each training identity, (num_ids, dim).
+        """
+
     def embed(self, maps: Maps) -> Tensor | None:
         """Compute the head's embedding block (B, dim), or None if it has none.
 

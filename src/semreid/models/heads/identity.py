@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
@@ -63,6 +64,17 @@ def id_classifier(dim: int, num_ids: int) -> nn.Linear:
     classifier = nn.Linear(dim, num_ids, bias=False)
     nn.init.normal_(classifier.weight, std=0.001)
     return classifier
+
+
+def imprint(classifier: nn.Linear, means: Tensor) -> None:
+    """Let a classifier begin with the directions of people's mean features.
+
+    Args:
+        classifier: The classifier.
+        means: Mean feature of each training identity, (num_ids, D).
+    """
+    with torch.no_grad():
+        classifier.weight.copy_(F.normalize(means.float()))
 
 
 def recognition_losses(
@@ -142,6 +154,10 @@ class Identity(Head):
             found["center"] = center_loss(feature, batch.pids, self.centers)
             self._move_centers(gather(feature).detach(), gather_labels(batch.pids))
         return found
+
+    def imprint(self, means: Tensor) -> None:
+        """Let the classifier begin with mean features."""
+        imprint(self.classifier, means)
 
     def embed(self, maps: Maps) -> Tensor:
         """Compute the feature after the BNNeck if there is one, (B, dim)."""

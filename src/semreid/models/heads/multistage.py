@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ from semreid.functional.hardmix import (
 )
 from semreid.functional.pooling import resize_labels
 from semreid.models.heads.base import Head
-from semreid.models.heads.identity import GlobalPool, id_classifier, recognition_losses
+from semreid.models.heads.identity import GlobalPool, id_classifier, imprint, recognition_losses
 from semreid.models.trunk import Bottleneck, Maps
 
 Mix = Literal["hardmix", "cutmix", "cutout", "batchdrop"]
@@ -186,6 +186,13 @@ class Multistage(Head):
                 losses["id"] = F.cross_entropy(seen.logits.float(), target, label_smoothing=0.1)
             found |= {f"{name}_{number}": loss for name, loss in losses.items()}
         return found
+
+    def imprint(self, means: Tensor) -> None:
+        """Let the classifier of each stage begin with mean features."""
+        classifiers = [cast("nn.Linear", classifier) for classifier in self.classifiers]
+        widths = [classifier.in_features for classifier in classifiers]
+        for classifier, part in zip(classifiers, means.split(widths, 1), strict=True):
+            imprint(classifier, part)
 
     def embed(self, maps: Maps) -> Tensor:
         """Compute the features of all stages, (B, dim)."""

@@ -13,7 +13,7 @@ from semreid.data.batch import Batch
 from semreid.distributed import sent
 from semreid.functional.pooling import max_pool, region_pool
 from semreid.models.heads.base import REGIONS, Head
-from semreid.models.heads.identity import BNNeck, id_classifier, recognition_losses
+from semreid.models.heads.identity import BNNeck, id_classifier, imprint, recognition_losses
 from semreid.models.heads.parsing import batch_share
 from semreid.models.trunk import Bottleneck, Maps
 
@@ -69,6 +69,10 @@ class Regularization(Head):
         found = recognition_losses(feature, self.classifier(self.neck(feature)), batch.pids)
         found["id"] = found["id"] * torch.sigmoid((batch_share(regions) * kept).sum())
         return found if self.triplet else {"id": found["id"]}
+
+    def imprint(self, means: Tensor) -> None:
+        """Let the classifier begin with mean features."""
+        imprint(self.classifier, means)
 
     def embed(self, maps: Maps) -> Tensor:
         """Compute the feature of the whole image after the BNNeck, (B, channels)."""

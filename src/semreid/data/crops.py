@@ -1,0 +1,180 @@
+"""Crops of people whom nobody has named: what is known of each but who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.data.benchmarks import load_dataset
+from semreid.data.doctor import without_corrupt
+from semreid.data.images import is_image
+from semreid.data.listing import left_out, list_images
+from semreid.data.names import camera_below, camera_of
+from semreid.data.rows import PARTS, Row, read_csv, read_rows
+from semreid.data.sample import ReIDDataset, Sample
+from semreid.data.store import content_digest
+from semreid.errors import SemreidError
+from semreid.files import user_path
+from semreid.parallel import Progress, parallel
+
+FEW = 50
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops, in an order that does not depend on their names, which may tell who they show.
+
+    Attributes:
+        name: Name of the data set, ``folder`` for a folder or a CSV file.
+        source: How the user named them.
+        samples: The crops; camera 0 where it is unknown, and no person.
+        cameras: Camera of each, (N,); -1 where unknown.
+        tracks: Track of each, (N,); -1 where there is none. Tracks are numbered from 0, over all cameras.
+        people: Who each shows, where the source says so; for judging alone.
+        terms: Licence terms of the images.
+        corrupt_skipped: How many unreadable images were left out on the user's word.
+        warnings: What a user must know.
+    """
+
+    name: str
+    source: str
+    samples: tuple[Sample, ...]
+    cameras: NDArray[np.int64]
+    tracks: NDArray[np.int64]
+    people: tuple[str, ...] = ()
+    terms: str = "unknown; ask the owner of the images"
+    corrupt_skipped: int = 0
+    warnings: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Seconds, (N,); NaN where unknown."""
+        return np.array([np.nan if s.timestamp is None else s.timestamp for s in self.samples], np.float64)
+
+    @property
+    def several_cameras(self) -> bool:
+        """Whether two cameras or more are known."""
+        return len(np.unique(self.cameras[self.cameras >= 0])) > 1
+
+
+def crops_at(path: Path, *, skip_corrupt: bool = False, progress: Progress | None = None) -> Crops:
+    """Take all images of a folder, or all rows of a CSV file.
+
+    Args:
+        path: A folder, which is searched with all folders below, whatever they are called; or a CSV file with the
+            columns ``path[,pid][,camid][,timestamp][,track]``. Cameras are read from the names of files and folders
+            where no column tells them.
+        skip_corrupt: Leave unreadable images out.
+        progress: Told how far the look at all images is.
+
+    Returns:
+        The crops; people where the CSV names every one.
+
+    Raises:
+        SemreidError: If there is none, or the CSV is not as described.
+    """
+    if not path.exists() or is_image(path):
+        raise SemreidError(f"no folder or CSV file of crops at {path}", fix="name one, or give --data NAME:PATH")
+    if path.is_file():
+        rows = read_csv(path, unlabelled=True)
+    else:
+        rows = [Row(image, "", camera_below(image, path)) for image in list_images(path, nested=True)]
+    lost = left_out(path) if path.is_dir() else ""
+    crops = _crops("folder", str(path), rows)
+    crops = replace(crops, warnings=((lost,) if lost else ()) + crops.warnings)
+    return _readable(crops, progress) if skip_corrupt else crops
+
+
+def crops_of(
+    spec: str, parts: Iterable[str] = ("train",), *, skip_corrupt: bool = False, progress: Progress | None = None
+) -> Crops:
+    """Take the crops of parts of a data set.
+
+    Args:
+        spec: ``NAME[/VARIANT]:PATH``.
+        parts: Any of ``train``, ``query`` and ``gallery``.
+        skip_corrupt: Leave unreadable images out.
+        progress: Told how far the look at all images is.
+
+    Returns:
+        The crops, with their people. ``folder:`` data keeps unknown cameras, and its tracks.
+
+    Raises:
+        SemreidError: If the data set cannot be loaded, or has no such crop.
+    """
+    dataset = load_dataset(spec)
+    samples = list(dict.fromkeys(s for part in PARTS if part in set(parts) for s in getattr(dataset, part)))
+    name, _, location = spec.partition(":")
+    if not samples:
+        raise SemreidError(f"{spec} has no crop for {' or '.join(parts)}", fix="`semreid doctor` tells what it holds")
+    if name == "folder":
+        by_path = {row.path: row for row in read_rows(user_path(location))}
+        rows = [by_path[path] for path in dict.fromkeys(sample.path for sample in samples)]
+        crops = _crops(dataset.name, spec, rows)
+    else:
+        known = [Row(s.path, str(s.pid), s.camid, timestamp=s.timestamp) for s in samples]
+        crops = _crops(dataset.name, spec, known, items=[s.item for s in samples])
+    crops = replace(crops, terms=dataset.terms)
+    return _readable(crops, progress) if skip_corrupt else crops
+
+
+def _crops(name: str, source: str, rows: Sequence[Row], items: Sequence[str] = ()) -> Crops:
+    cameras = [camera_of(row.path) if row.camid is None else row.camid for row in rows]
+    samples = [
+        Sample(row.path, 0, camera or 0, item, row.timestamp)
+        for row, camera, item in zip(rows, cameras, items or [""] * len(rows), strict=True)
+    ]
+    tracks = [(camera, row.track) for row, camera in zip(rows, cameras, strict=True)]  # trackers count for one camera
+    content = parallel(content_digest, samples)
+    order = sorted(range(len(rows)), key=lambda i: (content[i], samples[i].camid, samples[i].timestamp or 0.0))
+    numbers: dict[tuple[int | None, str], int] = {}
+    people = [rows[i].identity for i in order]
+    crops = Crops(
+        name=name,
+        source=source,
+        samples=tuple(samples[i] for i in order),
+        cameras=np.array([-1 if cameras[i] is None else cameras[i] for i in order], np.int64),
+        tracks=np.array([numbers.setdefault(tracks[i], len(numbers)) if tracks[i][1] else -1 for i in order], np.int64),
+        people=tuple(people) if all(people) else (),
+    )
+    return replace(crops, warnings=tuple(_warnings(crops)))
+
+
+def _readable(crops: Crops, progress: Progress | None) -> Crops:
+    left = without_corrupt(ReIDDataset(crops.name, Path(), crops.samples, (), ()), progress=progress)
+    good = {(sample.path, sample.item) for sample in left.train}
+    rows = [i for i, sample in enumerate(crops.samples) if (sample.path, sample.item) in good]
+    kept = replace(
+        crops,
+        samples=tuple(crops.samples[i] for i in rows),
+        cameras=crops.cameras[rows],
+        tracks=crops.tracks[rows],
+        people=tuple(crops.people[i] for i in rows) if crops.people else (),
+        corrupt_skipped=left.corrupt_skipped,
+    )
+    skipped = f"{crops.source}: {left.corrupt_skipped:,} unreadable images were left out"
+    return replace(kept, warnings=(*crops.warnings, skipped)) if left.corrupt_skipped else kept
+
+
+def _warnings(crops: Crops) -> Iterator[str]:
+    unknown = int((crops.cameras < 0).sum())
+    if len(crops) < FEW:
+        yield f"{crops.source} has {len(crops)} crops: with fewer than {FEW}, hardly anybody is seen often enough"
+    if not crops.several_cameras:
+        which = (
+            "no crop tells its camera (_c3_, or the column camid)" if unknown == len(crops) else "all are of one camera"
+        )
+        yield f"{crops.source}: {which}, so what differs from camera to camera can neither be learned nor taken out"
+    elif unknown:
+        first = crops.samples[int(np.argmax(crops.cameras < 0))]
+        yield (
+            f"{crops.source}: {unknown:,} of {len(crops):,} crops do not tell their camera, such as {first}; they are "
+            "taken for those of one more camera"
+        )

@@ -1,0 +1,105 @@
+"""``semreid adapt``: a model learns from crops whose people nobody has named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from semreid.console import interruptible, progress, say, show, stdout
+from semreid.data.benchmarks import load_dataset
+from semreid.data.crops import Crops, crops_at, crops_of
+from semreid.evaluation.protocol import evaluate
+from semreid.models.loading import load_model
+from semreid.models.shipped import DEFAULT
+
+CropsArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="CROPS",
+        help="Folder, searched with all below; or CSV: path[,camid][,timestamp][,track]. Or --data instead.",
+    ),
+]
+SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out, and say how many.")]
+
+
+def adapt(
+    out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
+    crops: CropsArgument = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, such as groups.eps=0.4.")] = None,
+    start: Annotated[
+        str, typer.Option("--from", help="Model to begin with: one that ships, or a run folder.")
+    ] = DEFAULT,
+    data: Annotated[
+        str,
+        typer.Option("--data", help="NAME[/VARIANT]:PATH: its training part; a test part tells mAP before and after."),
+    ] = "",
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML file, such as recipes/tiny/adapt.yaml.")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Begin no round that would end later.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last round that was done.")] = False,
+    skip_corrupt: SkipCorrupt = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Let a model learn from your own crops, without identities: group them, learn from the groups, and again."""
+    from semreid.training.adapt import adapt as run
+    from semreid.training.recipe import AdaptRecipe, load_recipe, overridden, parse_recipe
+    from semreid.training.record import way_on
+
+    changes = overrides or []
+    if data and crops is not None and "=" in str(crops):
+        crops, changes = None, [str(crops), *changes]
+    if minutes is not None and minutes <= 0:
+        raise typer.BadParameter("--minutes must be more than 0")
+    content = parse_recipe(overridden({}, changes), "overrides", AdaptRecipe)
+    settings = content if recipe is None else load_recipe(recipe, changes, AdaptRecipe)
+    seen = crops_from(crops, data, skip_corrupt=skip_corrupt)
+    with interruptible(lambda: f"the same command {way_on(out)}"):
+        model = run(settings, seen, start, out, minutes=minutes, resume=resume)
+    dataset = load_dataset(data) if data else None
+    judged = {}
+    if dataset is not None and dataset.query and dataset.gallery:
+        for name, judge in (("before", load_model(start).to(model.device)), ("after", model)):
+            judged[name] = evaluate(judge, dataset).to_json()
+    result = {"run": str(out), "crops": len(seen), **judged}
+    show(result) if json_ else _show(judged)
+    say(f"adapted: {out}. Next: semreid group {(data and '--data ' + data) or crops} --model {out} --out DIR")
+
+
+def crops_from(
+    crops: Path | None, data: str, parts: tuple[str, ...] = ("train",), *, skip_corrupt: bool = False
+) -> Crops:
+    """Take the crops that a user named by a folder, a CSV file or a data set, and tell what must be known of them.
+
+    Args:
+        crops: Folder or CSV file.
+        data: ``NAME[/VARIANT]:PATH`` instead.
+        parts: Of the data set.
+        skip_corrupt: Leave unreadable images out.
+
+    Returns:
+        The crops.
+
+    Raises:
+        SemreidError: If there is none.
+    """
+    if (crops is None) == (not data):
+        raise typer.BadParameter("give CROPS or --data, one of the two")
+    with progress("looking for unreadable images") as told:
+        options: dict[str, Any] = {"skip_corrupt": skip_corrupt, "progress": told}
+        found = crops_of(data, parts, **options) if crops is None else crops_at(crops, **options)
+    for warning in found.warnings:
+        say(f"warning: {warning}", style="yellow")
+    return found
+
+
+def _show(judged: Mapping[str, Mapping[str, Any]]) -> None:
+    if not judged:
+        say("how much better it is, no crop without identities can tell: judge it on a few that you have named")
+        return
+    table = Table("metric", "before, %", "after, %", title=str(judged["after"]["protocol"]["dataset"]))
+    for name, value in judged["after"]["metrics"].items():
+        table.add_row(name, f"{judged['before']['metrics'][name]:.1f}", f"{value:.1f}")
+    stdout.print(table)

@@ -1,0 +1,351 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semreid.data.crops import Crops, crops_at, crops_of
+from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
+from semreid.evaluation.protocol import evaluate
+from semreid.models.card import read_card
+from semreid.models.loading import load_model
+from semreid.training import adapt as adapting
+from semreid.training.adapt import adapt
+from semreid.training.loop import train
+from semreid.training.recipe import AdaptRecipe, parse_recipe
+from tests.conftest import draw_figure, full_disk, write_image, write_run
+from tests.training.test_loop import recipe as training
+
+TINY = {
+    "precision": "fp32",
+    "rounds": 2,
+    "steps": 4,
+    "identities": 4,
+    "instances": 2,
+    "groups": {"k1": 6, "k2": 2, "min_samples": 2},
+    "augment": {"pad": 2, "erase": 0.3},
+    "optim": {"name": "adamw", "lr": 2e-3, "ema": 0.5},
+}
+SMALL = {"trunk": "resnet18", "width": 0.125, "size": (64, 32)}
+
+
+def recipe(**changes: object) -> AdaptRecipe:
+    return parse_recipe({**TINY, **changes}, "test", AdaptRecipe)
+
+
+@pytest.fixture(scope="module")
+def start(figure_data: ReIDDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that learned a little of six figures; read only."""
+    run = tmp_path_factory.mktemp("start") / "run"
+    train(training(schedule={"epochs": 6}), figure_data, run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Crops of eight other people by two cameras; read only."""
+    root = tmp_path_factory.mktemp("crops")
+    for pid in range(40, 48):
+        for camid in (1, 2):
+            for image in range(3):
+                write_image(root / f"{pid}_c{camid}_{image}.png", draw_figure(pid, camid, image))
+    return root
+
+
+@pytest.fixture(scope="module")
+def crops(folder: Path) -> Crops:
+    return crops_at(folder)
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def adapted(start: Path, crops: Crops, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapted run; read only."""
+    run = tmp_path_factory.mktemp("adapted") / "run"
+    adapt(recipe(), crops, start, run)
+    return run
+
+
+def test_a_run_like_any_other_whose_card_says_what_it_was_adapted_on(adapted: Path, start: Path, crops: Crops) -> None:
+    names = {path.name.split(".out.")[-1] for path in adapted.iterdir()}
+    assert {"adapt.yaml", "model.safetensors", "card.json", "checkpoint.pt", "metrics.jsonl"} <= names
+    assert load_model(adapted).embed([draw_figure(1, 1, 1)]).shape == (1, load_model(start).dim)
+    card = read_card(adapted)
+    facts = card.trained_on
+    assert (facts["dataset"], facts["identities"], facts["images"]) == ("folder", 0, 48)
+    assert facts["pretrained"] == str(start)
+    assert facts["before"]["pretrained"]["dataset"] == "people"
+    assert facts["adapted"]["rounds"] == 2
+    assert facts["adapted"]["groups"] == card.model["num_ids"] > 1
+    assert set(read_card(start).trained_on["sketch"]) < set(facts["sketch"])
+    rows = [json.loads(line) for line in (adapted / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert rows[0]["stability"] is None
+    assert -1 <= rows[1]["stability"] <= 1
+    assert {"grouped", "groups", "spanning", "silhouette", "mutual", "contrast.groups", "contrast.cameras"} <= {
+        *rows[1]
+    }
+
+
+def test_identities_are_never_read(adapted: Path, folder: Path, start: Path, tmp_path: Path) -> None:
+    """Files under other names of people and other folders, in another order, and rows with other people: same bytes."""
+    rng = np.random.default_rng(0)
+    images = sorted(folder.iterdir())
+    lines = ["pid,camid,path"]
+    for image, number in zip(images, rng.permutation(len(images)), strict=True):
+        camid = image.name.split("_")[1]
+        name = f"{number % 5}/{number:04d}_{camid}.png"
+        (tmp_path / "shuffled" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, tmp_path / "shuffled" / name)
+        lines.append(f"{rng.integers(3)},{camid[1:]},shuffled/{name}")
+    (tmp_path / "wrong.csv").write_text("\n".join(lines))
+    (tmp_path / "none.csv").write_text("\n".join(line.partition(",")[2] for line in lines))
+    for name, source in (("a", "shuffled"), ("b", "wrong.csv"), ("c", "none.csv")):
+        adapt(recipe(), crops_at(tmp_path / source), start, tmp_path / name)
+        assert weights(tmp_path / name) == weights(adapted)
+
+
+def test_shuffled_people_of_a_data_set_change_nothing(
+    figure_data: ReIDDataset, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = np.random.default_rng(1).permutation([s.pid for s in figure_data.train])
+    other = replace(
+        figure_data, train=tuple(replace(s, pid=int(pid)) for s, pid in zip(figure_data.train, pids, strict=True))
+    )
+    for name, dataset in (("a", figure_data), ("b", other)):
+        monkeypatch.setattr("semreid.data.crops.load_dataset", lambda _, dataset=dataset: dataset)
+        adapt(recipe(rounds=1), crops_of("people:x"), start, tmp_path / name)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+def test_resumes_to_the_same_bytes(adapted: Path, start: Path, crops: Crops, tmp_path: Path) -> None:
+    learn, rounds = adapting._Rounds.next, []
+
+    def stop_at_the_second(self, *arguments):
+        if len(rounds) == 1:
+            raise RuntimeError
+        rounds.append(1)
+        return learn(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapting._Rounds, "next", stop_at_the_second)
+        with pytest.raises(RuntimeError):
+            adapt(recipe(), crops, start, tmp_path / "run")
+    assert read_card(tmp_path / "run").trained_on["adapted"]["rounds"] == 1
+    load_model(tmp_path / "run")  # what the first round learned is whole
+    with pytest.raises(SemreidError, match="already holds a run"):
+        adapt(recipe(), crops, start, tmp_path / "run")
+    adapt(recipe(), crops, start, tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == weights(adapted)
+    before = weights(tmp_path / "run")
+    adapt(recipe(), crops, start, tmp_path / "run", resume=True)  # nothing is left to do
+    assert weights(tmp_path / "run") == before
+
+
+def test_goes_on_with_the_same_crops_start_and_recipe_only(
+    adapted: Path, start: Path, crops: Crops, tmp_path: Path
+) -> None:
+    run = shutil.copytree(adapted, tmp_path / "run")
+    fewer = replace(crops, samples=crops.samples[:-1], cameras=crops.cameras[:-1], tracks=crops.tracks[:-1])
+    other_cameras = replace(crops, cameras=crops.cameras + 1)
+    for changed in (fewer, other_cameras):
+        with pytest.raises(SemreidError, match="learned from other data"):
+            adapt(recipe(), changed, start, run, resume=True)
+    with pytest.raises(SemreidError, match="learned from other data"):
+        adapt(recipe(), crops, adapted, run, resume=True)
+    with pytest.raises(SemreidError, match="steps: 4' then, 'steps: 5' now"):
+        adapt(recipe(steps=5), crops, start, run, resume=True)
+    assert weights(run) == weights(adapted)
+
+
+def test_begins_no_round_that_would_not_end_in_time(
+    start: Path, crops: Crops, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ticks = iter(range(0, 10**6, 40))  # 40 seconds at each look: a round takes 40
+    adapt(recipe(rounds=5), crops, start, tmp_path / "run", minutes=3.5, clock=lambda: float(next(ticks)))
+    done = read_card(tmp_path / "run").trained_on["adapted"]["rounds"]
+    assert 1 <= done < 5
+    assert f"stopped after {done} of 5 rounds" in capfd.readouterr().err
+    adapt(recipe(rounds=5), crops, start, tmp_path / "run", resume=True)
+    adapt(recipe(rounds=5), crops, start, tmp_path / "whole")
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_adapting_to_new_cameras_helps_people_whom_nobody_named(tmp_path: Path, start: Path) -> None:
+    """A model of other people sees 24 new ones under new cameras; ten other new ones judge it before and after."""
+    for pid in range(100, 134):
+        for camid in (1, 4):
+            for image in range(4):
+                part = "bounding_box_train" if pid < 124 else "bounding_box_test" if image else "query"
+                write_image(
+                    tmp_path / "new" / part / f"{pid}_c{camid}s1_{image:06d}_00.png", draw_figure(pid, camid, image)
+                )
+    crops = crops_of(f"people:{tmp_path / 'new'}")
+    from semreid.data.benchmarks import load_dataset
+
+    judges = load_dataset(f"people:{tmp_path / 'new'}")
+    model = adapt(recipe(rounds=4, steps=20, identities=8, instances=4), crops, start, tmp_path / "run")
+    before, after = (evaluate(m, judges).metrics["mAP"] for m in (load_model(start), model))
+    assert after > before + 5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("magnifiernet", {}),
+        ("pmm", {"dim": 16}),
+        ("san", {"decoder_blocks": 3}),
+        ("unified", {"dim": 16, "decoder_blocks": 3}),
+    ],
+)
+def test_every_head_that_can_learns_without_labels(
+    name: str, options: dict[str, object], crops: Crops, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "start", {"name": name, **SMALL, **options})
+    adapt(
+        recipe(rounds=1, steps=2, groups={"k1": 6, "k2": 2, "min_samples": 2, "eps": 0.7}),
+        crops,
+        tmp_path / "start",
+        tmp_path / "run",
+    )
+    before, after = (load_model(tmp_path / run).state_dict() for run in ("start", "run"))
+    (row,) = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    for head in load_model(tmp_path / "start").heads:
+        moved = [n for n in before if n.startswith(f"heads.{head}.") and not torch.equal(before[n], after[n])]
+        assert bool(moved) == (head != "texture"), head
+        assert any(loss.startswith(f"{head}.") for loss in row) == (head != "texture")
+
+
+def test_weighs_the_losses_of_heads_as_the_run_that_is_adapted(
+    start: Path, crops: Crops, adapted: Path, tmp_path: Path
+) -> None:
+    heavy = shutil.copytree(start, tmp_path / "start")
+    text = (start / "recipe.yaml").read_text()
+    (heavy / "recipe.yaml").write_text(text.replace("losses: {}", "losses: {identity.triplet: {1: 3.0}}"))
+    adapt(recipe(rounds=1), crops, heavy, tmp_path / "run")
+    assert "identity.triplet: 3.0" in (tmp_path / "run" / "adapt.yaml").read_text()
+    adapt(recipe(rounds=1), crops, tmp_path / "run", tmp_path / "again")
+    assert "identity.triplet: 3.0" in (tmp_path / "again" / "adapt.yaml").read_text()
+
+
+def test_crops_of_one_camera_work_and_it_is_said_what_is_lost(start: Path, crops: Crops, tmp_path: Path) -> None:
+    only = np.flatnonzero(crops.cameras == 1)
+    one = replace(
+        crops, samples=tuple(crops.samples[i] for i in only), cameras=crops.cameras[only], tracks=crops.tracks[only]
+    )
+    adapt(recipe(rounds=1), one, start, tmp_path / "run")
+    (row,) = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert row["spanning"] is row["mutual"] is None
+    assert "contrast.cameras" not in row
+
+
+def folder_of(root: Path, images: list[np.ndarray]) -> Crops:
+    for number, image in enumerate(images):
+        write_image(root / f"{number:03d}_c{number % 2}.png", image)
+    return crops_at(root)
+
+
+def test_one_person_or_copies_are_one_group_of_which_nothing_can_be_learned(start: Path, tmp_path: Path) -> None:
+    copies = folder_of(tmp_path / "copies", [draw_figure(1, 1, 1)] * 20)
+    alike = folder_of(tmp_path / "alike", [draw_figure(1, 1, i) for i in range(20)])
+    for crops, settings in ((copies, {}), (alike, {"groups": {"k1": 20, "k2": 6, "eps": 0.95, "min_samples": 2}})):
+        with pytest.raises(SemreidError, match="all crops that are alike at all fall into one group"):
+            adapt(recipe(**settings), crops, start, tmp_path / "run")
+    assert not (tmp_path / "run" / "card.json").exists()
+
+
+def test_no_group_in_a_later_round_keeps_what_was_learned(
+    start: Path, crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = adapting.group_features
+    rounds: list[int] = []
+
+    def none_in_the_second(*arguments, **options):
+        graph, groups = found(*arguments, **options)
+        rounds.append(1)
+        return graph, groups if len(rounds) == 1 else np.full_like(groups, -1)
+
+    monkeypatch.setattr(adapting, "group_features", none_in_the_second)
+    with pytest.raises(SemreidError, match="round 2: no 2 of the 48 crops .* what was learned in 1 rounds stays"):
+        adapt(recipe(), crops, start, tmp_path / "run")
+    assert read_card(tmp_path / "run").trained_on["adapted"]["rounds"] == 1
+    load_model(tmp_path / "run")
+
+
+def test_features_that_are_no_numbers_are_refused(crops: Crops, start: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(start, tmp_path / "start")
+    model, card = load_model(start), read_card(start)
+    torch.nn.init.constant_(model.trunk.conv1.weight, float("nan"))
+    from semreid.models.card import save_model
+
+    save_model(broken, model, card)
+    with pytest.raises(SemreidError, match="NaN"):
+        adapt(recipe(), crops, broken, tmp_path / "run")
+
+
+def test_a_start_that_cannot_learn_or_embed_is_refused(crops: Crops, tmp_path: Path) -> None:
+    write_run(tmp_path / "parser", {"name": "parser", **SMALL})
+    with pytest.raises(SemreidError, match="no embedding"):
+        adapt(recipe(), crops, tmp_path / "parser", tmp_path / "run")
+    with pytest.raises(SemreidError, match="baseline is untrained"):
+        adapt(recipe(), crops, "baseline", tmp_path / "run")
+    with pytest.raises(SemreidError, match="no model card"):
+        adapt(recipe(), crops, tmp_path / "nowhere", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_keeps_the_last_round(start: Path, crops: Crops, adapted: Path, tmp_path: Path) -> None:
+    adapt(recipe(rounds=2), crops, start, tmp_path / "run", minutes=1e-9)  # the first round is always done
+    before = weights(tmp_path / "run")
+    with full_disk(100_000), pytest.raises(SemreidError, match="cannot write"):
+        adapt(recipe(), crops, start, tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == before
+    adapt(recipe(), crops, start, tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == weights(adapted)
+
+
+def test_the_command_judges_before_and_after_where_it_can(run, figures: Path, start: Path, tmp_path: Path) -> None:
+    settings = ["rounds=1", "steps=2", "identities=4", "groups.k1=6", "groups.k2=2", "groups.min_samples=2"]
+    done = run("adapt", *settings, "--data", f"people:{figures}", "--from", start, "--out", tmp_path / "run", "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert {"mAP", "rank1"} <= set(result["before"]["metrics"]) == set(result["after"]["metrics"])
+    assert "round 1/1: " in done.err
+    assert "36 crops: with fewer than 50" in done.err
+    again = run("adapt", *settings, "--data", f"people:{figures}", "--from", start, "--out", tmp_path / "run")
+    assert again.code == 1
+    assert "--resume" in again.err
+
+
+def test_ctrl_c_tells_the_way_on(
+    run, folder: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adapting._Rounds, "next", interrupted)
+    done = run("adapt", folder, "--from", start, "--out", tmp_path / "run")
+    assert done.code == 130
+    assert "the same command begins anew" in done.err
+
+
+def test_the_command_names_what_is_wrong(run, folder: Path, start: Path, tmp_path: Path) -> None:
+    where = ["--from", start, "--out", tmp_path / "run"]
+    assert run("adapt", *where).code == 2
+    assert run("adapt", folder, "--data", "people:x", *where).code == 2
+    assert run("adapt", folder, "--minutes", "0", *where).code == 2
+    wrong = run("adapt", folder, "group.eps=0.4", *where)
+    assert wrong.code == 1
+    assert "did you mean 'groups'?" in wrong.err
+    (tmp_path / "crops").mkdir()
+    assert "holds no image" in run("adapt", tmp_path / "crops", *where).err
+    write_image(tmp_path / "crops" / "a_c1.png", draw_figure(1, 1, 1))
+    (tmp_path / "crops" / "b_c2.png").write_bytes(b"no image")
+    assert "--skip-corrupt" in run("adapt", tmp_path / "crops", *where).err
