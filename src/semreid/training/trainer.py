@@ -200,7 +200,8 @@ class Trainer:
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             losses: dict[str, Tensor] = self.network(batch)
-        weights = self.model.loss_weights | loss_weights(self.recipe.losses, self.epoch)
+        known = {name: weight for name, weight in self.model.loss_weights.items() if name in losses}  # a head may rest
+        weights = known | loss_weights(self.recipe.losses, self.epoch)
         total = sum_losses(losses, weights)
         if self.second is None:
             self.optimiser.zero_grad()
