@@ -93,3 +93,9 @@ def test_what_is_lost_is_said(tmp_path):
     assert "no crop tells its camera" in crops_at(figures(tmp_path / "none", ["a.png", "b.png"])).warnings[1]
     with pytest.raises(SemreidError, match="no folder or CSV file"):
         crops_at(tmp_path / "nowhere")
+
+
+def test_a_data_set_without_such_crops_is_refused(tmp_path):
+    figures(tmp_path, [f"{part}/{pid}_c{c}_1.png" for part in ("query", "gallery") for pid in (1, 2) for c in (1, 2)])
+    with pytest.raises(SemreidError, match="has no crop for train"):
+        crops_of(f"folder:{tmp_path}")

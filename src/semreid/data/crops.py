@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from semreid.data.doctor import without_corrupt
 from semreid.data.images import is_image
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_below, camera_of
-from semreid.data.rows import PARTS, Row, read_csv, read_rows
+from semreid.data.rows import SPLITS, Row, read_csv, read_rows
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest
 from semreid.errors import SemreidError
@@ -93,13 +93,13 @@ def crops_at(path: Path, *, skip_corrupt: bool = False, progress: Progress | Non
 
 
 def crops_of(
-    spec: str, parts: Iterable[str] = ("train",), *, skip_corrupt: bool = False, progress: Progress | None = None
+    spec: str, splits: Sequence[str] = ("train",), *, skip_corrupt: bool = False, progress: Progress | None = None
 ) -> Crops:
-    """Take the crops of parts of a data set.
+    """Take the crops of splits of a data set.
 
     Args:
         spec: ``NAME[/VARIANT]:PATH``.
-        parts: Any of ``train``, ``query`` and ``gallery``.
+        splits: Any of ``train``, ``query`` and ``gallery``.
         skip_corrupt: Leave unreadable images out.
         progress: Told how far the look at all images is.
 
@@ -110,10 +110,10 @@ def crops_of(
         SemreidError: If the data set cannot be loaded, or has no such crop.
     """
     dataset = load_dataset(spec)
-    samples = list(dict.fromkeys(s for part in PARTS if part in set(parts) for s in getattr(dataset, part)))
+    samples = list(dict.fromkeys(s for split in SPLITS if split in splits for s in getattr(dataset, split)))
     name, _, location = spec.partition(":")
     if not samples:
-        raise SemreidError(f"{spec} has no crop for {' or '.join(parts)}", fix="`semreid doctor` tells what it holds")
+        raise SemreidError(f"{spec} has no crop for {' or '.join(splits)}", fix="`semreid doctor` tells what it holds")
     if name == "folder":
         by_path = {row.path: row for row in read_rows(user_path(location))}
         rows = [by_path[path] for path in dict.fromkeys(sample.path for sample in samples)]

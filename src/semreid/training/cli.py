@@ -69,14 +69,14 @@ def adapt(
 
 
 def crops_from(
-    crops: Path | None, data: str, parts: tuple[str, ...] = ("train",), *, skip_corrupt: bool = False
+    crops: Path | None, data: str, splits: tuple[str, ...] = ("train",), *, skip_corrupt: bool = False
 ) -> Crops:
     """Take the crops that a user named by a folder, a CSV file or a data set, and tell what must be known of them.
 
     Args:
         crops: Folder or CSV file.
         data: ``NAME[/VARIANT]:PATH`` instead.
-        parts: Of the data set.
+        splits: Of the data set.
         skip_corrupt: Leave unreadable images out.
 
     Returns:
@@ -89,7 +89,7 @@ def crops_from(
         raise typer.BadParameter("give CROPS or --data, one of the two")
     with progress("looking for unreadable images") as told:
         options: dict[str, Any] = {"skip_corrupt": skip_corrupt, "progress": told}
-        found = crops_of(data, parts, **options) if crops is None else crops_at(crops, **options)
+        found = crops_of(data, splits, **options) if crops is None else crops_at(crops, **options)
     for warning in found.warnings:
         say(f"warning: {warning}", style="yellow")
     return found
