@@ -10,6 +10,7 @@ from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation import embeddings
 from semreid.evaluation.embeddings import embed_files
+from semreid.gallery import Gallery
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from tests.conftest import draw_figure, write_image
@@ -65,6 +66,17 @@ def test_one_image_without_camera(model: ReIDModel, tmp_path: Path) -> None:
     path = write_image(tmp_path / "me.png", draw_figure(1, 1, 0))
     assert embed_files(model, path, tmp_path / "f.parquet")[0] == 1
     assert pq.read_table(tmp_path / "f.parquet")["camid"].to_pylist() == [None]
+
+
+def test_damage_anywhere_is_found_when_vectors_are_added(model: ReIDModel, tmp_path: Path) -> None:
+    out = tmp_path / "e.parquet"
+    write_image(tmp_path / "in" / "a.png", draw_figure(1, 1, 0))
+    embed_files(model, tmp_path / "in", out)
+    content = bytearray(out.read_bytes())
+    content[content.rindex(b"camid") + 2] ^= 1  # in the footer
+    out.write_bytes(content)
+    with pytest.raises(SemreidError, match="e.parquet"), Gallery.open("memory:", dim=model.dim) as gallery:
+        gallery.import_parquet(out)
 
 
 def test_corrupt_image_stops_it_unless_skipped_and_nothing_is_left(model: ReIDModel, tmp_path: Path) -> None:

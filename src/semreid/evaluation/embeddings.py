@@ -19,6 +19,7 @@ from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.models.embedder import Embedder
 from semreid.parallel import Progress, ahead, parallel
+from semreid.seal import seal
 
 CHUNK = 128  # images read at once, while the model works on those before
 
@@ -80,8 +81,10 @@ def _writer(out: Path, model: Embedder) -> Iterator[pq.ParquetWriter]:
     vector = pa.list_(pa.float32(), model.dim)
     fields = [("path", pa.string()), ("camid", pa.int32()), ("vector", vector)]
     schema = pa.schema(fields, metadata={"semreid.fingerprint": model.fingerprint})
-    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
-        yield writer
+    with atomic_path(out) as temporary:
+        with pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
+            yield writer
+        seal(temporary)
 
 
 def _embedded(

@@ -16,6 +16,7 @@ from semreid.files import atomic_path
 from semreid.gallery.entry import Entry, Meta, Vectors
 from semreid.gallery.rows import require_same
 from semreid.reading import parse_json, reading
+from semreid.seal import require_intact, seal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,13 +60,15 @@ def write_gallery(file: Path, meta: Meta, batches: Iterable[tuple[Sequence[Entry
     schema = _schema(meta)
     rows = 0
     settings = {"compression": "none", "use_dictionary": ["pid", "tags.list.element"], "write_page_checksum": True}
-    with atomic_path(file) as temporary, pq.ParquetWriter(temporary, schema, **settings) as writer:
-        for entries, vectors in batches:
-            columns = [[getattr(entry, name) for entry in entries] for name in COLUMNS]
-            values = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
-            columns.append(pa.FixedSizeListArray.from_arrays(values, meta.dim))
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=BATCH)
-            rows += len(entries)
+    with atomic_path(file) as temporary:
+        with pq.ParquetWriter(temporary, schema, **settings) as writer:
+            for entries, vectors in batches:
+                columns = [[getattr(entry, name) for entry in entries] for name in COLUMNS]
+                values = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
+                columns.append(pa.FixedSizeListArray.from_arrays(values, meta.dim))
+                writer.write_table(pa.table(columns, schema=schema), row_group_size=BATCH)
+                rows += len(entries)
+        seal(temporary)
     return rows
 
 
@@ -156,6 +159,7 @@ def _batches(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Batch]:
     columns = [name for name in (*COLUMNS, "vector") if name in parquet.schema_arrow.names]
     if "vector" not in columns:
         raise SemreidError(f"{file} has no column 'vector'; it has {', '.join(parquet.schema_arrow.names)}")
+    require_intact(file, MAKE_AGAIN)
     row, batches = 0, parquet.iter_batches(BATCH, columns=columns)
     while True:
         with reading(file, MAKE_AGAIN, f"is damaged behind row {row}"):
