@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from semreid.files import exclusive
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
+from semreid.teachers import label
 from tests.conftest import write_image
 from tests.teachers.glass import truth
 
@@ -50,6 +52,28 @@ def test_label_from_label_maps(command, crowd: Path, tmp_path: Path) -> None:
     assert code == 0, told
     assert "parts follow one another from head to foot in 100.0% of the crops" in printed
     assert "confidence" not in printed
+
+
+def test_two_do_not_label_into_one_folder(command, run_folder: Path, crowd: Path, tmp_path: Path) -> None:
+    for source in ([run_folder], ["--from-masks", tmp_path]):
+        with exclusive(tmp_path / "labels"):
+            done = command(*source, "--data", f"people:{crowd}", "--out", tmp_path / "labels")
+        assert done.code == 1
+        assert "another process writes" in done.err
+    assert not (tmp_path / "labels").exists()
+
+
+@pytest.mark.parametrize(("options", "way_on"), [([], "the same command completes"), (["--replace"], "without --repl")])
+def test_ctrl_c_says_how_to_go_on(
+    command, run_folder: Path, crowd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list, way_on: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(label, "_look", interrupted)
+    done = command(run_folder, "--data", f"people:{crowd}", "--out", tmp_path / "labels", *options)
+    assert (done.code, done.out) == (130, "")
+    assert way_on in done.err
 
 
 @pytest.mark.parametrize("arguments", [["parser", "--from-masks", "maps"]])

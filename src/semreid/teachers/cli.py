@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from semreid import distributed
-from semreid.console import progress, say, show, stdout
+from semreid.console import interruptible, progress, say, show, stdout
 from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import without_corrupt
 from semreid.errors import SemreidError
@@ -52,13 +52,14 @@ def label(
     dataset = load_dataset(data)
     for warning in dataset.warnings:
         say(f"warning: {warning}", style="yellow")
-    with progress("labelling") as told:
+    way_on = f"the same command{' without --replace' if replace else ''} completes it"
+    with interruptible(lambda: way_on), progress("labelling") as told:
         dataset = without_corrupt(dataset, progress=told) if skip_corrupt else dataset
         if from_masks is not None:
             labels = import_masks(from_masks, mapping, dataset, out, split=split, replace=replace, progress=told)
         else:
             labels = run(models, dataset, out, split=split, replace=replace, progress=told)
-    with progress("looking at labels") as told:
+    with interruptible(lambda: way_on), progress("looking at labels") as told:
         report = write_report(labels, dataset, progress=told)
     show(report) if json_ else _show_report(report)
     say(f"labelled: look at {out / OVERVIEW}. Next: semreid train RECIPE --data {data} --annotations {out} …")

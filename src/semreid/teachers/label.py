@@ -19,7 +19,7 @@ from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
-from semreid.files import write_bytes, write_json, write_text
+from semreid.files import exclusive, write_bytes, write_json, write_text
 from semreid.models.heads import Parser, Parsing, Texture
 from semreid.models.model import ReIDModel
 from semreid.parallel import Progress, ahead, parallel
@@ -103,7 +103,8 @@ def label(
         What was written.
 
     Raises:
-        SemreidError: If a model is no teacher, a crop cannot be read, or the folder holds labels from elsewhere.
+        SemreidError: If a model is no teacher, a crop cannot be read, or the folder holds labels from elsewhere, or
+            another process writes some.
     """
     parsers, painters = _with_head(teachers, Parser, Parsing), _with_head(teachers, Texture)
     if not teachers or {*teachers} - {*parsers, *painters}:
@@ -112,14 +113,16 @@ def label(
         )
     kinds: list[Kind] = [*(["masks"] if parsers else []), *(["textures"] if painters else [])]  # type: ignore[list-item]
     crops = crops_of(dataset, split)
-    _open(out, kinds, {"teachers": [teacher.fingerprint for teacher in teachers], "atlas": VERSION}, replace=replace)
-    journal = _Journal(out, kinds, crops)
-    done = kept = len(crops) - len(journal.todo)
-    for found in _label_chunks(parsers, painters, journal.todo, out):
-        journal.note(found)
-        done += len(found)
-        if progress is not None:
-            progress(done, len(crops))
+    settings = {"teachers": [teacher.fingerprint for teacher in teachers], "atlas": VERSION}
+    with exclusive(out, patience=1):
+        _open(out, kinds, settings, replace=replace)
+        journal = _Journal(out, kinds, crops)
+        done = kept = len(crops) - len(journal.todo)
+        for found in _label_chunks(parsers, painters, journal.todo, out):
+            journal.note(found)
+            done += len(found)
+            if progress is not None:
+                progress(done, len(crops))
     return Labels(out, tuple(kinds), crops, journal.confidences(), kept=kept, strange=journal.strange)
 
 
@@ -200,11 +203,10 @@ def import_masks(
 
     Raises:
         SemreidError: If label maps are missing for training or cannot be used: counted by what is wrong, each with an
-            example. The others are written all the same. Also if the folder holds masks from elsewhere.
+            example. The others are written all the same. Also if the folder holds masks from elsewhere, or another
+            process writes some.
     """
     crops = crops_of(dataset, split)
-    _open(out, ["masks"], {"label_maps": str(folder.resolve()), "mapping": mapping}, replace=replace)
-    journal = _Journal(out, ["masks"], crops)
 
     def convert(crop: Crop) -> str:
         try:
@@ -213,9 +215,11 @@ def import_masks(
             return error.what
         return WRITTEN
 
-    answers = parallel(convert, journal.todo, progress)
-    told = list(zip(journal.todo, answers, strict=True))
-    journal.note({_name(crop): None for crop, answer in told if answer == WRITTEN})
+    with exclusive(out, patience=1):
+        _open(out, ["masks"], {"label_maps": str(folder.resolve()), "mapping": mapping}, replace=replace)
+        journal = _Journal(out, ["masks"], crops)
+        told = list(zip(journal.todo, parallel(convert, journal.todo, progress), strict=True))
+        journal.note({_name(crop): None for crop, answer in told if answer == WRITTEN})
     _require_usable(told)
     missing = {_name(crop) for crop, answer in told if answer == MISSING}
     found = tuple(crop for crop in crops if _name(crop) not in missing)
