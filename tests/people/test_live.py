@@ -1,3 +1,9 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -50,3 +56,40 @@ def test_the_store_fills_and_is_renewed_while_somebody_reads() -> None:
     np.testing.assert_array_equal(live.store.textures[0], create_person(5, 1).texture)
     assert live.store.regions.max() <= 7
     assert live.people == 4
+
+
+OWNER = """
+import time
+import torch
+from semreid.people.dataset import PeopleRecipe
+from semreid.people.live import LivePeople
+
+if __name__ == "__main__":
+    recipe = PeopleRecipe(identities=4, images_per_identity=2, height=64, width=32)
+    live = LivePeople(recipe, torch.device("cpu"), processes=1)
+    live.wait_for(1)
+    print(*live._pool._processes, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.timeout(300)
+def test_processes_end_when_their_owner_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "owner.py").write_text(OWNER)
+    with subprocess.Popen([sys.executable, tmp_path / "owner.py"], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        workers = [int(pid) for pid in owner.stdout.readline().split()]
+        assert workers
+        assert all(map(_runs, workers))
+        owner.kill()
+    while any(map(_runs, workers)):  # the time limit of the test ends it
+        time.sleep(0.1)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")  # one that nobody waits for stays as a zombie
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"

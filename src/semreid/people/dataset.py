@@ -10,10 +10,12 @@ import json
 import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -213,9 +215,20 @@ def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> I
 
 
 def work_alone() -> None:
-    """Let a process that makes people keep to one core: each has a process of its own."""
+    """Let a process that makes people keep to one core, for each has a process of its own, and end with the first one.
+
+    Workers of a pool whose owner is killed wait for work for ever.
+    """
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which lets the others end
+
+
+def _end_with_parent() -> None:
+    owner = parent_process()
+    while owner is not None and os.getppid() == owner.pid:
+        time.sleep(1)
+    os._exit(1)
 
 
 def write_identity(recipe: PeopleRecipe, work: Path, pid: int) -> None:
