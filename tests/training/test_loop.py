@@ -10,14 +10,15 @@ import torch
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
-from semreid.models.card import read_card
+from semreid.files import write_json
+from semreid.models.card import read_card, save_calibration
 from semreid.models.loading import load_model
 from semreid.training import loop
 from semreid.training.build import build_model
 from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
 from semreid.training.record import RunFolder, way_on
-from tests.conftest import full_disk, write_image
+from tests.conftest import full_disk, some_calibration, write_image
 
 TINY = {
     "precision": "fp32",
@@ -206,6 +207,19 @@ def test_wherever_a_run_is_killed_it_goes_on(
     rows, wanted = ([json.loads(line)["total"] for line in (run / "metrics.jsonl").read_text().splitlines()]
                     for run in (out, tmp_path / "whole"))  # fmt: skip
     assert rows == wanted
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_calibration(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    plan, out = recipe(schedule={"epochs": 1}), tmp_path / "run"
+    train(plan, figure_data, out)
+    save_calibration(out, some_calibration(load_model(out).fingerprint))
+    card = read_card(out)
+    train(plan, figure_data, out, resume=True)
+    assert read_card(out) == card
+    assert card.calibration is not None
+    write_json(out / "card.json", replace(card, sha256="of other weights").to_json())
+    train(plan, figure_data, out, resume=True)
+    assert read_card(out) == replace(card, calibration=None)
 
 
 def test_a_recipe_of_the_user_in_the_folder_is_not_written_over(figure_data: ReIDDataset, tmp_path: Path) -> None:

@@ -140,6 +140,8 @@ def versions() -> dict[str, str]:
 def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
     """Write weights and card into a folder, each atomically, the card last.
 
+    A calibration that the folder has of the same weights is kept.
+
     Args:
         folder: The run folder.
         model: The model.
@@ -153,10 +155,22 @@ def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors)
+    digest = sha256(content).hexdigest()
+    before = _card_of_weights(folder, digest)
     write_bytes(folder / WEIGHTS, content)
-    complete = replace(card, sha256=sha256(content).hexdigest(), versions=versions())
+    calibration = card.calibration if before is None else before.calibration
+    complete = replace(card, sha256=digest, versions=versions(), calibration=calibration)
     write_json(folder / CARD, complete.to_json())
     return complete
+
+
+def _card_of_weights(folder: Path, digest: str) -> Card | None:
+    """The card that a folder has of these weights already, if it can be read."""
+    try:
+        card = read_card(folder)
+    except SemreidError:
+        return None
+    return card if card.sha256 == digest else None
 
 
 def card_file(path: Path | str) -> Path:
