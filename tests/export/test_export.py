@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from semreid import export
+from semreid.data.listing import list_images
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.export import Exported, export_model
@@ -89,7 +90,7 @@ def test_threads_may_share_it(embedder: Embedder, crops: list[np.ndarray]) -> No
 
 
 def test_identical_ranking_on_real_crops(model: ReIDModel, embedder: Embedder, real_crops: Path) -> None:
-    paths = sorted((real_crops / "labeled").rglob("*.png"))[::40]
+    paths = list_images(real_crops / "labeled", nested=True)[::40]
     expected, found = model.embed(paths), embedder.embed(paths)
     assert least_cosine(found, expected) >= 0.99999
     assert same_order(expected, found)

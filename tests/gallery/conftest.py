@@ -18,12 +18,12 @@ def lite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteServer
     server.kill()
 
 
-@pytest.fixture(params=["memory", "parquet", "lite", "lite-server", "milvus-server"])
+SERVER = os.environ.get("SEMREID_MILVUS_URI", "")  # of a Milvus server, such as that of test_milvus_server.py
+
+
+@pytest.fixture(params=["memory", "parquet", "lite", "lite-server", *(["milvus-server"] if SERVER else [])])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where a gallery may be made; SEMREID_MILVUS_URI names a server for the last kind."""
-    server = os.environ.get("SEMREID_MILVUS_URI", "")
-    if request.param == "milvus-server" and not server:
-        pytest.skip("no Milvus server: set SEMREID_MILVUS_URI, or see test_server.py")
+    """Where a gallery may be made."""
     places = {"memory": "memory:", "parquet": str(tmp_path / "g.parquet"), "lite": str(tmp_path / "g.db")}
     if request.param in places:
         yield places[request.param]
@@ -31,8 +31,8 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield request.getfixturevalue("lite_server").uri()
     else:
         name = f"g{uuid.uuid4().hex}"
-        yield f"{server}#{name}"
-        drop(server, name)
+        yield f"{SERVER}#{name}"
+        drop(SERVER, name)
 
 
 @pytest.fixture
