@@ -29,6 +29,7 @@ from semreid.data.listing import left_out
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture, write_report
+from semreid.explain.people import group
 from semreid.files import require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
@@ -58,6 +59,7 @@ app.command()(stages)
 app.command()(texture)
 app.command()(label)
 app.command()(adapt)
+app.command()(group)
 RENAMED = {"--part": "--split"}
 """Flags of earlier versions, and what they are called now."""
 FAULT = 70

@@ -18,7 +18,7 @@ from semreid.evaluation.protocol import Evaluation
 from semreid.explain.charts import cmc_chart, score_chart
 from semreid.explain.explanation import Explanation
 from semreid.explain.findings import choose_examples, score_histograms
-from semreid.explain.pictures import data_uri, jpeg
+from semreid.explain.pictures import SIDE, data_uri, jpeg
 from semreid.explain.texts import GLYPHS, MARKS, MEANINGS, percent_text, time_text
 from semreid.gallery import Entry
 from semreid.models.card import shipped_as
@@ -49,7 +49,7 @@ def explanation_page(explanation: Explanation) -> str:
         "caption": caption,
         "model": shipped_as(explanation.fingerprint) or explanation.fingerprint[:12],
     }
-    return _environment().get_template("explanation.html").render(values)
+    return environment().get_template("explanation.html").render(values)
 
 
 def evaluation_page(evaluation: Evaluation, model: str) -> str:
@@ -78,7 +78,7 @@ def evaluation_page(evaluation: Evaluation, model: str) -> str:
         "examples": choose_examples(evaluation),
         "rules": list(_rules(report.counts, report.protocol)),
     }
-    return _environment().get_template("evaluation.html").render(values)
+    return environment().get_template("evaluation.html").render(values)
 
 
 def verdict(explanation: Explanation) -> str:
@@ -122,12 +122,15 @@ def caption(entry: Entry) -> list[str]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return what fills the templates: everything that is put in is escaped, and pictures become addresses."""
     loader = PackageLoader("semreid.explain")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(uri=lambda picture: data_uri(jpeg(picture)), time=time_text, percent=percent_text)
+    environment.filters.update(
+        uri=lambda picture, side=SIDE: data_uri(jpeg(picture, side)), time=time_text, percent=percent_text
+    )
     style = Markup(loader.get_source(environment, "style.css")[0])
     environment.globals.update(version=__version__, style=style, marks=MARKS, glyphs=GLYPHS, meanings=MEANINGS)
     return environment

@@ -131,8 +131,9 @@ def group_features(
         camids: Camera of each, (N,); -1 where unknown. The mean of a camera is taken out if there are two or more.
         tracks: Track of each, (N,); -1 for none.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
-        k1: As in `jaccard_graph`.
-        k2: As in `jaccard_graph`.
+        k1: As in `jaccard_graph`; but no more than a tenth of the crops (or ``min_samples``): among few, the neighbours
+            of everybody are the same.
+        k2: As in `jaccard_graph`; no more than ``k1``.
         eps: As in `density_groups`.
         min_samples: As in `density_groups`.
 
@@ -147,7 +148,8 @@ def group_features(
         cameras, counts = np.unique(camids, return_counts=True)
         few = np.isin(camids, cameras[counts < 2])  # the mean of a single crop is the crop
         vectors = centred(vectors, np.where(few, -1, camids))
-    graph = jaccard_graph(vectors, k1, k2)
+    k1 = min(k1, max(len(vectors) // 10, min_samples))
+    graph = jaccard_graph(vectors, k1, min(k2, k1))
     apart = simultaneous_tracks(tracks, camids, times)
     return graph, density_groups(graph, eps, min_samples, tracks=tracks, apart=apart)
 

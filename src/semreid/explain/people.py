@@ -1,0 +1,171 @@
+"""``semreid group``: who is who among crops that nobody has named, as a table and as a page to look through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from semreid.console import interruptible, progress, say, show, stdout
+from semreid.data.images import read_image
+from semreid.data.rows import SPLITS
+from semreid.explain.page import caption, environment
+from semreid.files import require_writable, write_text
+from semreid.gallery import Entry, Gallery
+from semreid.models.cli import ModelOption, embedder_of
+from semreid.models.shipped import DEFAULT
+from semreid.training.cli import CropsArgument, SkipCorrupt, crops_from
+from semreid.verification.people import (
+    People,
+    find_people,
+    name_in_gallery,
+    require_no_folders,
+    write_folders,
+    write_people,
+)
+
+SHOWN = 12
+"""Crops of a person on the page: the surest, and of those that are unsure at least a third."""
+
+
+class Tile(NamedTuple):
+    """A crop on the page: ``sure`` is True, or None where it is not."""
+
+    name: str
+    read: partial[Any]
+    sure: bool | None
+    confidence: float
+    texts: list[str]
+
+
+class Row(NamedTuple):
+    """A person on the page; number 0 is nobody."""
+
+    number: int
+    crops: int
+    cameras: list[int]
+    unsure: int
+    tiles: list[Tile]
+
+
+def people_page(people: People, model: str) -> str:
+    """Write who is who as a contact sheet: a row a person, those with most crops first.
+
+    Args:
+        people: Who is who.
+        model: How the user named the model.
+
+    Returns:
+        HTML that holds all its pictures.
+
+    Raises:
+        SemreidError: If an image cannot be read.
+    """
+    shown = [_row(people, person) for person in (*range(people.count), -1) if (people.groups == person).any()]
+    return environment().get_template("people.html").render(people=people, model=model, shown=shown)
+
+
+def group(
+    out: Annotated[Path, typer.Option("--out", help="Folder for people.csv and people.html.")],
+    crops: CropsArgument = None,
+    model: ModelOption = DEFAULT,
+    data: Annotated[str, typer.Option("--data", help="Instead of CROPS: NAME[/VARIANT]:PATH.")] = "",
+    split: Annotated[
+        Literal["train", "query", "gallery", "all"], typer.Option("--split", help="Which crops of --data.")
+    ] = "all",
+    gallery: Annotated[
+        str, typer.Option("--gallery", help="Put the crops there, too, and name their people; as in `semreid gallery`.")
+    ] = "",
+    folders: Annotated[
+        Literal["links", "copies"] | None, typer.Option("--folders", help="Make one folder a person, too.")
+    ] = None,
+    eps: Annotated[float, typer.Option("--eps", min=0.01, max=0.99, help="Larger: fewer, larger groups.")] = 0.5,
+    min_samples: Annotated[int, typer.Option("--min-samples", min=2, help="Crops that make a person.")] = 4,
+    skip_corrupt: SkipCorrupt = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Tell who is who in your own crops, without identities: a table, a page, and names in a gallery if wanted."""
+    require_writable(out / "people.csv")
+    if folders is not None:
+        require_no_folders(out / "people")
+    seen = crops_from(crops, data, SPLITS if split == "all" else (split,), skip_corrupt=skip_corrupt)
+    embedder = embedder_of(model)
+    with interruptible(lambda: "the same command begins anew"), progress("decoding") as told:
+        people = find_people(embedder, seen, eps=eps, min_samples=min_samples, progress=told)
+        write_people(people, out / "people.csv")
+        write_text(out / "people.html", people_page(people, model))
+        if folders is not None:
+            write_folders(people, out / "people", folders)
+        named = None
+        if gallery:
+            with Gallery.open(gallery, dim=embedder.dim, fingerprint=embedder.fingerprint) as rows:
+                named = name_in_gallery(people, rows)
+    if people.count == 1:
+        say("warning: all crops that are alike at all were taken for one person; --eps 0.4 takes fewer", style="yellow")
+    result = _result(people) | ({} if named is None else {"gallery": named._asdict()})
+    show(result) if json_ else _show(result)
+    say(f"grouped: look at {out / 'people.html'}; all crops are in {out / 'people.csv'}")
+
+
+def _row(people: People, person: int) -> Row:
+    rows = people.rows(person)
+    cameras = np.unique(people.crops.cameras[rows])
+    unsure = rows[people.unsure[rows]]
+    doubtful = unsure[: max(SHOWN // 3, SHOWN - (len(rows) - len(unsure)))]
+    shown = [*rows[~people.unsure[rows]][: SHOWN - len(doubtful)], *doubtful]
+    tiles = [_tile(people, int(row)) for row in shown]
+    return Row(person + 1, len(rows), cameras[cameras >= 0].tolist(), len(unsure), tiles)
+
+
+def _tile(people: People, row: int) -> Tile:
+    sample, camera = people.crops.samples[row], int(people.crops.cameras[row])
+    sure = None if people.unsure[row] or people.groups[row] < 0 else True
+    texts = caption(Entry(camid=None if camera < 0 else camera, timestamp=sample.timestamp))
+    return Tile(sample.path.name, partial(read_image, sample), sure, float(people.confidence[row]), texts)
+
+
+def _result(people: People) -> dict[str, Any]:
+    return {
+        "crops": len(people.crops),
+        "people": people.count,
+        "unsure": int(people.unsure.sum()),
+        **{name: value for name, value in people.signs._asdict().items() if name != "groups"},
+        "scores": None if people.scores is None else people.scores._asdict(),
+    }
+
+
+def _show(result: dict[str, Any]) -> None:
+    for line in _lines(result):
+        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+    if result["scores"] is None:
+        return
+    table = Table("", "precision, %", "recall, %", "F1, %", title="against the people that are known")
+    for title, name in (("pairs of crops", "pairwise"), ("B-cubed", "bcubed")):
+        table.add_row(
+            title, *(f"{100 * result['scores'][f'{name}_{part}']:.1f}" for part in ("precision", "recall", "f1"))
+        )
+    stdout.print(table)
+
+
+def _lines(result: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"{result['people']:,} people in {round(result['grouped'] * result['crops']):,} of {result['crops']:,} crops; "
+        f"{result['unsure']:,} crops are unsure"
+    )
+    if result["spanning"] is not None:
+        agree = f"neighbours from other cameras agree in {result['mutual']:.0%}"
+        yield f"{result['spanning']:.0%} of the people are seen by several cameras; {agree}"
+    yield f"silhouette {result['silhouette']:.2f} (1: far from all others)"
+    if result["scores"] is not None:
+        yield f"known are {result['scores']['people']:,} people"
+    if "gallery" in result:
+        named = result["gallery"]
+        counts = (
+            f"{named['named']:,} rows named, {named['kept']:,} kept as somebody said, {named['nobody']:,} of nobody"
+        )
+        yield f"gallery: {counts}"

@@ -1,0 +1,280 @@
+"""Who is who among crops that nobody has named: groups with a confidence, and what becomes of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.data.crops import Crops
+from semreid.data.store import build_store
+from semreid.errors import SemreidError
+from semreid.evaluation.protocol import Features, embed_store
+from semreid.files import explained, write_text
+from semreid.functional.grouping import (
+    GroupingScores,
+    GroupingSigns,
+    Groups,
+    group_features,
+    grouping_scores,
+    grouping_signs,
+    similarity_to_groups,
+)
+from semreid.gallery.enroll import NOBODY
+from semreid.gallery.entry import Entry, derived_id
+from semreid.gallery.gallery import Gallery
+from semreid.models.embedder import Embedder
+from semreid.parallel import Progress
+
+GROUPED = "grouped"
+"""Tag of the rows of a gallery whose person a machine has named."""
+UNSURE = 0.6
+"""Confidence below which a crop may as well be of another person."""
+COLUMNS = ("path", "person", "confidence", "camera", "time")
+_NAME = re.compile(r"group-(\d{1,9})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is who.
+
+    Attributes:
+        crops: The crops.
+        features: Their unit vectors (N, D).
+        groups: Person of each, (N,), from 0, the one with most crops first; -1 for those of whom nothing can be said.
+        confidence: How much nearer each is to its own person than to the next, (N,): 0.5 means undecided, 1 that no
+            other comes near; 0 for those of nobody.
+        signs: What can be known of the groups without knowing the people.
+        scores: How well they fit the people that are known; None where none is.
+    """
+
+    crops: Crops
+    features: Features
+    groups: Groups
+    confidence: NDArray[np.float64]
+    signs: GroupingSigns
+    scores: GroupingScores | None
+
+    @property
+    def count(self) -> int:
+        """Number of people."""
+        return self.signs.groups
+
+    @property
+    def unsure(self) -> NDArray[np.bool_]:
+        """Which crops may as well be of another person, (N,)."""
+        return (self.groups >= 0) & (self.confidence < UNSURE)
+
+    def rows(self, person: int) -> NDArray[np.int64]:
+        """Rows of a person, the surest first."""
+        members = np.flatnonzero(self.groups == person)
+        return members[np.argsort(-self.confidence[members], kind="stable")]
+
+
+def find_people(
+    embedder: Embedder,
+    crops: Crops,
+    *,
+    eps: float = 0.5,
+    min_samples: int = 4,
+    progress: Progress | None = None,
+) -> People:
+    """Tell who is who.
+
+    Args:
+        embedder: A model or an exported file.
+        crops: The crops.
+        eps: Largest Jaccard distance of neighbours.
+        min_samples: Neighbours, itself included, that make a crop the core of a group.
+        progress: Told how far the decoding is.
+
+    Returns:
+        The people.
+
+    Raises:
+        SemreidError: If a crop cannot be read, a feature is not finite, or no crops are alike enough.
+    """
+    features = embed_store(embedder, build_store(crops.samples, embedder.size, progress=progress))
+    graph, found = group_features(features, crops.cameras, crops.tracks, crops.times, eps=eps, min_samples=min_samples)
+    if not (found >= 0).any():
+        raise SemreidError(
+            f"no {min_samples} of the {len(crops):,} crops are alike enough to be taken for one person",
+            fix="allow larger distances (--eps 0.6) or smaller groups (--min-samples 2); or adapt the model to these "
+            "cameras first: semreid adapt",
+        )
+    groups = _largest_first(found)
+    own, other = similarity_to_groups(graph, groups)
+    confidence = np.divide(own, own + other, out=np.zeros(len(own)), where=own > 0)
+    return People(
+        crops, features, groups, confidence, grouping_signs(graph, groups, crops.cameras), _scores(crops, groups)
+    )
+
+
+def write_people(people: People, file: Path) -> None:
+    """Write ``people.csv``: path, person (from 1; empty for nobody), confidence, camera and time of each crop.
+
+    Args:
+        people: Who is who.
+        file: Where to.
+
+    Raises:
+        SemreidError: If it cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for person in (*range(people.count), -1):
+        for row in people.rows(person):
+            sample, camera = people.crops.samples[row], int(people.crops.cameras[row])
+            place = replace(sample, path=sample.path.absolute())
+            facts = ("" if camera < 0 else camera, "" if sample.timestamp is None else sample.timestamp)
+            confidence = f"{people.confidence[row]:.3f}" if person >= 0 else ""
+            table.writerow((place, person + 1 if person >= 0 else "", confidence, *facts))
+    write_text(file, text.getvalue())
+
+
+def require_no_folders(folder: Path) -> None:
+    """Refuse to mix folders of people with those of another run.
+
+    Args:
+        folder: Where they shall be.
+
+    Raises:
+        SemreidError: If there is something.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise SemreidError(f"{folder} is there already", fix="move it elsewhere, or choose another folder for --out")
+
+
+def write_folders(people: People, folder: Path, how: Literal["links", "copies"]) -> None:
+    """Make one folder a person, with links to the crops or copies of them; all of it or nothing.
+
+    Args:
+        people: Who is who; crops of nobody are left out.
+        folder: The folder of folders; must not be there.
+        how: ``links`` or ``copies``.
+
+    Raises:
+        SemreidError: If it is there, a crop is inside a container file, or the folder cannot be written.
+    """
+    require_no_folders(folder)
+    if inside := next((s for s in people.crops.samples if s.item), None):
+        raise SemreidError(f"{inside} is no file of its own", fix="leave --folders out: people.csv names every crop")
+    with explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".semreid-", dir=folder.parent) as temporary:
+            made = Path(temporary) / folder.name
+            for source, target in _places(people):
+                (made / target).parent.mkdir(parents=True, exist_ok=True)
+                if how == "links":
+                    (made / target).symlink_to(source.absolute())
+                else:
+                    shutil.copyfile(source, made / target)
+            os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
+
+
+class Named(NamedTuple):
+    """What became of crops in a gallery.
+
+    Attributes:
+        named: Rows that now bear the name of a group.
+        kept: Rows whose person somebody had said: they are as they were.
+        nobody: Rows of nobody in particular.
+    """
+
+    named: int
+    kept: int
+    nobody: int
+
+
+def name_in_gallery(people: People, gallery: Gallery) -> Named:
+    """Put crops into a gallery, or find them there, and name their people ``group-1`` and so on.
+
+    A person that somebody has said stays; a name that an earlier grouping gave is renewed. Names go on after those that
+    the gallery has.
+
+    Args:
+        people: Who is who.
+        gallery: A gallery of vectors of the same model.
+
+    Returns:
+        What became of the crops.
+
+    Raises:
+        SemreidError: If the rows cannot be stored; then the same call completes the job.
+    """
+    places = [_entry(people.crops, row) for row in range(len(people.crops))]
+    known = gallery.get([entry.id for entry in places])
+    entries = [old or new for old, new in zip(known, places, strict=True)]
+    free = [row for row, entry in enumerate(entries) if entry.pid is None or GROUPED in entry.tags]
+    first = _next_number(gallery, {entries[row].id for row in free})
+    renewed = [_named(entries[row], int(people.groups[row]), first) for row in free]
+    gallery.put(people.features[free], renewed)
+    named = sum(entry.pid is not None for entry in renewed)
+    return Named(named, len(entries) - len(free), len(free) - named)
+
+
+def _named(entry: Entry, group: int, first: int) -> Entry:
+    tags = tuple(tag for tag in entry.tags if tag != GROUPED)
+    return (
+        replace(entry, pid=f"group-{first + group}", tags=(*tags, GROUPED))
+        if group >= 0
+        else replace(entry, pid=None, tags=tags)
+    )
+
+
+def _entry(crops: Crops, row: int) -> Entry:
+    """The row of a gallery that `semreid gallery add` would make of a crop."""
+    sample, camera = crops.samples[row], int(crops.cameras[row])
+    place = str(replace(sample, path=sample.path.absolute()))
+    entry = Entry(path=place, camid=None if camera < 0 else camera, timestamp=sample.timestamp)
+    return replace(entry, id=derived_id(entry, np.zeros(0, np.float32)))
+
+
+def _next_number(gallery: Gallery, renewed: set[str]) -> int:
+    """The first number that no other row of the gallery has in its name."""
+    numbers = [
+        int(match[1])
+        for entries, _ in gallery.scan()
+        for entry in entries
+        if entry.id not in renewed and (match := _NAME.fullmatch(entry.pid or ""))
+    ]
+    return max(numbers, default=0) + 1
+
+
+def _places(people: People) -> Iterator[tuple[Path, Path]]:
+    """Every crop of somebody, and where it goes; equal names in one folder get the rank of the crop before them."""
+    width = max(4, len(str(people.count)))
+    for person in range(people.count):
+        taken: set[str] = set()
+        for rank, row in enumerate(people.rows(person), 1):
+            source = people.crops.samples[row].path
+            name = source.name if source.name not in taken else f"{rank}-{source.name}"
+            taken.add(name)
+            yield source, Path(f"{person + 1:0{width}d}") / name
+
+
+def _largest_first(groups: Groups) -> Groups:
+    sizes = np.bincount(groups[groups >= 0])
+    rank = np.empty_like(sizes)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    return np.where(groups < 0, -1, rank[groups])
+
+
+def _scores(crops: Crops, groups: Groups) -> GroupingScores | None:
+    """Compare with the people that are known; 0 is nobody in particular."""
+    rows = [row for row, name in enumerate(crops.people) if not NOBODY.fullmatch(name)]
+    if not rows:
+        return None
+    _, pids = np.unique([crops.people[row] for row in rows], return_inverse=True)
+    return grouping_scores(groups[rows], pids)

@@ -1,0 +1,139 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semreid.data.crops import crops_at
+from semreid.explain.people import SHOWN, people_page
+from semreid.gallery import Gallery
+from semreid.verification.people import find_people
+from tests.conftest import draw_figure, write_image, write_run
+from tests.explain.test_page import HOSTILE, Page, assert_self_contained
+from tests.verification.test_people import Bars, stripe
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of random weights; read only."""
+    run = tmp_path_factory.mktemp("model") / "run"
+    write_run(run, {"name": "baseline", "trunk": "resnet18", "width": 0.125, "size": (64, 32)})
+    return run
+
+
+def stripes(root: Path, people: int = 3, images: int = 5) -> Path:
+    for pid in range(people):
+        for image in range(images):
+            write_image(root / f"{pid}_c{image % 2}_{image}.png", stripe(pid, image))
+    return root
+
+
+def test_the_page_has_a_row_a_person_and_marks_the_unsure(tmp_path: Path) -> None:
+    people = find_people(Bars(), crops_at(stripes(tmp_path)))
+    rows = people.rows(1)
+    confidence = people.confidence.copy()
+    confidence[rows[:2]] = 0.55
+    groups = people.groups.copy()
+    groups[people.rows(2)] = -1
+    people = replace(people, confidence=confidence, groups=groups)
+    page = Page(people_page(people, HOSTILE))
+    assert_self_contained(page)
+    assert [text for text in page.texts if text in ("Person 1", "Person 2", "Of nobody")] == [
+        "Person 1",
+        "Person 2",
+        "Of nobody",
+    ]
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 15
+    assert page.texts.count("?") == 2 + 5
+    assert page.texts.count("0.55") == 2
+    assert "2 unsure" in page.text
+
+
+def test_of_many_crops_the_surest_and_some_unsure_are_shown(tmp_path: Path) -> None:
+    people = find_people(Bars(), crops_at(stripes(tmp_path, people=2, images=20)))
+    groups = np.array([int(sample.path.name[0]) for sample in people.crops.samples])
+    people = replace(people, groups=groups, signs=people.signs._replace(groups=2), confidence=np.ones(40))
+    people.confidence[people.rows(0)[:6]] = 0.5
+    page = Page(people_page(people, "m"))
+    assert len([tag for tag, _ in page.tags if tag == "img"]) == 2 * SHOWN
+    assert page.texts.count("?") == SHOWN // 3
+    assert "12 of them shown" in page.text
+
+
+def write_table(root: Path) -> Path:
+    rows = ["path,pid,camid"]
+    for pid in range(4):
+        for image in range(6):
+            write_image(root / f"{pid}_{image}.png", draw_figure(pid, 1, image))
+            rows.append(f"{pid}_{image}.png,{pid + 1},{image % 2}")
+    (root / "crops.csv").write_text("\n".join(rows))
+    return root / "crops.csv"
+
+
+def test_the_command_leaves_table_page_folders_and_names(run, model: Path, tmp_path: Path) -> None:
+    table, out = write_table(tmp_path / "in"), tmp_path / "out"
+    options = ["--model", model, "--out", out, "--min-samples", "2"]
+    done = run("group", table, *options, "--folders", "links", "--gallery", tmp_path / "g.parquet", "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert result["crops"] == 24
+    assert result["scores"]["people"] == 4
+    assert sum(result["gallery"].values()) == 24
+    assert len((out / "people.csv").read_text().splitlines()) == 25
+    assert len(list((out / "people").iterdir())) == result["people"]
+    with Gallery.open(tmp_path / "g.parquet") as gallery:
+        assert gallery.stats().people == result["people"]
+    again = run("group", table, *options, "--folders", "links")
+    assert again.code == 1
+    assert "is there already" in again.err
+    text = run("group", table, *options)
+    assert text.code == 0
+    assert "B-cubed" in text.out
+    assert "known are 4 people" in text.out
+
+
+def test_copies_of_one_crop_are_one_person_and_it_is_said(run, model: Path, tmp_path: Path) -> None:
+    for image in range(8):
+        write_image(tmp_path / "in" / f"{image}_c1.png", draw_figure(1, 1, 1))
+    done = run("group", tmp_path / "in", "--model", model, "--out", tmp_path / "out")
+    assert done.code == 0
+    assert "all are of one camera" in done.err
+    assert "8 crops: with fewer than 50" in done.err
+    assert "all crops that are alike at all were taken for one person" in done.err
+
+
+def test_bad_input_leaves_nothing(run, model: Path, figures: Path, tmp_path: Path) -> None:
+    out = ["--model", model, "--out", tmp_path / "out"]
+    assert run("group", *out).code == 2
+    assert "no folder or CSV file" in run("group", tmp_path / "nowhere", *out).err
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a_c1.png").write_bytes(b"nothing")
+    assert "--skip-corrupt" in run("group", tmp_path / "in", *out).err
+    write_run(tmp_path / "parser", {"name": "parser", "trunk": "resnet18", "width": 0.125, "size": (64, 32)})
+    teacher = run("group", "--data", f"people:{figures}", "--model", tmp_path / "parser", "--out", tmp_path / "out")
+    assert "no embedding" in teacher.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_splits_of_a_data_set(run, model: Path, figures: Path, tmp_path: Path) -> None:
+    done = run(
+        "group",
+        "--data",
+        f"people:{figures}",
+        "--split",
+        "query",
+        "--model",
+        model,
+        "--out",
+        tmp_path,
+        "--min-samples",
+        "2",
+        "--json",
+        "--eps",
+        "0.9",
+    )
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["crops"] == 10
+    assert np.isfinite(json.loads(done.out)["silhouette"])

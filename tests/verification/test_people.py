@@ -1,0 +1,183 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semreid.data.crops import Crops, crops_at
+from semreid.errors import SemreidError
+from semreid.gallery import Entry, Gallery
+from semreid.gallery.enroll import crops_below
+from semreid.verification.people import (
+    People,
+    find_people,
+    name_in_gallery,
+    write_folders,
+    write_people,
+)
+from tests.conftest import full_disk, write_image
+
+
+class Bars:
+    """Embeds by the share of the brightness in each column: who has the same stripe is one person."""
+
+    dim, size, fingerprint = 32, (64, 32), "bars"
+
+    def embed(self, images, *, batch_size: int = 64, flip: bool = False) -> np.ndarray:
+        columns = np.array([image.astype(np.float32).mean(axis=(0, 2)) for image in images]).reshape(-1, 32) + 1e-3
+        return columns / np.linalg.norm(columns, axis=1, keepdims=True)
+
+
+def stripe(pid: int, image: int) -> np.ndarray:
+    crop = np.zeros((64, 32, 3), np.uint8)
+    crop[:, 4 * pid : 4 * pid + 4] = 200
+    crop[:, 4 * pid + 3] = 90 + 5 * image
+    return crop
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five people by six crops, two cameras, and a crop of nobody; with names, times and tracks in a CSV."""
+    root = tmp_path_factory.mktemp("crops")
+    rows = ["path,pid,camid,timestamp"]
+    for pid in range(5):
+        for image in range(6 + (pid == 3)):
+            write_image(root / f"{pid}" / f"{image % 4}{image // 4}.png", stripe(pid, image))
+            rows.append(f"{pid}/{image % 4}{image // 4}.png,p{pid},{image % 2 + 1},{image}")
+    write_image(root / "other.png", stripe(7, 0))
+    rows.append("other.png,stranger,1,")
+    (root / "crops.csv").write_text("\n".join(rows))
+    return root / "crops.csv"
+
+
+@pytest.fixture(scope="module")
+def crops(table: Path) -> Crops:
+    return crops_at(table)
+
+
+@pytest.fixture
+def people(crops: Crops) -> People:
+    return find_people(Bars(), crops)
+
+
+def test_people_are_found_the_largest_first(people: People) -> None:
+    assert people.count == 5
+    truth = np.array(people.crops.people)
+    for person in range(5):
+        assert len(set(truth[people.groups == person])) == 1
+    assert set(truth[people.groups == 0]) == {"p3"}
+    assert (people.groups == 0).sum() == 7
+    assert people.groups[truth == "stranger"].tolist() == [-1]
+    assert people.confidence[truth == "stranger"].tolist() == [0]
+    assert (people.confidence[people.groups >= 0] > 0.8).all()
+    assert people.scores is not None
+    assert people.scores.pairwise_f1 == people.scores.bcubed_f1 == 1
+    assert (people.scores.groups, people.scores.people) == (5, 6)
+
+
+def test_nobody_in_particular_is_not_judged_by(crops: Crops) -> None:
+    names = tuple("0000" if name == "stranger" else name for name in crops.people)
+    scores = find_people(Bars(), replace(crops, people=names)).scores
+    assert scores is not None
+    assert scores.people == 5
+    assert find_people(Bars(), replace(crops, people=())).scores is None
+
+
+def test_between_two_people_is_unsure(crops: Crops) -> None:
+    people = find_people(Bars(), crops)
+    crowded = replace(people, confidence=np.where(people.groups == 1, 0.55, people.confidence))
+    assert crowded.unsure.sum() == 6
+    assert not crowded.unsure[people.groups < 0].any()
+
+
+def test_tracks_bind_and_part(crops: Crops) -> None:
+    """A track of two people is one; two tracks at once of one camera are two, whatever they look like."""
+    truth = np.array(crops.people)
+    tracks = np.where(truth == "p0", 1, np.where(truth == "p1", 2, -1))
+    tracks[np.flatnonzero(truth == "p2")[0]] = 1
+    bound = find_people(Bars(), replace(crops, tracks=tracks))
+    assert len(set(bound.groups[tracks == 1].tolist())) == 1
+    ones = np.flatnonzero((truth == "p3") & (crops.cameras == 1))
+    tracks = np.full(len(truth), -1)
+    tracks[ones[:2]], tracks[ones[2:]] = 5, 6
+    samples = tuple(replace(s, timestamp=1.0) for s in crops.samples)
+    parted = find_people(Bars(), replace(crops, tracks=tracks, samples=samples))
+    assert parted.groups[ones[0]] != parted.groups[ones[-1]]
+
+
+def test_the_table_tells_all_of_every_crop(people: People, tmp_path: Path) -> None:
+    write_people(people, tmp_path / "people.csv")
+    rows = list(csv.DictReader((tmp_path / "people.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["path", "person", "confidence", "camera", "time"]
+    assert len(rows) == len(people.crops)
+    assert [row["person"] for row in rows] == sorted((row["person"] for row in rows), key=lambda p: int(p or 99))
+    found = {Path(row["path"]): row for row in rows}
+    for i, sample in enumerate(people.crops.samples):
+        row = found[sample.path.absolute()]
+        assert row["person"] == ("" if people.groups[i] < 0 else str(people.groups[i] + 1))
+        assert int(row["camera"]) == people.crops.cameras[i]
+        assert row["time"] == ("" if sample.timestamp is None else str(sample.timestamp))
+
+
+@pytest.mark.parametrize("how", ["links", "copies"])
+def test_folders_hold_the_crops_of_a_person(people: People, tmp_path: Path, how) -> None:
+    write_folders(people, tmp_path / "out" / "people", how)
+    folders = sorted((tmp_path / "out" / "people").iterdir())
+    assert [folder.name for folder in folders] == ["0001", "0002", "0003", "0004", "0005"]
+    for number, folder in enumerate(folders):
+        assert {path.is_symlink() for path in folder.iterdir()} == {how == "links"}
+        wanted = sorted(people.crops.samples[row].path.read_bytes() for row in people.rows(number))
+        assert sorted(path.read_bytes() for path in folder.iterdir()) == wanted
+    with pytest.raises(SemreidError, match="is there already"):
+        write_folders(people, tmp_path / "out" / "people", how)
+
+
+def test_equal_names_do_not_replace_each_other(crops: Crops, tmp_path: Path) -> None:
+    everybody = replace(find_people(Bars(), crops), groups=np.zeros(len(crops), np.int64))
+    write_folders(everybody, tmp_path / "people", "copies")
+    assert len(list((tmp_path / "people" / "0001").iterdir())) == len(crops)
+
+
+def test_a_full_disk_leaves_no_folders_behind(people: People, tmp_path: Path) -> None:
+    with full_disk(10), pytest.raises(SemreidError, match="cannot write"):
+        write_folders(people, tmp_path / "people", "copies")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gallery_gets_names_but_what_somebody_said_stays(people: People, table: Path, tmp_path: Path) -> None:
+    ids = {crop.entry.path: crop.entry.id for crop in crops_below(table)}
+    paths = [str(s.path.absolute()) for s in people.crops.samples]
+    first, second = (people.rows(person)[0] for person in (0, 1))
+    with Gallery.open(tmp_path / "g.parquet", dim=32, fingerprint="bars") as gallery:
+        said = Entry(id=ids[paths[first]], path=paths[first], pid="anna", tags=("vip",))
+        unnamed = Entry(id=ids[paths[second]], path=paths[second], tags=("door",))
+        gallery.put(people.features[[first, second]], [said, unnamed])
+        gallery.put(people.features[:1], [Entry(id="elsewhere", pid="group-41")])
+        assert name_in_gallery(people, gallery) == (30, 1, 1)
+        assert gallery.get([said.id]) == [said]
+        (other,) = gallery.get([unnamed.id])
+        assert (other.pid, other.tags) == ("group-43", ("door", "grouped"))
+        (stranger,) = gallery.get([ids[paths[int(np.flatnonzero(people.groups < 0)[0])]]])
+        assert (stranger.pid, stranger.tags) == (None, ())
+        assert len({e.pid for entries, _ in gallery.scan() for e in entries if e.pid}) == 7
+        assert name_in_gallery(people, gallery) == (30, 1, 1)  # renewed, not named on and on
+        assert gallery.get([unnamed.id]) == [other]
+        lost = replace(people, groups=np.full(len(people.groups), -1))
+        assert name_in_gallery(lost, gallery) == (0, 1, 31)
+        assert gallery.get([unnamed.id]) == [unnamed]
+        assert gallery.count() == len(people.crops) + 1
+
+
+def test_nobody_alike_is_an_error_that_tells_the_way_out(crops: Crops) -> None:
+    with pytest.raises(SemreidError, match=r"no 30 of the 32 crops .*(?s:.*)--eps 0.6"):
+        find_people(Bars(), crops, min_samples=30)
+
+
+def test_features_that_are_no_numbers_are_refused(crops: Crops) -> None:
+    class Broken(Bars):
+        def embed(self, images, **options):
+            return np.full((len(images), 32), np.nan, np.float32)
+
+    with pytest.raises(SemreidError, match="NaN"):
+        find_people(Broken(), crops)
