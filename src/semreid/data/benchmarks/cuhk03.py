@@ -12,6 +12,7 @@ import numpy as np
 from semreid.data import matfile
 from semreid.data.benchmarks import cuhk03_np
 from semreid.data.listing import Count, expect_counts
+from semreid.data.mat5 import require_sound
 from semreid.data.sample import Protocol, ReIDDataset, Sample
 from semreid.errors import SemreidError
 from semreid.reading import read_bytes, reading
@@ -101,6 +102,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise SemreidError(f"reading {path} needs SciPy", fix="pip install 'semreid[cuhk03]'") from error
     content = read_bytes(path)
     with reading(path, fault="is not a readable .mat file"):
+        require_sound(content)
         table = loadmat(io.BytesIO(content), squeeze_me=True)
         return {key: np.atleast_1d(value) for key, value in table.items() if not key.startswith("__")}
 
