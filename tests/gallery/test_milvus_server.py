@@ -25,7 +25,12 @@ def server(tmp_path: Path) -> Iterator[str]:
         started.stop()
         pytest.skip(f"the Milvus server cannot start here: {error}")
     yield f"http://127.0.0.1:{started.listen_port}"
-    started.stop()
+    process = started.server_proc
+    try:
+        started.stop()
+    except subprocess.TimeoutExpired:  # it grants 4 seconds, and has killed it then
+        process.wait()
+        started.stop()
 
 
 @pytest.mark.timeout(600)
