@@ -8,6 +8,7 @@ from sklearn.metrics import pair_confusion_matrix, silhouette_samples
 from semreid.errors import SemreidError
 from semreid.functional import (
     density_groups,
+    group_features,
     grouping_scores,
     grouping_signs,
     jaccard_graph,
@@ -206,3 +207,23 @@ def test_signs_by_hand():
     alone = grouping_signs(graph, np.array([0, 0, 1, 1, -1]), np.ones(5, int))
     assert (alone.spanning, alone.mutual) == (None, None)
     assert grouping_signs(graph, np.full(5, -1), np.ones(5, int))[:4] == (0, 0, None, 0)
+
+
+def test_what_a_camera_adds_is_taken_out_before_grouping():
+    rng = np.random.default_rng(0)
+    pids, camids = np.repeat(np.arange(12), 10), np.tile([1, 2], 60)
+    light = np.stack([np.zeros(16), 4 * rng.normal(size=16)])[camids - 1]
+    features = (rng.normal(size=(12, 16))[pids] + 0.1 * rng.normal(size=(120, 16)) + light).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    nothing = np.full(120, -1), np.full(120, np.nan)
+    _, found = group_features(features, camids, *nothing)
+    _, blind = group_features(features, np.full(120, -1), *nothing)
+    known = grouping_scores(found, pids).bcubed_f1
+    assert known > grouping_scores(blind, pids).bcubed_f1 + 0.2
+    half = np.where(np.arange(120) < 60, camids, -1)  # half of the cameras are unknown
+    graph, some = group_features(features, half, *nothing)
+    assert graph.shape == (120, 120)
+    assert (some >= -1).all()
+    camids[0] = 7  # a camera with one crop has no mean of its own
+    _, again = group_features(features, camids, *nothing)
+    assert grouping_scores(again, pids).bcubed_f1 > known - 0.1

@@ -94,7 +94,7 @@ def adapt(
         rounds = _Rounds(recipe, card, model, crops, on_device(store, device), device, resting)
         if state is not None:
             with reading(folder.path / CHECKPOINT):
-                require_same_data(state["learned"], learned, folder.path / CHECKPOINT)
+                _require_same(state["learned"], learned, folder.path / CHECKPOINT)
                 rounds.restore(state)
             reporter.say(f"resumed after round {rounds.done}")
         with folder.claimed():
@@ -344,8 +344,23 @@ def _learned_from(crops: Crops, model: ReIDModel) -> dict[str, Any]:
         "corrupt_skipped": crops.corrupt_skipped,
         "sha256": samples_digest(crops.samples),
         "sketch": content_sketch(crops.samples),
-        "annotations": [{"start": model.fingerprint, "seen": blake2b(facts, digest_size=16).hexdigest()}],
+        "start": model.fingerprint,
+        "seen": blake2b(facts, digest_size=16).hexdigest(),
     }
+
+
+def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
+    """Refuse to go on with other crops, or from another start, than a checkpoint began with."""
+    require_same_data(before, now, checkpoint)
+    for name, what in (
+        ("start", "another model to begin with"),
+        ("seen", "other cameras, tracks or times of the crops"),
+    ):
+        if before[name] != now[name]:
+            raise SemreidError(
+                f"{checkpoint} had {what}",
+                fix="resume with what the run began with, or adapt into another folder",
+            )
 
 
 def _card(
@@ -355,7 +370,7 @@ def _card(
     return Card(
         model={**card.model, "num_ids": last["groups"]},
         trained_on={
-            **{name: value for name, value in learned.items() if name != "annotations"},
+            **{name: value for name, value in learned.items() if name not in ("start", "seen")},
             "sketch": sorted({*learned["sketch"], *card.trained_on.get("sketch", [])}),
             "adapted": {"rounds": rounds.done, "groups": last["groups"], "grouped": last["grouped"]},
             "pretrained": str(start),
