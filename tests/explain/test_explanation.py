@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,17 @@ def test_the_camera_comes_from_gallery_file_name_or_user(
         assert {c.match.entry.camid for c in explanation.candidates} == {3 - camid}
     with pytest.raises(SemreidError, match="camera of the query is not known"):
         explain(model, draw_figure(1, 1, 0), gallery, other_cameras=True)
+
+
+def test_it_knows_how_many_crops_could_have_been_found(model: ReIDModel, crops: list[Path], gallery: Gallery) -> None:
+    def searched(query: Path, **options: Any) -> tuple[int, int | None]:
+        found = explain(model, query, gallery, top=1, **options)
+        return found.searched, found.of_person
+
+    assert searched(crops[0]) == (12, 3)  # of its four crops one is the query
+    assert searched(crops[0], other_cameras=True) == (6, 2)
+    assert searched(crops[0], where=Filter(pids=["2"])) == (4, 0)
+    assert searched(crops[8]) == (12, None)  # nobody has said who person 3 is
 
 
 def test_a_filter_that_nothing_passes_leaves_nothing_to_explain(

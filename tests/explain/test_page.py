@@ -146,7 +146,24 @@ def test_a_query_without_matches_has_a_page(explanation: Explanation) -> None:
 def test_the_verdict_counts_what_is_known(explanation: Explanation, marks: list[bool | None], sentence: str) -> None:
     match = explanation.candidates[0].match
     candidates = tuple(Candidate(i, match, mark, None) for i, mark in enumerate(marks, 1))
-    assert verdict(replace(explanation, candidates=candidates)) == sentence
+    assert verdict(replace(explanation, candidates=candidates, of_person=None)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("marks", "of_person", "tail"),
+    [
+        ([True, True, False], 2, " No other crop of this person was searched."),
+        ([True, False], 2, " 1 more of this person was searched."),
+        ([False], 3, " 3 more of this person were searched."),
+        ([False], 0, " No crop of this person was searched."),
+    ],
+)
+def test_the_verdict_says_whether_there_was_more_to_find(
+    explanation: Explanation, marks: list[bool | None], of_person: int, tail: str
+) -> None:
+    match = explanation.candidates[0].match
+    candidates = tuple(Candidate(i, match, mark, None) for i, mark in enumerate(marks, 1))
+    assert verdict(replace(explanation, candidates=candidates, of_person=of_person)).endswith("the query." + tail)
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,8 @@ class Explanation:
         candidates: The matches, best first.
         gallery: URI of the gallery.
         rows: Crops in it.
+        searched: Those of them that pass the filter.
+        of_person: Those of them that show the person of the query, without the query itself; None if nobody knows.
         fingerprint: Of the model.
         prior: Probability of a match before looking, that the probabilities rest on.
         no_probability: Why there are no probabilities; empty if there are.
@@ -75,6 +77,8 @@ class Explanation:
     candidates: tuple[Candidate, ...]
     gallery: str
     rows: int
+    searched: int
+    of_person: int | None
     fingerprint: str
     prior: float
     no_probability: str
@@ -87,6 +91,7 @@ class Explanation:
             "query": asdict(self.query),
             "chosen": self.chosen,
             "gallery": {"uri": self.gallery, "rows": self.rows, "fingerprint": self.fingerprint},
+            "searched": {"rows": self.searched, "of_person": self.of_person},
             "prior": self.prior,
             "no_probability": self.no_probability,
             "probabilities": self.basis,
@@ -138,14 +143,10 @@ def explain(
     gallery.require(model)
     crop = read_image(query) if isinstance(query, (str, Path)) else query
     entry = _known_of(query, gallery, pid, camid)
-    if other_cameras and entry.camid is None:
-        raise SemreidError(
-            "the camera of the query is not known, so its crops cannot be left out",
-            fix="say which it was: --query-camid",
-        )
+    if other_cameras:
+        where = _of_others(where, entry.camid)
     vector = model.embed([crop])
-    cameras = [entry.camid] if other_cameras else None
-    found = gallery.search(vector, top + 1, where=where, query_camids=cameras, rerank=rerank)[0]
+    found = gallery.search(vector, top + 1, where=where, rerank=rerank)[0]
     matches = [match for match in found if match.entry.id != entry.id][:top]
     judge = Judge(model, model.calibration)
     if prior is None:
@@ -157,8 +158,37 @@ def explain(
     ]
     shown = _with_pictures(model, crop, vector[0], candidates)
     return Explanation(
-        entry, crop, shown, gallery.uri, gallery.count(), gallery.fingerprint, prior, judge.search_reason, judge.basis
+        query=entry,
+        crop=crop,
+        candidates=shown,
+        gallery=gallery.uri,
+        rows=gallery.count(),
+        searched=gallery.count(where),
+        of_person=_of_person(entry, gallery, where),
+        fingerprint=gallery.fingerprint,
+        prior=prior,
+        no_probability=judge.search_reason,
+        basis=judge.basis,
     )
+
+
+def _of_others(where: Filter, camid: int | None) -> Filter:
+    if camid is None:
+        raise SemreidError(
+            "the camera of the query is not known, so its crops cannot be left out",
+            fix="say which it was: --query-camid",
+        )
+    return replace(where, exclude_camids=(*where.exclude_camids, camid))
+
+
+def _of_person(query: Entry, gallery: Gallery, where: Filter) -> int | None:
+    """How many crops that pass the filter could have been found."""
+    if query.pid is None:
+        return None
+    if where.pids and query.pid not in where.pids:
+        return 0
+    rows = gallery.scan(replace(where, pids=(query.pid,)))
+    return sum(entry.id != query.id for entries, _ in rows for entry in entries)
 
 
 def _known_of(query: Image, gallery: Gallery, pid: str | None, camid: int | None) -> Entry:

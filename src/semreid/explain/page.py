@@ -100,7 +100,17 @@ def verdict(explanation: Explanation) -> str:
     shows = "shows" if right == 1 else "show"
     unknown = f"; of {len(marks) - known} it is not known" if known < len(marks) else ""
     tail = f" The first one is at rank {first}." if first > 1 else ""
-    return f"{right} of the {len(marks)} best matches {shows} the person of the query{unknown}.{tail}"
+    more = _not_among(right, explanation.of_person)
+    return f"{right} of the {len(marks)} best matches {shows} the person of the query{unknown}.{tail}{more}"
+
+
+def _not_among(right: int, of_person: int | None) -> str:
+    """Say whether there was more to find: 2 of 10 is all that can be had where the gallery holds 2."""
+    if of_person is None:
+        return ""
+    if left := of_person - right:
+        return f" {left} more of this person {'was' if left == 1 else 'were'} searched."
+    return f" No {'other ' if right else ''}crop of this person was searched."
 
 
 def caption(entry: Entry) -> list[str]:
