@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -150,3 +151,18 @@ def test_the_glossary_is_short_and_names_modules_that_are_there() -> None:
     places = [name for row in rows for name in re.findall(r"`([\w.]+)`", row[2])]
     assert len(places) >= len(rows)
     assert [name for name in places if importlib.util.find_spec(f"semreid.{name}") is None] == []
+
+
+def test_the_page_of_the_models_says_what_their_cards_say() -> None:
+    page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    folder = ROOT / "src/semreid/shipped"
+    for name in shipped.USES:
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        assert ("not made yet" in row) is not (folder / f"{name}.json").is_file()
+    measured = json.loads((folder / "people-s.json").read_text(encoding="utf-8"))["shipped"]["accuracy"]
+    cells = [
+        [f"{m['metrics'][k]:.1f} [{m['ci95'][k][0]:.1f}, {m['ci95'][k][1]:.1f}]" for k in ("mAP", "rank1")]
+        for m in measured
+    ]
+    rows = [" | ".join(["", m["data"], *cell, ""]).strip() for m, cell in zip(measured, cells, strict=True)]
+    assert [row for row in rows if row not in page] == []

@@ -84,8 +84,9 @@ def test_lacking_models_are_named_with_a_way_out(tmp_path: Path, monkeypatch: py
 
 def test_a_model_lacking_alone(copied: Path, run) -> None:
     (copied / "people-m.json").unlink()
-    with pytest.raises(SemreidError, match=r"lacks the model people-m.*it has people-s, people-parser"):
+    with pytest.raises(SemreidError, match=r"lacks the model people-m.*it has people-s, people-parser") as caught:
         load_model("people-m")
+    assert caught.value.fix.startswith("name one that is here")
     done = run("models")
     assert done.code == 0
     assert "people-m: not in this installation" in done.out

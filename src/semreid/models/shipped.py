@@ -106,5 +106,6 @@ def missing(name: str) -> SemreidError:
     has = f"it has {', '.join(others)}" if others else "it has no model at all"
     return SemreidError(
         f"this installation of semreid lacks the model {name}, {folder() / name}.*; {has}",
-        fix=f"{GET_AGAIN}; or name a model of your own, such as a run folder",
+        fix="name one that is here, or a model of your own, such as a run folder; "
+        f"not every version comes with {name}: if yours does, {GET_AGAIN}",
     )
