@@ -104,6 +104,15 @@ def test_half_a_file_is_found_by_its_digest(copied: Path, name: str) -> None:
         load_model("people-s")
 
 
+@pytest.mark.parametrize("content", ["{", '{"format": 1}'])
+def test_a_damaged_card_has_the_way_out_of_the_others(copied: Path, run, content: str) -> None:
+    (copied / "people-s.json").write_text(content)
+    with pytest.raises(SemreidError, match=r"people-s\.json") as caught:
+        load_model()
+    assert caught.value.fix.startswith("install semreid again")
+    assert "install semreid again" in run("models").err
+
+
 def test_another_parser_is_not_taken_for_the_one_it_learned_with(copied: Path, packed: Path) -> None:
     write_run(copied / "other", {"name": "parser", "trunk": "resnet18", "width": 0.125, "size": (64, 32)})
     run = next(iter(packed.parent.glob("runs*/people-s")))

@@ -19,7 +19,7 @@ from semreid.files import write_bytes, write_json
 from semreid.functional.calibration import Calibration
 from semreid.models.exported import is_exported, load_exported
 from semreid.models.model import ReIDModel
-from semreid.models.shipped import USES, Shipped, folder, is_shipped, missing
+from semreid.models.shipped import GET_AGAIN, USES, Shipped, folder, is_shipped, missing
 from semreid.models.zoo import MODELS, create_model
 from semreid.reading import Object, brief, read_json, reading
 from semreid.version import __version__
@@ -202,13 +202,14 @@ def read_card(path: Path | str) -> Card:
         )
     if not file.is_file():
         raise missing(str(path)) if is_shipped(path) else _no_card(path, file)
-    content = read_json(file, Object, COPY_AGAIN)
+    again = GET_AGAIN if file.parent == folder() else COPY_AGAIN
+    content = read_json(file, Object, again)
     if (found := content.get("format")) != FORMAT:
         raise SemreidError(
             f"{file} has format {brief(found)}; this version of semreid ({__version__}) reads {FORMAT}",
             fix=f"use the version that wrote it, if this is a card of semreid: {brief(content.get('versions'))}",
         )
-    with reading(file, COPY_AGAIN):
+    with reading(file, again):
         return _ADAPTER.validate_python(content)
 
 

@@ -104,8 +104,9 @@ def missing(name: str) -> SemreidError:
     """Return the error for a model whose files are not in this installation."""
     others = [other for other in USES if (folder() / f"{other}.json").is_file()]
     has = f"it has {', '.join(others)}" if others else "it has no model at all"
+    own = "a model of your own, such as a run folder"
+    fix = f"name one that is here, or {own}; not every version comes with {name}: if yours does, {GET_AGAIN}"
     return SemreidError(
         f"this installation of semreid lacks the model {name}, {folder() / name}.*; {has}",
-        fix="name one that is here, or a model of your own, such as a run folder; "
-        f"not every version comes with {name}: if yours does, {GET_AGAIN}",
+        fix=f"{GET_AGAIN}; or name {own}" if name == DEFAULT else fix,
     )
