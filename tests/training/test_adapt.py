@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.models.card import read_card
 from semreid.models.loading import load_model
+from semreid.models.model import ReIDModel
 from semreid.training import adapt as adapting
 from semreid.training.adapt import adapt
 from semreid.training.loop import train
@@ -323,6 +325,30 @@ def test_the_command_judges_before_and_after_where_it_can(run, figures: Path, st
     again = run("adapt", *settings, "--data", f"people:{figures}", "--from", start, "--out", tmp_path / "run")
     assert again.code == 1
     assert "--resume" in again.err
+
+
+@pytest.mark.parametrize(("before", "after", "warned"), [(50.0, 40.0, True), (40.0, 50.0, False)])
+def test_the_command_warns_if_the_model_got_worse(
+    run,
+    figures: Path,
+    start: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: float,
+    after: float,
+    warned: bool,
+) -> None:
+    found = iter((before, after))
+
+    def report(model: ReIDModel, dataset: ReIDDataset) -> SimpleNamespace:
+        content = {"metrics": {"mAP": next(found)}, "protocol": {"dataset": "figures"}}
+        return SimpleNamespace(to_json=lambda: content)
+
+    monkeypatch.setattr("semreid.training.cli.evaluate", report)
+    settings = ["rounds=1", "steps=1", "identities=4", "groups.k1=6", "groups.k2=2", "groups.min_samples=2"]
+    done = run("adapt", *settings, "--data", f"people:{figures}", "--from", start, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert ("it got worse" in done.err) is warned
 
 
 def test_ctrl_c_tells_the_way_on(

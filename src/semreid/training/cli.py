@@ -65,6 +65,8 @@ def adapt(
             judged[name] = evaluate(judge, dataset).to_json()
     result = {"run": str(out), "crops": len(seen), **judged}
     show(result) if json_ else _show(judged)
+    if judged and judged["after"]["metrics"]["mAP"] < judged["before"]["metrics"]["mAP"]:
+        say(f"warning: it got worse on these people; {start} finds them better", style="yellow")
     say(f"adapted: {out}. Next: semreid group {(data and '--data ' + data) or crops} --model {out} --out DIR")
 
 
