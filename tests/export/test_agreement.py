@@ -12,7 +12,7 @@ from semreid.export.agreement import Int8, accepted, agreement, chance
 class Oracle:
     """Embeds a crop by the colour of the shirt, turned by some noise; of noise alone, it knows nothing."""
 
-    dim, size, join = 64, (64, 32), "equal"
+    dim, size, join, fingerprint = 64, (64, 32), "equal", "of no file"
 
     def __init__(self, noise: float = 0.0, seed: int = 0, knows: bool = True) -> None:
         self.noise, self.rng, self.knows = noise, np.random.default_rng(seed), knows

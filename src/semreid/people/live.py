@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semreid.atlas import SIZE
+from semreid.data.images import decode_image
 from semreid.data.sample import Sample
 from semreid.data.sampler import Indices
 from semreid.data.store import Store
@@ -66,9 +67,7 @@ def take_pictures(recipe: PeopleRecipe, pid: int, number: int) -> Pictures:
 def _compressed(shot: Shot) -> NDArray[np.uint8]:
     """The image as it comes out of a JPEG file of the camera."""
     file = cv2.imencode(".jpg", shot.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, shot.camera.jpeg_quality])[1]
-    image = cv2.imdecode(file, cv2.IMREAD_COLOR)
-    assert image is not None
-    return image[..., ::-1].astype(np.uint8, copy=False)
+    return decode_image(file.tobytes(), "a synthetic picture")
 
 
 class LivePeople:
