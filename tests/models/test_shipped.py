@@ -93,12 +93,15 @@ def test_a_model_lacking_alone(copied: Path, run) -> None:
 
 
 @pytest.mark.parametrize("name", ["people-s", "people-parser"])
-def test_half_a_file_is_found_by_its_digest(copied: Path, name: str) -> None:
+def test_half_a_file_is_found_by_its_digest(copied: Path, run, name: str) -> None:
     file = copied / f"{name}.safetensors"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(SemreidError, match=f"{name}.safetensors is not the file that its card describes") as caught:
         load_model("people-s")  # which needs the parser, too
     assert "install semreid again" in caught.value.fix
+    listed = run("models")
+    assert listed.code == 1
+    assert f"{name}.safetensors is not the file that its card describes" in listed.err
     file.unlink()
     with pytest.raises(SemreidError, match=f"{name}.safetensors is missing"):
         load_model("people-s")

@@ -14,7 +14,7 @@ from semreid import distributed
 from semreid.console import say, show, stdout
 from semreid.models.card import Card, shipped_cards
 from semreid.models.exported import ExportedModel
-from semreid.models.loading import load_embedder, told_untrained
+from semreid.models.loading import load_embedder, read_weights, told_untrained
 from semreid.models.model import ReIDModel
 from semreid.models.packing import learned_from
 from semreid.models.shipped import DEFAULT, USES, folder, missing
@@ -45,6 +45,8 @@ def models(json_: Annotated[bool, typer.Option("--json", help="Print JSON instea
             stdout.print(line, highlight=False, markup=False, soft_wrap=True)
     for name in [name for name in USES if name not in cards]:
         stdout.print(f"\n{name}: not in this installation", highlight=False)
+    for name, card in cards.items():
+        read_weights(card, folder() / f"{name}.json")  # the digest that was just listed is that of the file
     say(f"{DEFAULT} is used where no model is named; each `--json` entry holds the commands that made it")
 
 
