@@ -18,6 +18,8 @@ CALIBRATION_IMAGES = 256
 BATCH = 8
 OPERATORS = ["Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool"]
 """What is computed in int8; pooling to a vector, necks and normalisation stay in float."""
+MAPS = {"Conv", "Relu", "Add", "MaxPool"}
+"""What makes maps. A sum of anything else stays in float: those of a white balance are too small for eight bits."""
 
 
 def quantize(graph: Any, samples: Sequence[Sample], size: tuple[int, int]) -> Any:  # noqa: ANN401 - onnx is optional
@@ -48,11 +50,29 @@ def quantize(graph: Any, samples: Sequence[Sample], size: tuple[int, int]) -> An
             quantised,
             _Reader(images),
             op_types_to_quantize=OPERATORS,
+            nodes_to_exclude=other_sums(onnx.load(prepared).graph),
             per_channel=True,
             weight_type=quantization.QuantType.QInt8,
             activation_type=quantization.QuantType.QUInt8,
         )
         return onnx.load(quantised)
+
+
+def other_sums(graph: Any) -> list[str]:  # noqa: ANN401 - onnx is optional
+    """Name the sums of a graph that are not sums of maps, as a residual connection is one.
+
+    Args:
+        graph: The graph (``onnx.GraphProto``).
+
+    Returns:
+        Names of ``Add`` nodes.
+    """
+    maker = {output: node.op_type for node in graph.node for output in node.output}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "Add" and not all(maker.get(each) in MAPS for each in node.input)
+    ]
 
 
 def calibration_images(samples: Sequence[Sample], size: tuple[int, int]) -> NDArray[np.uint8]:
