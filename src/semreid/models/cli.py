@@ -36,7 +36,13 @@ def models(json_: Annotated[bool, typer.Option("--json", help="Print JSON instea
     cards = shipped_cards()
     if json_:
         show({"default": DEFAULT, "models": [described(name, cards.get(name)) for name in USES]})
-        return
+    else:
+        _print(cards)
+    for name, card in cards.items():
+        read_weights(card, folder() / f"{name}.json")  # the digest that was just listed is that of the file
+
+
+def _print(cards: Mapping[str, Card]) -> None:
     if not cards:
         raise missing(DEFAULT)
     stdout.print(_table(cards))
@@ -45,8 +51,6 @@ def models(json_: Annotated[bool, typer.Option("--json", help="Print JSON instea
             stdout.print(line, highlight=False, markup=False, soft_wrap=True)
     for name in [name for name in USES if name not in cards]:
         stdout.print(f"\n{name}: not in this installation", highlight=False)
-    for name, card in cards.items():
-        read_weights(card, folder() / f"{name}.json")  # the digest that was just listed is that of the file
     say(f"{DEFAULT} is used where no model is named; each `--json` entry holds the commands that made it")
 
 
