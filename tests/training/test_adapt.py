@@ -15,7 +15,7 @@ from semreid.evaluation.protocol import evaluate
 from semreid.models.card import read_card
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
-from semreid.training import adapt as adapting
+from semreid.training import rounds
 from semreid.training.adapt import adapt
 from semreid.training.loop import train
 from semreid.training.recipe import AdaptRecipe, parse_recipe
@@ -128,16 +128,16 @@ def test_shuffled_people_of_a_data_set_change_nothing(
 
 
 def test_resumes_to_the_same_bytes(adapted: Path, start: Path, crops: Crops, tmp_path: Path) -> None:
-    learn, rounds = adapting._Rounds.next, []
+    learn, calls = rounds.Rounds.next, []
 
     def stop_at_the_second(self, *arguments):
-        if len(rounds) == 1:
+        if len(calls) == 1:
             raise RuntimeError
-        rounds.append(1)
+        calls.append(1)
         return learn(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adapting._Rounds, "next", stop_at_the_second)
+        patch.setattr(rounds.Rounds, "next", stop_at_the_second)
         with pytest.raises(RuntimeError):
             adapt(recipe(), crops, start, tmp_path / "run")
     assert read_card(tmp_path / "run").trained_on["adapted"]["rounds"] == 1
@@ -267,15 +267,15 @@ def test_one_person_or_copies_are_one_group_of_which_nothing_can_be_learned(star
 def test_no_group_in_a_later_round_keeps_what_was_learned(
     start: Path, crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = adapting.group_features
-    rounds: list[int] = []
+    found = rounds.group_features
+    calls: list[int] = []
 
     def none_in_the_second(*arguments, **options):
         graph, groups = found(*arguments, **options)
-        rounds.append(1)
-        return graph, groups if len(rounds) == 1 else np.full_like(groups, -1)
+        calls.append(1)
+        return graph, groups if len(calls) == 1 else np.full_like(groups, -1)
 
-    monkeypatch.setattr(adapting, "group_features", none_in_the_second)
+    monkeypatch.setattr(rounds, "group_features", none_in_the_second)
     with pytest.raises(SemreidError, match="round 2: no 2 of the 48 crops .* what was learned in 1 rounds stays"):
         adapt(recipe(), crops, start, tmp_path / "run")
     assert read_card(tmp_path / "run").trained_on["adapted"]["rounds"] == 1
@@ -357,7 +357,7 @@ def test_ctrl_c_tells_the_way_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(adapting._Rounds, "next", interrupted)
+    monkeypatch.setattr(rounds.Rounds, "next", interrupted)
     done = run("adapt", folder, "--from", start, "--out", tmp_path / "run")
     assert done.code == 130
     assert "the same command begins anew" in done.err
