@@ -1,164 +1,187 @@
-r"""Train the rows of an ablation with several seeds, judge them, and print the table with intervals.
+r"""Train the rows of a study with several seeds, judge them, and print the table with intervals.
 
 python benchmarks/ablate.py benchmarks/ablations/magnifiernet.yaml --data cuhk03-np/labeled:DIR --annotations LABELS \
     --test cuhk03-np/labeled:DIR --test cuhk03-np/detected:DIR --out RUNS --seeds 0,1 schedule.epochs=20
 python benchmarks/ablate.py --quick                     seconds, on synthetic people; for a test
 
 A study is a YAML file: the name of each row, its recipe and overrides, with $NAME for what is in the environment;
-those of the command line come last and hold for all rows. Whatever is in RUNS already is not done again, so the
-command goes on where it was stopped, and prints the table of what is there. The difference to the first row is
-paired: the same queries, each averaged over the seeds, and people are drawn with replacement.
+those of the command line come last and hold for all rows. With several --data (and as many --annotations), all rows
+learn from each, and unless --test says otherwise, all are judged on each. With --same-time ROW, every row is trained
+once more, for as many epochs as take as long as those of ROW: a training step of each is timed first, in seconds of the
+processor. --processes 2 trains two runs side by side, a thread each.
+
+What is done is kept in RUNS, a run folder and a JSON file each: the command goes on where it was stopped, a run from
+its last epoch, and prints the table of what is there. The change from the first row is paired, the same queries and
+seeds; intervals are over people and seeds, both drawn with replacement.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import re
+import json
 from pathlib import Path
-from string import Template
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from semreid import load_dataset, load_model
-from semreid.evaluation.protocol import evaluate_in_full
+from _study import (
+    QUICK,
+    QUICK_OVERRIDES,
+    Study,
+    Task,
+    answers_of,
+    gathered,
+    read_record,
+    read_study,
+    recipe_of,
+    slug,
+    work_on,
+)
+from costs import step_seconds
 from semreid.evaluation.report import bootstrap_interval
-from semreid.files import atomic_path
-from semreid.functional import rank_features
+from semreid.files import write_json
 from semreid.people.dataset import PeopleRecipe, synthesize
-from semreid.training.loop import train
-from semreid.training.recipe import load_recipe
-
-ROOT = Path(__file__).parents[1]
-WEIGHTS = "model.safetensors"
-QUICK = {
-    "baseline": ["recipes/tiny/baseline.yaml"],
-    "average pooling": ["recipes/tiny/baseline.yaml", "model.options={}"],
-}
-QUICK_OVERRIDES = ["data.height=32", "data.width=16", "model.width=0.1", "data.identities=4", "schedule.epochs=2"]
 
 
-class Answers(NamedTuple):
-    """What a model answers to the queries that have a true match.
-
-    Attributes:
-        ap: Average precision of each, (Q,).
-        first: Whether the first match is right, (Q,).
-        pids: Who is asked for, (Q,).
-    """
-
-    ap: NDArray[np.float64]
-    first: NDArray[np.float64]
-    pids: NDArray[np.int64]
-
-
-def train_rows(
-    study: dict[str, list[str]], data: str, annotations: Path | None, out: Path, seeds: list[int], common: list[str]
-) -> None:
-    """Train what is not trained yet, seed after seed, so that a stopped study has whole rows."""
-    for seed in seeds:
-        for row, (recipe, *overrides) in study.items():
-            folder = out / run_name(row, seed)
-            if not (folder / WEIGHTS).exists():
-                print(f"training {folder.name}", flush=True)
-                wanted = load_recipe(ROOT / recipe, [*(fill_in(o) for o in overrides), *common, f"seed={seed}"])
-                train(wanted, load_dataset(data), folder, annotations=annotations, resume=folder.exists())
+def planned(study: Study, arguments: argparse.Namespace) -> list[Task]:
+    """All runs of a study, seed after seed, so that a stopped one has whole rows."""
+    stretches = {"same epochs": dict.fromkeys(study, 1.0)}
+    if arguments.same_time:
+        stretches["same time"] = same_time(study, arguments.same_time, arguments.out, arguments.overrides)
+    homes = arguments.annotations or [None] * len(arguments.data)
+    tasks = []
+    for seed in arguments.seeds:
+        for data, home in zip(arguments.data, homes, strict=True):
+            for kind, stretch in stretches.items():
+                for row, recipe in study.items():
+                    place = slug(kind if stretch[row] != 1 else "same epochs")
+                    folder = arguments.out / name_of(data) / place / f"{slug(row)}-seed{seed}"
+                    all_ = [*recipe, *arguments.overrides]
+                    tasks.append(Task(row, all_, seed, data, home, f"{name_of(data)}, {kind}", folder, stretch[row]))
+    return tasks
 
 
-def fill_in(override: str) -> str:
-    """Put in what $NAME stands for, from the environment."""
-    try:
-        return Template(override).substitute(os.environ)
-    except KeyError as error:
-        raise SystemExit(f"{override}: set {error.args[0]} in the environment") from error
+def name_of(data: str) -> str:
+    """A data set, short enough for a folder."""
+    name, _, path = data.partition(":")
+    return slug(f"{name}-{Path(path).name}")
 
 
-def run_name(row: str, seed: int) -> str:
-    """Folder of a run: the letters and digits of its row, and the seed."""
-    return "-".join([*re.findall(r"[a-z0-9]+", row.lower()), f"seed{seed}"])
+def same_time(study: Study, reference: str, out: Path, overrides: list[str]) -> dict[str, float]:
+    """How many times as many epochs as ROW each row gets in its time; measured once, and kept."""
+    file = out / f"steps-of-{slug(reference)}.json"
+    known: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {reference: 1.0}
+    if new := [row for row in study if row not in known]:
+        timed = step_seconds({row: recipe_of(study[row], overrides) for row in (reference, *new)})
+        known |= {row: timed[reference] / timed[row] for row in new}
+        write_json(file, known)
+    return known
 
 
-def answers(folder: Path, test: str, flip: bool) -> Answers:
-    """Judge a run, or read how it was judged."""
-    kept = folder / f"answers-{'-'.join(re.findall('[a-z0-9]+', test.lower()))}{'-flip' * flip}.npz"
-    if not kept.exists():
-        dataset = load_dataset(test)
-        judged = evaluate_in_full(load_model(folder), dataset, flip=flip)
-        ids = [np.array([getattr(s, i) for s in x]) for i in ("pid", "camid") for x in (judged.query, judged.gallery)]
-        ranking = rank_features(judged.query_features, judged.gallery_features, *ids, junk=dataset.protocol.junk)
-        right = ranking.first_rank[ranking.valid] == 1
-        with atomic_path(kept) as temporary, temporary.open("wb") as file:
-            np.savez(file, ap=ranking.ap[ranking.valid], first=right, pids=ids[0][ranking.valid])
-    with np.load(kept) as content:
-        return Answers(content["ap"], content["first"], content["pids"])
-
-
-def table(study: dict[str, list[str]], tests: list[str], out: Path, seeds: list[int], flip: bool) -> list[str]:
-    """Lines of the Markdown table of the rows that are complete."""
-    lines = ["| | " + " | ".join(f"{t.split(':')[0]}: mAP / Rank-1 | seeds' mAP | change of mAP" for t in tests) + " |"]
-    lines.append("| --- |" + " --- | --- | --- |" * len(tests))
-    reference: dict[str, Answers] = {}
-    for row in study:
-        folders = [out / run_name(row, seed) for seed in seeds]
-        if all((folder / WEIGHTS).exists() for folder in folders):
-            cells = [cell([answers(f, test, flip) for f in folders], reference, test) for test in tests]
-            lines.append(f"| {row} | " + " | ".join(cells) + " |")
+def tables(tasks: list[Task], tests: list[str], flip: bool) -> list[str]:
+    """Lines of the Markdown tables of what is done, one for each way of training."""
+    lines: list[str] = []
+    for table in dict.fromkeys(task.table for task in tasks):
+        rows = rows_of([task for task in tasks if task.table == table], tests, flip)
+        lines += ["", f"Trained on {table}:", "", *heading(tests), *rows]
     return lines
 
 
-def cell(runs: list[Answers], reference: dict[str, Answers], test: str) -> str:
-    """Mean over the seeds with the interval over people, the seeds, and the paired change from the first row."""
-    mean = Answers(np.mean([r.ap for r in runs], 0), np.mean([r.first for r in runs], 0), runs[0].pids)
-    first = reference.setdefault(test, mean)
-    figures = " / ".join(f"{100 * values.mean():.1f} {interval(values, mean.pids)}" for values in (mean.ap, mean.first))
-    seeds = ", ".join(f"{100 * r.ap.mean():.1f}" for r in runs)
-    change = mean.ap - first.ap
-    paired = "" if first is mean else f"{100 * change.mean():+.1f} {interval(change, mean.pids)}"
-    return f"{figures} | {seeds} | {paired}"
+def heading(tests: list[str]) -> list[str]:
+    """The first two lines of a table."""
+    each = (f"{name_of(test)}: mAP / Rank-1 | seeds' mAP | change of mAP" for test in tests)
+    return ["| | epochs | " + " | ".join(each) + " |", "| --- | --- |" + " --- | --- | --- |" * len(tests)]
+
+
+def rows_of(tasks: list[Task], tests: list[str], flip: bool) -> list[str]:
+    """The rows of a table that have been judged with a seed at least."""
+    by_row = {row: [task for task in tasks if task.row == row] for row in dict.fromkeys(task.row for task in tasks)}
+    first = next(iter(by_row))
+    lines = []
+    for row, runs in by_row.items():
+        cells = [cell(runs, by_row[first] if row != first else [], test, flip) for test in tests]
+        if any(cells):
+            epochs = {read_record(run).get("epochs") for run in runs} - {None}
+            lines.append(f"| {row} | {', '.join(map(str, epochs))} | " + " | ".join(c or " | | " for c in cells) + " |")
+    return lines
+
+
+def cell(runs: list[Task], reference: list[Task], test: str, flip: bool) -> str:
+    """Mean with its interval, the seeds, and the paired change from the first row over the seeds that both have."""
+    own, other = answers_of(runs, test, flip), answers_of(reference, test, flip)
+    if not own:
+        return ""
+    all_ = gathered(own, own)
+    figures = " / ".join(f"{100 * values.mean():.1f} {interval(values, all_.pids)}" for values in (all_.ap, all_.first))
+    seeds = ", ".join(f"{100 * ap.mean():.1f}" for ap in all_.ap)
+    return f"{figures} | {seeds} | {change(own, other) if own.keys() & other.keys() else ''}"
+
+
+def change(own: dict[int, dict[str, list[float]]], other: dict[int, dict[str, list[float]]]) -> str:
+    """Change of mAP with its interval, same queries and seeds."""
+    both = sorted(own.keys() & other.keys())
+    mine, theirs = gathered(own, both), gathered(other, both)
+    gain = mine.ap - theirs.ap
+    return f"{100 * gain.mean():+.1f} {interval(gain, mine.pids)}"
 
 
 def interval(values: NDArray[np.float64], pids: NDArray[np.int64]) -> str:
-    """The 95 % interval over people, in percent."""
+    """The 95 % interval over people and seeds, in percent."""
     low, high = bootstrap_interval(values, pids)
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def quick() -> None:
-    """Two short runs on a few synthetic people."""
+    """Short runs on a few synthetic people."""
     with TemporaryDirectory() as folder:
         people = Path(folder) / "people"
         synthesize(PeopleRecipe(identities=16, images_per_identity=8, height=64, width=32), people)
-        data, runs = f"people:{people}", Path(folder) / "runs"
-        train_rows(QUICK, data, None, runs, [0], QUICK_OVERRIDES)
-        print(*table(QUICK, [data], runs, [0], flip=False), sep="\n")
+        given = ["quick", "--data", f"people:{people}", "--out", f"{folder}/runs", "--seeds", "0"]
+        run(QUICK, parse([*given, "--processes", "2", *QUICK_OVERRIDES]))
 
 
-def main() -> None:
+def run(study: Study, arguments: argparse.Namespace) -> None:
+    """Train what is wanted, and print all that is known."""
+    tests = arguments.test or arguments.data
+    tasks = planned(study, arguments)
+    wanted = [task for task in tasks if not arguments.only or task.row in arguments.only]
+    work_on(wanted, tests, flip=arguments.flip, processes=arguments.processes)
+    print(*tables(tasks, tests, arguments.flip), sep="\n")
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, nargs="?")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--data", help="what to train on")
-    parser.add_argument("--annotations", type=Path)
+    parser.add_argument("--data", action="append", default=[], help="what to train on; may be repeated")
+    parser.add_argument("--annotations", action="append", default=[], type=Path, help="of each --data, in their order")
     parser.add_argument("--test", action="append", default=[], help="what to judge on; may be repeated")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1])
+    parser.add_argument("--only", action="append", default=[], metavar="ROW", help="train this one; may be repeated")
+    parser.add_argument("--same-time", default="", metavar="ROW", help="also train each row as long as this one takes")
+    parser.add_argument("--processes", type=int, default=1, help="runs side by side")
     parser.add_argument("--flip", action="store_true", help="average with the mirror image when judging")
-    arguments = parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args(words)
+    if words is None and not arguments.quick and not (arguments.study and arguments.data and arguments.out):
+        parser.error("give a study, --data and --out, or --quick")
+    if arguments.annotations and len(arguments.annotations) != len(arguments.data):
+        parser.error("give --annotations for none or for each --data, in the same order")
+    return arguments
+
+
+def main() -> None:
+    """Read the command line."""
+    arguments = parse()
     if arguments.quick:
         return quick()
-    if not (arguments.study and arguments.data and arguments.out):
-        parser.error("give a study, --data and --out, or --quick")
-    study: dict[str, list[str]] = yaml.safe_load(arguments.study.read_text(encoding="utf-8"))
-    train_rows(study, arguments.data, arguments.annotations, arguments.out, arguments.seeds, arguments.overrides)
-    tests = arguments.test or [arguments.data]
-    print(*table(study, tests, arguments.out, arguments.seeds, arguments.flip), sep="\n")
-    return None
+    study = read_study(arguments.study)
+    if unknown := [row for row in (*arguments.only, *filter(None, [arguments.same_time])) if row not in study]:
+        raise SystemExit(f"{arguments.study} has no row {unknown[0]!r}; its rows are {', '.join(study)}")
+    return run(study, arguments)
 
 
 if __name__ == "__main__":

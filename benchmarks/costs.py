@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 
-from ablate import QUICK, QUICK_OVERRIDES, ROOT
+from _study import QUICK, QUICK_OVERRIDES, read_study, recipe_of
 from semreid.atlas import SIZE
 from semreid.data.batch import Batch
 from semreid.data.sample import Sample
 from semreid.data.store import Store
 from semreid.models.heads.base import REGIONS
 from semreid.training.build import build_model
-from semreid.training.recipe import Recipe, load_recipe
+from semreid.training.recipe import Recipe
 from semreid.training.trainer import Trainer
 
 NUM_IDS = 593
@@ -78,14 +77,26 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def compare(rows: dict[str, Row], rounds: int) -> None:
-    """Print the table."""
+def best_of(rows: dict[str, Row], rounds: int) -> dict[str, tuple[float, float]]:
+    """Seconds of learning and embedding by name."""
     never = (float("inf"), float("inf"))
     best = dict.fromkeys(rows, never)
     for turn in range(rounds + 1):
         for name, row in rows.items():
             found = measure(row, best[name])
             best[name] = found if turn else never  # the first round warms up
+    return best
+
+
+def step_seconds(recipes: Mapping[str, Recipe], rounds: int = 5) -> dict[str, float]:
+    """Seconds of the processor that a training step takes, by name."""
+    rows = {name: make_row(recipe) for name, recipe in recipes.items()}
+    return {name: learn for name, (learn, _) in best_of(rows, rounds).items()}
+
+
+def compare(rows: dict[str, Row], rounds: int) -> None:
+    """Print the table."""
+    best = best_of(rows, rounds)
     first = next(iter(best.values()))
     print("| row | training step | embedding | parameters without classifiers | MACs | numbers |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -103,9 +114,8 @@ def main() -> None:
     given = parser.parse_args()
     if not (given.quick or given.study):
         parser.error("give a study, or --quick")
-    study = QUICK if given.quick else yaml.safe_load(given.study.read_text(encoding="utf-8"))
-    common = QUICK_OVERRIDES if given.quick else []
-    recipes = {name: load_recipe(ROOT / recipe, [*overrides, *common]) for name, (recipe, *overrides) in study.items()}
+    study = QUICK if given.quick else read_study(given.study)
+    recipes = {name: recipe_of(row, QUICK_OVERRIDES if given.quick else []) for name, row in study.items()}
     compare({name: make_row(recipe) for name, recipe in recipes.items()}, 1 if given.quick else 10)
 
 

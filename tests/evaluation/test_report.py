@@ -19,6 +19,19 @@ def test_equals_the_naive_loop_over_people() -> None:
     assert bootstrap_interval(values, people, resamples=200, seed=3) == pytest.approx(naive(values, people, 200, 3))
 
 
+def test_runs_are_drawn_too() -> None:
+    people, rng = np.repeat(np.arange(6), [1, 4, 2, 3, 3, 2]), np.random.default_rng(5)
+    values = rng.random((3, 15)) + np.array([0.0, 0.5, 1.0])[:, None]
+    rng = np.random.default_rng(3)
+    persons, runs = rng.integers(6, size=(200, 6)), rng.integers(3, size=(200, 3))
+    means = [
+        np.concatenate([values[r, people == p] for r in run for p in person]).mean()
+        for person, run in zip(persons, runs, strict=True)
+    ]
+    expected = np.percentile(means, (2.5, 97.5))
+    assert bootstrap_interval(values, people, resamples=200, seed=3) == pytest.approx(tuple(expected))
+
+
 def test_people_and_not_queries_are_drawn() -> None:
     values = np.repeat([0.0, 1.0] * 5, 20)  # 10 people, 20 equal queries each
     by_person = bootstrap_interval(values, np.repeat(np.arange(10), 20))

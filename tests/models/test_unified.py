@@ -88,7 +88,7 @@ def test_parts_that_are_none_say_what_there_is() -> None:
         build(parts=["decoder"])
 
 
-@pytest.mark.parametrize("study", ["pmm", "unified"])
+@pytest.mark.parametrize("study", ["pmm", "unified", "real"])
 def test_rows_of_the_studies_are_models_with_the_losses_they_weigh(study: str) -> None:
     rows = yaml.safe_load((RECIPES.parent / "benchmarks" / "ablations" / f"{study}.yaml").read_text())
     widths = {}

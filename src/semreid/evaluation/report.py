@@ -41,10 +41,10 @@ def bootstrap_interval(
     """Compute a 95 % interval of a mean over queries by drawing identities with replacement.
 
     Queries of one person are alike, so persons and not queries are drawn: intervals over queries would be
-    too narrow.
+    too narrow. Of several runs, runs are drawn, too.
 
     Args:
-        values: Value of each query (Q,), without NaN.
+        values: Value of each query (Q,), or of each in each run (S, Q), without NaN.
         identities: Person of each query (Q,).
         resamples: Number of draws.
         seed: Seed of the draws.
@@ -57,14 +57,15 @@ def bootstrap_interval(
         (1.0, 1.0)
     """
     _, owner = np.unique(np.asarray(identities), return_inverse=True)
-    sums = np.bincount(owner, weights=np.asarray(values, float))
-    counts = np.bincount(owner)
-    drawn = _draw_counts(len(sums), resamples, np.random.default_rng(seed))
-    low, high = np.percentile((drawn @ sums) / (drawn @ counts), (2.5, 97.5))
+    counts, rng = np.bincount(owner), np.random.default_rng(seed)
+    sums = np.stack([np.bincount(owner, weights=run) for run in np.atleast_2d(np.asarray(values, float))])
+    drawn, runs = (_draw_counts(size, resamples, rng) for size in (len(counts), len(sums)))
+    means = (drawn @ sums.T * runs).sum(axis=1) / (drawn @ counts * len(sums))
+    low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 
 
-def _draw_counts(people: int, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How often each person is drawn in each resample, (resamples, people)."""
-    draws = rng.integers(people, size=(resamples, people)) + np.arange(resamples)[:, None] * people
-    return np.bincount(draws.ravel(), minlength=resamples * people).reshape(resamples, people).astype(float)
+def _draw_counts(count: int, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each of so many is drawn in each resample, (resamples, count)."""
+    draws = rng.integers(count, size=(resamples, count)) + np.arange(resamples)[:, None] * count
+    return np.bincount(draws.ravel(), minlength=resamples * count).reshape(resamples, count).astype(float)
