@@ -8,6 +8,7 @@ import pytest
 from semreid.data.crops import crops_at
 from semreid.explain.people import SHOWN, people_page
 from semreid.gallery import Gallery
+from semreid.gallery.said import is_free, named
 from semreid.verification.people import find_people
 from tests.conftest import draw_figure, write_image, write_run
 from tests.explain.test_page import HOSTILE, Page, assert_self_contained
@@ -92,6 +93,32 @@ def test_the_command_leaves_table_page_folders_and_names(run, model: Path, tmp_p
     assert text.code == 0
     assert "B-cubed" in text.out
     assert "known are 4 people" in text.out
+
+
+def test_a_gallery_is_grouped_by_what_was_said(run, model: Path, tmp_path: Path) -> None:
+    place, table = tmp_path / "g.parquet", write_table(tmp_path / "in")
+    options = ["--model", model, "--out", tmp_path / "out", "--min-samples", "2", "--gallery", place]
+    assert run("group", table, *options).code == 0
+    with Gallery.open(place) as gallery:
+        rows = [entry for entries, _ in gallery.scan() for entry in entries]
+        gallery.exchange(rows[:2], [named(row, "anna") for row in rows[:2]])
+        gallery.exchange(rows[2:3], [replace(rows[2], pid=None, tags=("not-a-person",))])
+        said = [entry for entries, _ in gallery.scan() for entry in entries if not is_free(entry)]
+    own = run("group", *options, "--json")
+    assert own.code == 0, own.err
+    assert "2 of 23 crops show 1 people whom somebody named" in own.err
+    assert json.loads(own.out)["crops"] == 23
+    assert json.loads(own.out)["gallery"]["kept"] == 2
+    again = run("group", table, *options)  # the same crops from their files
+    assert "2 of 23 crops show 1 people" in again.err
+    with Gallery.open(place) as gallery:
+        assert gallery.get([entry.id for entry in said]) == said
+        assert gallery.count() == 24
+    assert run("group", table, "--data", "people:x", *options).code == 2
+    (tmp_path / "in" / "0_0.png").unlink()
+    gone = run("group", *options)
+    assert gone.code == 1
+    assert "0_0.png" in gone.err
 
 
 def test_copies_of_one_crop_are_one_person_and_it_is_said(run, model: Path, tmp_path: Path) -> None:

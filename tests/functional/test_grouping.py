@@ -7,6 +7,7 @@ from sklearn.metrics import pair_confusion_matrix, silhouette_samples
 
 from semreid.errors import SemreidError
 from semreid.functional import (
+    Said,
     density_groups,
     group_features,
     grouping_scores,
@@ -159,6 +160,60 @@ def test_tracks_that_must_be_apart_are_never_in_one_group(seed, eps):
     broken = {free[tracks == a][0] for a, b in apart.tolist() if free[tracks == a][0] == free[tracks == b][0]}
     for kept in set(free.tolist()) - broken - {-1}:
         assert len(set(found[free == kept].tolist())) == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), eps=st.floats(0.3, 0.95), share=st.floats(0, 1))
+def test_what_people_said_holds_whatever_tracks_and_distances_say(seed, eps, share):
+    features, tracks = with_tracks(seed)
+    rng = np.random.default_rng(seed)
+    people = np.where(rng.random(len(tracks)) < share / 2, rng.integers(0, 5, len(tracks)), -1)
+    people[people >= 0] = np.unique(people[people >= 0], return_inverse=True)[1]
+    unsaid = np.flatnonzero(people < 0)
+    apart = (
+        np.stack([rng.choice(unsaid, 10), rng.choice(people[people >= 0], 10)], axis=1)
+        if 0 < len(unsaid) < len(people)
+        else np.zeros((0, 2), np.int64)
+    )
+    times = rng.integers(0, 30, len(tracks)).astype(float)
+    _, groups = group_features(
+        features, np.zeros(len(tracks), int), tracks, times, said=Said(people, apart), k1=10, k2=3, eps=eps
+    )
+    found = [set(groups[people == person].tolist()) for person in range(people.max() + 1)]
+    assert all(len(each) == 1 for each in found)
+    assert len(set.union(set(), *found) - {-1}) == len(found)
+    assert all(groups[crop] not in found[person] for crop, person in apart.tolist())
+    assert set(groups.tolist()) - {-1} == set(range(groups.max() + 1))
+
+
+def test_who_said_nothing_changes_nothing():
+    features, tracks = with_tracks(4)
+    rest = np.zeros(len(tracks), int), tracks, np.arange(len(tracks)) % 9.0
+    nothing = Said(np.full(len(tracks), -1), np.zeros((0, 2), np.int64))
+    np.testing.assert_array_equal(group_features(features, *rest, said=nothing)[1], group_features(features, *rest)[1])
+
+
+def test_a_word_counts_for_more_than_a_track():
+    """A tracker took two people for one; two tracks at once are one person all the same."""
+    features = np.repeat(np.eye(4, dtype=np.float32), 3, axis=0)  # four clear people, three crops of each
+    cameras = np.ones(12, int)
+    tracks = np.array([0, 0, 0, 0, -1, -1, 1, 1, -1, 2, 2, -1])
+    times = np.array([0, 1, 2, 3, np.nan, np.nan, 5, 6, np.nan, 5, 6, np.nan])
+
+    def grouped(people, apart=()):
+        said = Said(np.array(people), np.array(apart, np.int64).reshape(-1, 2))
+        return group_features(features, cameras, tracks, times, said=said, k1=2, k2=1, min_samples=2)[1].tolist()
+
+    free = [-1] * 12
+    assert len({grouped(free)[row] for row in (0, 1, 2, 3)}) == 1  # bound by the track
+    two = [0, 0, -1, 1, *free[4:]]
+    found = grouped(two)
+    assert found[0] == found[1] == found[2] != found[3] == found[4] == found[5]
+    one = [*free[:6], 0, -1, -1, 0, -1, -1]
+    found = grouped(one)
+    assert found[6] == found[7] == found[8] == found[9] == found[10] == found[11]
+    found = grouped([0, *free[1:]], apart=[(3, 0)])
+    assert found[0] == found[1] != found[3]
 
 
 def test_simultaneous_tracks_are_those_whose_times_meet_in_one_camera():

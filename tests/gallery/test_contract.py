@@ -1,6 +1,7 @@
 """What every gallery does, wherever its rows are kept."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from semreid.errors import SemreidError
 from semreid.functional import k_reciprocal_rerank
 from semreid.gallery import Entry, Filter, Gallery, memory, milvus
+from semreid.gallery.store import ChangedError
 from tests.gallery.helpers import DIM, MODEL, make_rows
 
 ROWS = 40
@@ -152,6 +154,24 @@ def test_recall_is_the_share_of_the_nearest_that_are_found(monkeypatch: pytest.M
     half = [nearest[0][:1] + nearest[0][2:], nearest[1][:1]]  # four of eight
     monkeypatch.setattr(gallery, "search", lambda *_, **__: half)
     assert gallery.recall(vectors[:2], k=4) == 0.5
+
+
+def test_rows_are_exchanged_while_they_are_as_they_were(gallery: Gallery) -> None:
+    vectors, entries = make_rows(ROWS)
+    gallery.add(vectors, entries)
+    after = [replace(entry, pid="anna", tags=("said",)) for entry in entries[:10]]
+    assert gallery.exchange(entries[:10], after) == 10
+    assert gallery.exchange(entries[10:12], entries[10:12]) == 0  # nothing to do
+    names = [entry.id for entry in entries]
+    assert gallery.get(names) == [*after, *entries[10:]]
+    np.testing.assert_array_equal(gallery.vectors(names), vectors)
+    other = [replace(entry, pid="bert") for entry in entries[5:15]]
+    with pytest.raises(ChangedError, match="5 of 10 crops are no longer as they were"):
+        gallery.exchange(entries[5:15], other)
+    assert gallery.get(names) == [*after, *entries[10:]]
+    gallery.remove([names[14]])
+    assert gallery.exchange(entries[5:15], other, partly=True) == 4
+    assert gallery.get(names) == [*after, *other[5:9], None, *entries[15:]]
 
 
 def test_removing_by_id_and_by_filter(gallery: Gallery) -> None:

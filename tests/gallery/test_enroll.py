@@ -1,5 +1,6 @@
 """Images on their way into a gallery: who, where and when by their files, and runs that are broken off."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery
-from semreid.gallery.enroll import annotated, crops_below, crops_of_data, enroll, enroll_features
+from semreid.gallery.enroll import annotated, crops_below, crops_of_data, crops_of_rows, enroll, enroll_features
 from tests.conftest import draw_figure, write_figures, write_image
 from tests.gallery.helpers import DIM, MODEL, Stub
 
@@ -100,6 +101,33 @@ def test_a_second_run_reads_nothing_and_replacing_reads_all(gallery: Gallery, tm
     place(tmp_path, *(f"alice/{i}_c3.png" for i in range(10)))
     assert enroll(gallery, third, crops, replace_known=True) == (0, 10, 0, [])
     assert third.seen == 10
+
+
+def test_a_renewed_row_keeps_its_person_where_its_file_tells_none(gallery: Gallery, tmp_path: Path) -> None:
+    crops = crops_below(place(tmp_path, "1.png", "2.png"))
+    enroll(gallery, Stub(), crops)
+    said = [replace(crop.entry, pid="anna", tags=("split:k:left",)) for crop in crops]
+    gallery.exchange([crop.entry for crop in crops], said)
+    enroll(gallery, Stub(), [crops[0], *annotated(crops[1:], pid="bert")], replace_known=True)
+    assert gallery.get([entry.id for entry in said]) == [said[0], replace(crops[1].entry, pid="bert")]
+
+
+def test_the_track_of_a_table_becomes_a_tag(tmp_path: Path) -> None:
+    place(tmp_path, "1.png", "2.png")
+    (tmp_path / "t.csv").write_text("path,pid,track\n1.png,anna,17\n2.png,bert,\n")
+    assert [crop.entry.tags for crop in crops_below(tmp_path / "t.csv")] == [("track:17",), ()]
+
+
+def test_rows_of_a_gallery_are_embedded_anew_with_all_that_is_known(gallery: Gallery, tmp_path: Path) -> None:
+    place(tmp_path, "1.png")
+    rows = [Entry("mine", str(tmp_path / "1.png"), "anna", 3, 5.0, (0, 0, 4, 4), ("grouped",))]
+    gallery.put(np.eye(DIM)[:1], rows)
+    other = Gallery.open("memory:", dim=DIM, fingerprint=MODEL)
+    assert enroll(other, Stub(), crops_of_rows(gallery)).new == 1
+    assert other.get(["mine"]) == rows
+    gallery.put(np.eye(DIM)[:1], [Entry("without")])
+    with pytest.raises(SemreidError, match="1 of 2 rows of .* name no picture, such as without"):
+        crops_of_rows(gallery)
 
 
 def test_progress_is_told_only_of_what_is_in_the_gallery(gallery: Gallery, tmp_path: Path) -> None:

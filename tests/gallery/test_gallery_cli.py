@@ -101,6 +101,18 @@ def test_data_sets_and_features(run, crops: Path, model: Path, tmp_path: Path) -
     assert (code, out.splitlines()[-1]) == (0, f"0 rows added to {tmp_path}/g.db, 0 replaced, 24 there before")
 
 
+def test_a_gallery_is_made_anew_for_another_model_and_loses_no_name(
+    run, filled: Path, other: Path, tmp_path: Path
+) -> None:
+    add = ["gallery", "add", "--from", filled, "--gallery", tmp_path / "new.db", "--model", other]
+    code, out, err = run(*add)
+    assert (code, out.splitlines()[-1]) == (0, f"6 rows added to {tmp_path}/new.db, 0 replaced, 0 there before"), err
+    with Gallery.open(filled) as old, Gallery.open(tmp_path / "new.db") as new:
+        rows = [entry for entries, _ in old.scan() for entry in entries]
+        assert new.get([row.id for row in rows]) == rows
+        assert new.fingerprint != old.fingerprint
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -179,6 +191,7 @@ def test_body_regions_decide_where_the_model_knows_them(run, crops: Path, tmp_pa
 def test_usage_errors_exit_with_2(run, crops: Path) -> None:
     assert run("gallery", "add", "--gallery", "g.db", "--model", "baseline")[0] == 2
     assert run("gallery", "add", crops, "--data", "folder:x", "--gallery", "g.db", "--model", "baseline")[0] == 2
+    assert run("gallery", "add", crops, "--from", "x.db", "--gallery", "g.db", "--model", "baseline")[0] == 2
     assert run("gallery", "add", crops)[0] == 2
 
 

@@ -24,6 +24,7 @@ from tests.gallery.test_contract import (  # noqa: F401 - they run here too, on 
     test_no_text_breaks_out_of_a_filter,
     test_removing_by_id_and_by_filter,
     test_reranking_puts_the_candidates_into_k_reciprocal_order,
+    test_rows_are_exchanged_while_they_are_as_they_were,
     test_rows_come_back_as_they_were_given,
     test_searching_while_another_thread_writes,
     test_stats,

@@ -12,6 +12,8 @@ from semreid.data.crops import Crops, crops_at, crops_of
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
+from semreid.gallery import Gallery
+from semreid.gallery.said import named
 from semreid.models.card import read_card
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
@@ -179,6 +181,29 @@ def test_begins_no_round_that_would_not_end_in_time(
     adapt(recipe(rounds=5), crops, start, tmp_path / "run", resume=True)
     adapt(recipe(rounds=5), crops, start, tmp_path / "whole")
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_learns_from_a_gallery_by_what_people_said(run, folder: Path, start: Path, tmp_path: Path) -> None:
+    """The crops of a gallery are those of its files; what is said later is another run."""
+    place = tmp_path / "g.parquet"
+    assert run("gallery", "add", folder, "--unlabelled", "--gallery", place, "--model", start).code == 0
+    settings = ["rounds=1", "steps=1", "identities=4", "groups.k1=6", "groups.k2=2", "groups.min_samples=2"]
+    command = ["adapt", *settings, "--from", start, "--gallery", place]
+    done = run(*command, "--out", tmp_path / "a")
+    assert done.code == 0, done.err
+    assert "semreid gallery add --from" in done.err
+    assert run("adapt", folder, *settings, "--from", start, "--out", tmp_path / "b").code == 0
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    with Gallery.open(place) as gallery:
+        rows = sorted((entry for entries, _ in gallery.scan() for entry in entries), key=lambda entry: entry.path)
+        gallery.exchange(rows, [named(row, f"p{i % 2}") for i, row in enumerate(rows)])
+    again = run(*command, "--out", tmp_path / "a", "--resume")
+    assert again.code == 1
+    assert "somebody has said more of them" in again.err
+    done = run(*command, "--out", tmp_path / "c")
+    assert "48 of 48 crops show 2 people whom somebody named" in done.err
+    assert read_card(tmp_path / "c").trained_on["adapted"]["groups"] == 2
+    assert run("adapt", folder, *command[1:], "--out", tmp_path / "d").code == 2
 
 
 def test_adapting_to_new_cameras_helps_people_whom_nobody_named(tmp_path: Path, start: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest
 from semreid.errors import SemreidError
 from semreid.files import user_path
+from semreid.functional.grouping import Said
 from semreid.parallel import Progress, parallel
 
 FEW = 50
@@ -35,6 +37,9 @@ class Crops:
         cameras: Camera of each, (N,); -1 where unknown.
         tracks: Track of each, (N,); -1 where there is none. Tracks are numbered from 0, over all cameras.
         people: Who each shows, where the source says so; for judging alone.
+        track_names: What the tracker of its camera calls the track of each; empty where there is none.
+        ids: Ids of the rows of a gallery that they are; none where they are from elsewhere.
+        said: What people said of them in a gallery.
         terms: Licence terms of the images.
         corrupt_skipped: How many unreadable images were left out on the user's word.
         warnings: What a user must know.
@@ -46,6 +51,9 @@ class Crops:
     cameras: NDArray[np.int64]
     tracks: NDArray[np.int64]
     people: tuple[str, ...] = ()
+    track_names: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    said: Said | None = None
     terms: str = "unknown; ask the owner of the images"
     corrupt_skipped: int = 0
     warnings: tuple[str, ...] = field(default=())
@@ -62,6 +70,14 @@ class Crops:
     def several_cameras(self) -> bool:
         """Whether two cameras or more are known."""
         return len(np.unique(self.cameras[self.cameras >= 0])) > 1
+
+    def only(self, rows: NDArray[np.int64]) -> Crops:
+        """Keep some rows, of which nobody has said anything yet."""
+        lists = ("samples", "people", "track_names", "ids")
+        some: dict[str, Any] = {
+            name: tuple(getattr(self, name)[i] for i in rows) for name in lists if getattr(self, name)
+        }
+        return replace(self, **some, cameras=self.cameras[rows], tracks=self.tracks[rows])
 
 
 def crops_at(path: Path, *, skip_corrupt: bool = False, progress: Progress | None = None) -> Crops:
@@ -87,9 +103,9 @@ def crops_at(path: Path, *, skip_corrupt: bool = False, progress: Progress | Non
     else:
         rows = [Row(image, "", camera_below(image, path)) for image in list_images(path, nested=True)]
     lost = left_out(path) if path.is_dir() else ""
-    crops = _crops("folder", str(path), rows)
+    crops = _of_rows("folder", str(path), rows)
     crops = replace(crops, warnings=((lost,) if lost else ()) + crops.warnings)
-    return _readable(crops, progress) if skip_corrupt else crops
+    return readable(crops, progress) if skip_corrupt else crops
 
 
 def crops_of(
@@ -117,48 +133,80 @@ def crops_of(
     if name == "folder":
         by_path = {row.path: row for row in read_rows(user_path(location))}
         rows = [by_path[path] for path in dict.fromkeys(sample.path for sample in samples)]
-        crops = _crops(dataset.name, spec, rows)
+        crops = _of_rows(dataset.name, spec, rows)
     else:
-        known = [Row(s.path, str(s.pid), s.camid, timestamp=s.timestamp) for s in samples]
-        crops = _crops(dataset.name, spec, known, items=[s.item for s in samples])
+        unnamed = [replace(sample, pid=0) for sample in samples]
+        cameras = [sample.camid for sample in samples]
+        crops = arranged(dataset.name, spec, unnamed, cameras, people=[str(sample.pid) for sample in samples])
     crops = replace(crops, terms=dataset.terms)
-    return _readable(crops, progress) if skip_corrupt else crops
+    return readable(crops, progress) if skip_corrupt else crops
 
 
-def _crops(name: str, source: str, rows: Sequence[Row], items: Sequence[str] = ()) -> Crops:
+def _of_rows(name: str, source: str, rows: Sequence[Row]) -> Crops:
     cameras = [camera_of(row.path) if row.camid is None else row.camid for row in rows]
     samples = [
-        Sample(row.path, 0, camera or 0, item, row.timestamp)
-        for row, camera, item in zip(rows, cameras, items or [""] * len(rows), strict=True)
+        Sample(row.path, 0, camera or 0, timestamp=row.timestamp) for row, camera in zip(rows, cameras, strict=True)
     ]
-    tracks = [(camera, row.track) for row, camera in zip(rows, cameras, strict=True)]  # trackers count for one camera
+    tracks = [row.track for row in rows]
+    return arranged(name, source, samples, cameras, tracks=tracks, people=[row.identity for row in rows])
+
+
+def arranged(
+    name: str,
+    source: str,
+    samples: Sequence[Sample],
+    cameras: Sequence[int | None],
+    *,
+    tracks: Sequence[str] = (),
+    people: Sequence[str] = (),
+    ids: Sequence[str] = (),
+) -> Crops:
+    """Put crops into an order that does not depend on their names.
+
+    Args:
+        name: Name of the data set.
+        source: How the user named them.
+        samples: The crops, of no person.
+        cameras: Camera of each; None where it is unknown.
+        tracks: What the tracker of its camera calls the track of each; empty where there is none.
+        people: Who each shows; they count if all are known.
+        ids: Ids of their rows in a gallery.
+
+    Returns:
+        The crops, with what a user must know of them.
+    """
+    names = tracks or [""] * len(samples)
     content = parallel(content_digest, samples)
-    order = sorted(range(len(rows)), key=lambda i: (content[i], samples[i].camid, samples[i].timestamp or 0.0))
-    numbers: dict[tuple[int | None, str], int] = {}
-    people = [rows[i].identity for i in order]
+    order = sorted(range(len(samples)), key=lambda i: (content[i], samples[i].camid, samples[i].timestamp or 0.0))
+    numbers: dict[tuple[int | None, str], int] = {}  # trackers count for one camera
+    found = [numbers.setdefault((cameras[i], names[i]), len(numbers)) if names[i] else -1 for i in order]
     crops = Crops(
         name=name,
         source=source,
         samples=tuple(samples[i] for i in order),
-        cameras=np.array([-1 if cameras[i] is None else cameras[i] for i in order], np.int64),
-        tracks=np.array([numbers.setdefault(tracks[i], len(numbers)) if tracks[i][1] else -1 for i in order], np.int64),
-        people=tuple(people) if all(people) else (),
+        cameras=np.array([-1 if (camera := cameras[i]) is None else camera for i in order], np.int64),
+        tracks=np.array(found, np.int64),
+        people=tuple(people[i] for i in order) if all(people) and people else (),
+        track_names=tuple(names[i] for i in order),
+        ids=tuple(ids[i] for i in order) if ids else (),
     )
     return replace(crops, warnings=tuple(_warnings(crops)))
 
 
-def _readable(crops: Crops, progress: Progress | None) -> Crops:
+def readable(crops: Crops, progress: Progress | None = None) -> Crops:
+    """Leave out the crops that cannot be read, and say how many.
+
+    Args:
+        crops: The crops.
+        progress: Told how far the look at all images is.
+
+    Returns:
+        The others.
+    """
     left = without_corrupt(ReIDDataset(crops.name, Path(), crops.samples, (), ()), progress=progress)
     good = {(sample.path, sample.item) for sample in left.train}
-    rows = [i for i, sample in enumerate(crops.samples) if (sample.path, sample.item) in good]
-    kept = replace(
-        crops,
-        samples=tuple(crops.samples[i] for i in rows),
-        cameras=crops.cameras[rows],
-        tracks=crops.tracks[rows],
-        people=tuple(crops.people[i] for i in rows) if crops.people else (),
-        corrupt_skipped=left.corrupt_skipped,
-    )
+    rows = np.array([i for i, sample in enumerate(crops.samples) if (sample.path, sample.item) in good], np.int64)
+    kept = replace(crops.only(rows), corrupt_skipped=left.corrupt_skipped)
     skipped = f"{crops.source}: {left.corrupt_skipped:,} unreadable images were left out"
     return replace(kept, warnings=(*crops.warnings, skipped)) if left.corrupt_skipped else kept
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from semreid.data.headers import MAX_BYTES, is_deep, require_bounded
 from semreid.data.matfile import read_slot
-from semreid.data.sample import Sample
+from semreid.data.sample import Box, Sample
 from semreid.errors import SemreidError
 from semreid.reading import read_bytes
 
@@ -61,9 +61,29 @@ def read_image(source: Sample | Path | str) -> NDArray[np.uint8]:
         SemreidError: If the file is missing, empty, damaged, of another kind, or larger than the bounds
             (64 megapixels, 256 MiB). The message names the file.
     """
-    if isinstance(source, Sample) and source.item:
-        return read_slot(source.path, source.item)
-    return decode_image(image_bytes(source), name=str(source))
+    if not isinstance(source, Sample):
+        return decode_image(_read_bytes(Path(source)), name=str(source))
+    if source.item:
+        return cut(read_slot(source.path, source.item), source.box)
+    return cut(decode_image(_read_bytes(source.path), name=str(source.path)), source.box)
+
+
+def cut(image: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:
+    """Cut a crop out of its frame.
+
+    Args:
+        image: RGB (H, W, 3): a frame, or the crop itself, which is as large as its box and stays as it is.
+        box: Left, top, right and bottom; None: all of it.
+
+    Returns:
+        The crop, at least one pixel.
+    """
+    height, width = image.shape[:2]
+    if box is None or (round(box[2] - box[0]), round(box[3] - box[1])) == (width, height):
+        return image
+    left, right = np.clip([round(box[0]), round(box[2])], 0, width)
+    top, bottom = np.clip([round(box[1]), round(box[3])], 0, height)
+    return image[top:bottom, left:right] if left < right and top < bottom else image
 
 
 def decode_image(data: bytes, name: str = "image") -> NDArray[np.uint8]:
@@ -150,13 +170,13 @@ def image_bytes(source: Sample | Path | str) -> bytes:
         source: A sample, or the path of an image file.
 
     Returns:
-        The bytes of the image file, or the pixels of a crop inside a container.
+        The bytes of the image file, or the pixels of a crop inside a container or a larger picture.
 
     Raises:
         SemreidError: If it cannot be read.
     """
-    if isinstance(source, Sample) and source.item:
-        return read_slot(source.path, source.item).tobytes()
+    if isinstance(source, Sample) and (source.item or source.box):
+        return read_image(source).tobytes()
     return _read_bytes(source.path if isinstance(source, Sample) else Path(source))
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from semreid.errors import SemreidError
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels."""
 MAX_PID, MAX_CAMID = 2**63 - 1, 2**31 - 1
 """The largest numbers of people and cameras, as reports, galleries and tables keep them."""
 
@@ -23,6 +25,7 @@ class Sample:
         camid: Camera id as in the source.
         item: Address inside a container file (the raw CUHK03 ``.mat``); empty for an image file.
         timestamp: Seconds, where the source knows the time.
+        box: Where the crop is in its picture; None for a picture that is a crop.
 
     Raises:
         SemreidError: If a number is beyond its bound.
@@ -33,6 +36,7 @@ class Sample:
     camid: int
     item: str = ""
     timestamp: float | None = None
+    box: Box | None = None
 
     def __post_init__(self) -> None:
         require_camera(self.camid, self)
@@ -43,7 +47,9 @@ class Sample:
             )
 
     def __str__(self) -> str:
-        return f"{self.path}#{self.item}" if self.item else str(self.path)
+        left, top, right, bottom = self.box or (0, 0, 0, 0)
+        place = f"#xywh={left:g},{top:g},{right - left:g},{bottom - top:g}" if self.box else ""  # as W3C names regions
+        return f"{self.path}#{self.item}{place}" if self.item else f"{self.path}{place}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from semreid.data.rows import SPLITS
 from semreid.explain.page import caption, environment
 from semreid.files import require_writable, write_text
 from semreid.gallery import Entry, Gallery
+from semreid.gallery.unlabelled import with_words
 from semreid.models.cli import ModelOption, embedder_of
 from semreid.models.shipped import DEFAULT
-from semreid.training.cli import CropsArgument, SkipCorrupt, crops_from
+from semreid.training.cli import CropsArgument, SkipCorrupt, crops_from, tell_said
 from semreid.verification.people import (
     People,
     find_people,
@@ -79,7 +80,11 @@ def group(
         Literal["train", "query", "gallery", "all"], typer.Option("--split", help="Which crops of --data.")
     ] = "all",
     gallery: Annotated[
-        str, typer.Option("--gallery", help="Put the crops there, too, and name their people; as in `semreid gallery`.")
+        str,
+        typer.Option(
+            "--gallery",
+            help="Name the people of this gallery, too, after the crops were added; without CROPS and --data, its own.",
+        ),
     ] = "",
     folders: Annotated[
         Literal["links", "copies"] | None, typer.Option("--folders", help="Make one folder a person, too.")
@@ -93,17 +98,27 @@ def group(
     require_writable(out / "people.csv")
     if folders is not None:
         require_no_folders(out / "people")
-    seen = crops_from(crops, data, SPLITS if split == "all" else (split,), skip_corrupt=skip_corrupt)
-    embedder = embedder_of(model)
+    own = gallery if crops is None and not data else ""
+    splits = SPLITS if split == "all" else (split,)
+    seen = crops_from(crops, data, splits, gallery=own, skip_corrupt=skip_corrupt)
+    embedder, features = embedder_of(model), None
+    place: dict[str, Any] = {"dim": embedder.dim, "fingerprint": embedder.fingerprint}
+    if gallery:
+        with Gallery.open(gallery, **place) as rows:
+            if own:
+                features = rows.vectors(seen.ids)
+            else:
+                seen = with_words(seen, rows)
+                tell_said(seen)
     with interruptible(lambda: "the same command begins anew"), progress("decoding") as told:
-        people = find_people(embedder, seen, eps=eps, min_samples=min_samples, progress=told)
+        people = find_people(embedder, seen, features=features, eps=eps, min_samples=min_samples, progress=told)
         write_people(people, out / "people.csv")
         write_text(out / "people.html", people_page(people, model))
         if folders is not None:
             write_folders(people, out / "people", folders)
         named = None
         if gallery:
-            with Gallery.open(gallery, dim=embedder.dim, fingerprint=embedder.fingerprint) as rows:
+            with Gallery.open(gallery, **place) as rows:
                 named = name_in_gallery(people, rows)
     if people.count == 1:
         say("warning: all crops that are alike at all were taken for one person; --eps 0.4 takes fewer", style="yellow")

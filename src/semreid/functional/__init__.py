@@ -8,6 +8,7 @@ from semreid.functional.gradcam import grad_cam, hires_cam
 from semreid.functional.grouping import (
     GroupingScores,
     GroupingSigns,
+    Said,
     density_groups,
     group_features,
     grouping_scores,
@@ -46,6 +47,7 @@ __all__ = [
     "GroupingScores",
     "GroupingSigns",
     "Ranking",
+    "Said",
     "SingleShot",
     "Verdict",
     "aligned_triplet",

@@ -4,11 +4,13 @@ The distance of two crops is the Jaccard distance of their k-reciprocal encoding
 pairs share nothing and are at distance 1, so only the others are kept: a sparse graph, on which density clustering
 (DBSCAN) finds the same groups as on the whole matrix. A group is a number from 0; a crop of no group has -1.
 
-Tracks tell more: crops of one track are one person, and two tracks that one camera sees at once are two.
+Tracks tell more: crops of one track are one person, and two tracks that one camera sees at once are two. What people
+said of crops counts for more than either.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,19 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Groups = NDArray[np.int64]
+
+
+class Said(NamedTuple):
+    """What people said of crops: it counts for more than tracks and distances.
+
+    Attributes:
+        people: Person, from 0, that somebody named of each crop, (N,); -1 where nobody did. Crops of one are one
+            person, crops of two are two.
+        apart: Crops, and people that somebody said they are not, (M, 2).
+    """
+
+    people: Groups
+    apart: Groups
 
 
 def jaccard_graph(features: Features, k1: int = 20, k2: int = 6, limit: float = 1.0) -> csr_matrix:
@@ -71,6 +86,7 @@ def density_groups(
     *,
     tracks: NDArray[np.integer] | None = None,
     apart: NDArray[np.integer] | None = None,
+    distinct: NDArray[np.integer] | None = None,
 ) -> Groups:
     """Find groups of crops that are dense in a graph of distances (DBSCAN, Ester et al., KDD 1996).
 
@@ -84,6 +100,7 @@ def density_groups(
         min_samples: Neighbours, itself included, that make a crop the core of a group.
         tracks: Track of each crop, (N,); -1 for none. Crops of one track are one person.
         apart: Pairs of tracks that are two people, (M, 2).
+        distinct: Tracks that are each a person, no two the same one, (S,); each is in a group, be it alone.
 
     Returns:
         Group of each crop, (N,), in the order of their first core; -1 where none.
@@ -107,10 +124,12 @@ def density_groups(
     points, sizes, names = _points(np.asarray(tracks))
     shortest = _shortest(graph, points, len(sizes))
     groups = dbscan.fit_predict(shortest, sample_weight=sizes).astype(np.int64)
-    groups = _renumbered(np.where((groups < 0) & (sizes > 1), len(sizes) + np.arange(len(sizes)), groups))
-    if apart is not None and len(apart):
-        groups = _torn(groups, shortest, [(names[a], names[b]) for a, b in np.asarray(apart).tolist()], eps, sizes)
-    return groups[points]
+    people = {names[track] for track in ([] if distinct is None else distinct.tolist())}
+    certain = sizes > 1
+    certain[list(people)] = True
+    groups = _renumbered(np.where((groups < 0) & certain, len(sizes) + np.arange(len(sizes)), groups))
+    pairs = [] if apart is None else [(names[a], names[b]) for a, b in np.asarray(apart).tolist()]
+    return _torn(groups, shortest, pairs, people, eps, certain)[points]
 
 
 def group_features(
@@ -119,6 +138,7 @@ def group_features(
     tracks: NDArray[np.integer],
     times: NDArray[np.floating],
     *,
+    said: Said | None = None,
     k1: int = 20,
     k2: int = 6,
     eps: float = 0.5,
@@ -131,6 +151,7 @@ def group_features(
         camids: Camera of each, (N,); -1 where unknown. The mean of a camera is taken out if there are two or more.
         tracks: Track of each, (N,); -1 for none.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
+        said: What people said of the crops.
         k1: As in `jaccard_graph`; but no more than a tenth of the crops (or ``min_samples``): among few, the neighbours
             of everybody are the same.
         k2: As in `jaccard_graph`; no more than ``k1``.
@@ -150,8 +171,37 @@ def group_features(
         vectors = centred(vectors, np.where(few, -1, camids))
     k1 = min(k1, max(len(vectors) // 10, min_samples))
     graph = jaccard_graph(vectors, k1, min(k2, k1))
-    apart = simultaneous_tracks(tracks, camids, times)
-    return graph, density_groups(graph, eps, min_samples, tracks=tracks, apart=apart)
+    if said is None:
+        return graph, density_groups(
+            graph, eps, min_samples, tracks=tracks, apart=simultaneous_tracks(tracks, camids, times)
+        )
+    bound, apart = _bound(tracks, camids, times, said)
+    people = np.unique(said.people[said.people >= 0])
+    return graph, density_groups(graph, eps, min_samples, tracks=bound, apart=apart, distinct=people)
+
+
+def _bound(
+    tracks: NDArray[np.integer], camids: NDArray[np.integer], times: NDArray[np.floating], said: Said
+) -> tuple[Groups, Groups]:
+    """Join tracks by what people said: a number for the crops of each person and of each other track; pairs apart.
+
+    People have the numbers that they have in ``said``. A track of two people binds nobody: the tracker was wrong.
+    """
+    people = said.people
+    pairs = np.unique(np.stack([tracks, people])[:, (tracks >= 0) & (people >= 0)], axis=1)
+    names, owners = np.unique(pairs[0], return_counts=True)
+    tracks = np.where(np.isin(tracks, names[owners > 1]), -1, tracks)
+    first = int(people.max(initial=-1)) + 1
+    joined = first + np.arange(int(tracks.max(initial=-1)) + 1)  # number of each track
+    whole = np.isin(pairs[0], names[owners == 1])
+    joined[pairs[0, whole]] = pairs[1, whole]
+    bound = np.where(people >= 0, people, np.where(tracks >= 0, np.append(joined, -1)[tracks], -1))
+    crops, others = said.apart.T
+    bound[crops[(bound[crops] == others) & (people[crops] < 0)]] = -1  # its track says what somebody denied
+    bound = np.where(bound < 0, first + len(joined) + np.arange(len(bound)), bound)
+    seen = joined[simultaneous_tracks(tracks, camids, times)]
+    apart = np.concatenate([seen, np.stack([bound[crops], others], axis=1)])
+    return bound, apart[apart[:, 0] != apart[:, 1]]
 
 
 def simultaneous_tracks(
@@ -330,24 +380,33 @@ def _shortest(graph: csr_matrix, points: Groups, count: int) -> csr_matrix:
 
 
 def _torn(
-    groups: Groups, graph: csr_matrix, apart: list[tuple[int, int]], eps: float, sizes: NDArray[np.int64]
+    groups: Groups,
+    graph: csr_matrix,
+    apart: list[tuple[int, int]],
+    people: set[int],
+    eps: float,
+    certain: NDArray[np.bool_],
 ) -> Groups:
-    """Build the groups anew that hold two points which must be apart; a single crop that is left over has no group."""
+    """Build the groups anew that hold two points which must be apart; what is left alone has no group, if uncertain."""
     foes: dict[int, set[int]] = {}
     for a, b in apart:
         foes.setdefault(a, set()).add(b)
         foes.setdefault(b, set()).add(a)
+    crowded = Counter(groups[list(people)].tolist())
     broken = {int(groups[a]) for a, b in apart if groups[a] == groups[b] >= 0}
+    broken |= {group for group, count in crowded.items() if count > 1}
     found, following = groups.copy(), int(groups.max(initial=-1)) + 1
     for group in sorted(broken):
-        for part in _parts(np.flatnonzero(groups == group), graph, foes, eps):
-            found[part] = following if sizes[part].sum() > 1 else -1
+        for part in _parts(np.flatnonzero(groups == group), graph, foes, people, eps):
+            found[part] = following if len(part) > 1 or certain[part[0]] else -1
             following += 1
     return _renumbered(found)
 
 
-def _parts(members: NDArray[np.int64], graph: csr_matrix, foes: dict[int, set[int]], eps: float) -> list[list[int]]:
-    """Join points from the shortest distance on, but never two that bring foes together."""
+def _parts(
+    members: NDArray[np.int64], graph: csr_matrix, foes: dict[int, set[int]], people: set[int], eps: float
+) -> list[list[int]]:
+    """Join points from the shortest distance on, but never two that bring foes or two people together."""
     pairs = graph[members][:, members].tocoo()
     near = (pairs.data <= eps) & (pairs.row < pairs.col)
     order = np.argsort(pairs.data[near], kind="stable")
@@ -355,6 +414,8 @@ def _parts(members: NDArray[np.int64], graph: csr_matrix, foes: dict[int, set[in
     for a, b in zip(members[pairs.row[near][order]].tolist(), members[pairs.col[near][order]].tolist(), strict=True):
         left, right = party[a], party[b]
         if left is right or any(foes.get(point, set()).intersection(right) for point in left):
+            continue
+        if not (people.isdisjoint(left) or people.isdisjoint(right)):
             continue
         left += right
         party.update(dict.fromkeys(right, left))

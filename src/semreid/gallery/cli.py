@@ -18,7 +18,16 @@ from semreid.data.names import camera_of
 from semreid.data.times import seconds
 from semreid.errors import SemreidError
 from semreid.files import require_writable
-from semreid.gallery.enroll import Crop, Enrolled, annotated, crops_below, crops_of_data, enroll, enroll_features
+from semreid.gallery.enroll import (
+    Crop,
+    Enrolled,
+    annotated,
+    crops_below,
+    crops_of_data,
+    crops_of_rows,
+    enroll,
+    enroll_features,
+)
 from semreid.gallery.entry import Filter, Match
 from semreid.gallery.gallery import Gallery, Stats
 from semreid.gallery.parts import PartOrder
@@ -54,6 +63,9 @@ def add(
         typer.Argument(help="Image, folder, CSV (path,pid,camid[,timestamp]), or Parquet of `semreid embed`."),
     ] = None,
     data: Annotated[str, typer.Option("--data", help="Instead of IMAGES: NAME[/VARIANT]:PATH.")] = "",
+    other: Annotated[
+        str, typer.Option("--from", help="Instead of IMAGES: another gallery, of another model; people and tags stay.")
+    ] = "",
     split: Annotated[str, typer.Option("--split", help="Of --data: train, query, gallery or all.")] = "gallery",
     pid: Annotated[str | None, typer.Option("--pid", help="All show this person.")] = None,
     camid: Annotated[int | None, typer.Option("--camid", help="All come from this camera.")] = None,
@@ -67,11 +79,13 @@ def add(
 
     The same command completes a broken run.
     """
-    if (images is None) == (not data):
-        raise typer.BadParameter("give IMAGES or --data, one of the two")
+    if (images is not None) + bool(data) + bool(other) != 1:
+        raise typer.BadParameter("give IMAGES, --data or --from, one of them")
     features = images is not None and images.suffix == ".parquet"
     crops = (
-        [] if features else annotated(_crops(images, data, split, unlabelled), pid=pid, camid=camid, tags=tags or ())
+        []
+        if features
+        else annotated(_crops(images, data, split, other, unlabelled), pid=pid, camid=camid, tags=tags or ())
     )
     with distributed.process_group():
         embedder, first = embedder_of(model), distributed.rank() == 0
@@ -191,7 +205,10 @@ def _camera(query: Path, stated: int | None) -> int:
     return stated
 
 
-def _crops(images: Path | None, data: str, split: str, unlabelled: bool) -> list[Crop]:
+def _crops(images: Path | None, data: str, split: str, other: str, unlabelled: bool) -> list[Crop]:
+    if other:
+        with Gallery.open(other) as rows:
+            return crops_of_rows(rows)
     if images is None:
         return crops_of_data(data, split, warn=_warn)
     _warn_of_left_out([images])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from semreid.data.images import is_image, read_image
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
-from semreid.gallery.entry import Box, Entry
+from semreid.gallery.entry import Entry
 
 Image = NDArray[np.uint8]
 
@@ -30,24 +30,19 @@ def read_crop(entry: Entry) -> Image:
     """
     if not entry.path:
         raise SemreidError(f"the gallery knows no image of row {entry.id}", fix="add crops by their files")
-    file, _, item = entry.path.rpartition("#")
-    inside = bool(file) and not is_image(entry.path)
-    return cut(read_image(Sample(Path(file), 0, 0, item) if inside else entry.path), entry.box)
+    return read_image(sample_of(entry))
 
 
-def cut(image: Image, box: Box | None) -> Image:
-    """Cut a crop out of its frame.
+def sample_of(entry: Entry) -> Sample:
+    """Say where the crop of a row is, and when and by which camera it was taken.
 
     Args:
-        image: RGB (H, W, 3): a frame, or the crop itself, which is as large as its box and stays as it is.
-        box: Left, top, right and bottom; None: all of it.
+        entry: The row, which names a picture.
 
     Returns:
-        The crop, at least one pixel.
+        A sample of no person; camera 0 where it is unknown.
     """
-    height, width = image.shape[:2]
-    if box is None or (round(box[2] - box[0]), round(box[3] - box[1])) == (width, height):
-        return image
-    left, right = np.clip([round(box[0]), round(box[2])], 0, width)
-    top, bottom = np.clip([round(box[1]), round(box[3])], 0, height)
-    return image[top:bottom, left:right] if left < right and top < bottom else image
+    file, _, item = entry.path.rpartition("#")
+    inside = bool(file) and not is_image(entry.path)
+    path, item = (file, item) if inside else (entry.path, "")
+    return Sample(Path(path), 0, entry.camid or 0, item, entry.timestamp, entry.box)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,11 @@ from semreid.data.rows import Row, read_rows
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.files import user_path
+from semreid.gallery.crops import sample_of
 from semreid.gallery.entry import Entry, Meta, Vectors, derived_id
 from semreid.gallery.gallery import Gallery
 from semreid.gallery.parquet import read_features
+from semreid.gallery.said import TRACK
 from semreid.models.embedder import Embedder
 from semreid.parallel import Progress, parallel
 
@@ -110,6 +112,27 @@ def crops_of_data(spec: str, split: str = "gallery", *, warn: Callable[[str], No
     return _some(spec, [_labelled(rows[path]) for path, _ in distinct])
 
 
+def crops_of_rows(gallery: Gallery) -> list[Crop]:
+    """Take all rows of a gallery, to be embedded anew by another model.
+
+    Args:
+        gallery: The gallery.
+
+    Returns:
+        At least one crop, under the id that it has, with all that is known of it.
+
+    Raises:
+        SemreidError: If a row names no picture, or there is none.
+    """
+    rows = [entry for entries, _ in gallery.scan() for entry in entries]
+    if without := [entry for entry in rows if not entry.path]:
+        raise SemreidError(
+            f"{len(without):,} of {len(rows):,} rows of {gallery.uri} name no picture, such as {without[0].id}",
+            fix="their crops cannot be embedded again: remove these rows, or make the gallery anew from files",
+        )
+    return _some(gallery.uri, [Crop(sample_of(entry), entry) for entry in rows])
+
+
 def annotated(
     crops: Sequence[Crop], *, pid: str | None = None, camid: int | None = None, tags: Sequence[str] = ()
 ) -> list[Crop]:
@@ -147,7 +170,8 @@ def enroll(
         gallery: A gallery of vectors of this embedder; None on all processes but the first.
         embedder: The embedder.
         crops: The crops.
-        replace_known: Embed crops anew that are in the gallery, because their images have changed.
+        replace_known: Embed crops anew that are in the gallery, because their images have changed; who they show stays
+            where their files do not tell.
         skip_corrupt: Leave out images that cannot be read.
         batch_size: Images a step.
         progress: Told after each batch how many crops are safe in the gallery.
@@ -163,11 +187,11 @@ def enroll(
         gallery.require(embedder)
     done, counted = Enrolled(0, 0, 0, []), 0
     for batches, known in _batches(gallery, crops, batch_size):
-        work = partial(_embedded, embedder, spared=set() if replace_known else known, skip_corrupt=skip_corrupt)
+        work = partial(_embedded, embedder, spared=() if replace_known else known, skip_corrupt=skip_corrupt)
         for kept, entries, vectors, problems in distributed.shared(work, batches):
             assert gallery is not None
             if entries:
-                gallery.put(vectors, entries)
+                gallery.put(vectors, [_with_word(entry, known.get(entry.id)) for entry in entries])
             again = sum(entry.id in known for entry in entries)
             done = _sum(done, Enrolled(len(entries) - again, again, kept, problems))
             counted += kept + len(entries) + len(problems)
@@ -205,8 +229,8 @@ def enroll_features(
 
 def _batches(
     gallery: Gallery | None, crops: Sequence[Crop], size: int
-) -> Iterator[tuple[list[Sequence[Crop]], set[str]]]:
-    """Batches of crops with the ids among them that are in the gallery; many are looked up at once."""
+) -> Iterator[tuple[list[Sequence[Crop]], dict[str, Entry]]]:
+    """Batches of crops with the rows among them that are in the gallery; many are looked up at once."""
     step = size * max(LOOK // size, distributed.world_size())
     for start in range(0, len(crops), step):
         ahead = crops[start : start + step]
@@ -214,9 +238,14 @@ def _batches(
         yield [ahead[first : first + size] for first in range(0, len(ahead), size)], known
 
 
-def _known(gallery: Gallery | None, ids: Sequence[str]) -> set[str]:
+def _known(gallery: Gallery | None, ids: Sequence[str]) -> dict[str, Entry]:
     assert gallery is not None
-    return {entry.id for entry in gallery.get(ids) if entry is not None}
+    return {entry.id: entry for entry in gallery.get(ids) if entry is not None}
+
+
+def _with_word(entry: Entry, old: Entry | None) -> Entry:
+    """Let a renewed row keep its person and tags where its file tells none."""
+    return entry if old is None or entry.pid or entry.tags else replace(entry, pid=old.pid, tags=old.tags)
 
 
 class _Batch(NamedTuple):
@@ -229,7 +258,7 @@ class _Batch(NamedTuple):
 
 
 def _embedded(
-    embedder: Embedder, batches: Iterable[Sequence[Crop]], *, spared: set[str], skip_corrupt: bool
+    embedder: Embedder, batches: Iterable[Sequence[Crop]], *, spared: Container[str], skip_corrupt: bool
 ) -> Iterator[_Batch]:
     """Read and embed batches of crops but for those to be spared."""
     for batch in batches:
@@ -268,7 +297,8 @@ def _is_loose(path: Path) -> bool:
 def _labelled(row: Row) -> Crop:
     pid = None if NOBODY.fullmatch(row.identity) else row.identity
     camid = camera_of(row.path) if row.camid is None else row.camid
-    return _crop(row.path, pid=pid, camid=camid, timestamp=row.timestamp)
+    crop = _crop(row.path, pid=pid, camid=camid, timestamp=row.timestamp)
+    return crop._replace(entry=replace(crop.entry, tags=(f"{TRACK}{row.track}",))) if row.track else crop
 
 
 def _sampled(sample: Sample) -> Crop:

@@ -12,10 +12,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.data.sample import Box
 from semreid.errors import SemreidError
 
 Vectors = NDArray[np.float32]
-Box = tuple[float, float, float, float]
 
 MAX_BYTES = {"id": 128, "pid": 256, "tag": 128, "path": 4096}
 """Longest texts, in UTF-8: what every kind of gallery can hold."""

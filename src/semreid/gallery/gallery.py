@@ -16,7 +16,7 @@ from semreid.errors import SemreidError
 from semreid.functional.reranking import k_reciprocal_rerank
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.rows import named, require_same, unit_vectors
-from semreid.gallery.store import NoSuchRowError, Store
+from semreid.gallery.store import ChangedError, NoSuchRowError, Store
 from semreid.gallery.uri import open_store
 from semreid.models.embedder import Embedder
 
@@ -184,6 +184,37 @@ class Gallery:
         if rows := named(entries, unit):
             with self._store.writing():
                 self._store.write(rows, unit)
+
+    def exchange(self, before: Sequence[Entry], after: Sequence[Entry], *, partly: bool = False) -> int:
+        """Change what is known of rows that are still as somebody saw them; their vectors stay.
+
+        Nobody else who writes to a file comes between; a database server sees a look and a write.
+
+        Args:
+            before: Rows as they were seen, each once.
+            after: The same rows as they shall be.
+            partly: Change those that are still so, and leave the others alone, instead of changing none.
+
+        Returns:
+            How many rows were changed.
+
+        Raises:
+            ChangedError: If a row has changed or is gone, unless ``partly``.
+            SemreidError: If the rows cannot be stored.
+        """
+        ids = [entry.id for entry in before]
+        with self._store.writing():
+            now = self._store.entries(_checked(ids))
+            same = [i for i, entry in enumerate(before) if now.get(entry.id) == entry]
+            if len(same) < len(before) and not partly:
+                raise ChangedError(
+                    f"{len(before) - len(same):,} of {len(before):,} crops are no longer as they were",
+                    fix="somebody else, or a machine, has changed them meanwhile: look again",
+                )
+            changed = [i for i in same if after[i] != before[i]]
+            if changed:
+                self._store.write([after[i] for i in changed], self._store.vectors([ids[i] for i in changed]))
+        return len(changed)
 
     def remove(self, ids: Sequence[str] = (), *, where: Filter = ANY) -> int:
         """Remove rows by their ids, or all that pass a filter.

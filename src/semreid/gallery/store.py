@@ -52,6 +52,10 @@ class NoSuchRowError(SemreidError):
     """A row that was asked for and is not there."""
 
 
+class ChangedError(SemreidError):
+    """Rows are not as they were when somebody looked, so that what was meant for them is not done."""
+
+
 def missing(uri: str) -> SemreidError:
     """Make the error of a gallery that is not there.
 

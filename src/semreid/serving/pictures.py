@@ -11,12 +11,12 @@ from typing import BinaryIO
 import cv2
 
 from semreid.data.headers import FORMATS
-from semreid.data.images import decode_image, read_image
+from semreid.data.images import cut, decode_image, read_image
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.files import user_path, write_bytes
 from semreid.gallery import Entry
-from semreid.gallery.crops import Image, cut
+from semreid.gallery.crops import Image
 from semreid.serving.errors import RequestError
 
 MAX_UPLOAD = 16 * 2**20

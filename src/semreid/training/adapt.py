@@ -136,6 +136,7 @@ def _open_store(model: ReIDModel, crops: Crops, reporter: Reporter) -> Store:
 
 def _learned_from(crops: Crops, model: ReIDModel) -> dict[str, Any]:
     facts = np.stack([crops.cameras, crops.tracks]).tobytes() + crops.times.tobytes()
+    facts += b"".join(part.tobytes() for part in crops.said or ())
     return {
         "dataset": crops.name,
         "identities": 0,
@@ -153,7 +154,7 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path)
     require_same_data(before, now, checkpoint)
     for name, what in (
         ("start", "another model to begin with"),
-        ("seen", "other cameras, tracks or times of the crops"),
+        ("seen", "other cameras, tracks or times of the crops, or somebody has said more of them"),
     ):
         if before[name] != now[name]:
             raise SemreidError(

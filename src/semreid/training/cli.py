@@ -13,6 +13,8 @@ from semreid.console import interruptible, progress, say, show, stdout
 from semreid.data.benchmarks import load_dataset
 from semreid.data.crops import Crops, crops_at, crops_of
 from semreid.evaluation.protocol import evaluate
+from semreid.gallery import Gallery
+from semreid.gallery.unlabelled import crops_in
 from semreid.models.loading import load_model
 from semreid.models.shipped import DEFAULT
 
@@ -37,6 +39,13 @@ def adapt(
         str,
         typer.Option("--data", help="NAME[/VARIANT]:PATH: its training part; a test part tells mAP before and after."),
     ] = "",
+    gallery: Annotated[
+        str,
+        typer.Option(
+            "--gallery",
+            help="Instead of CROPS: those of a gallery, by what people said of them; as in `semreid gallery`.",
+        ),
+    ] = "",
     recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML file, such as recipes/tiny/adapt.yaml.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Begin no round that would end later.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last round that was done.")] = False,
@@ -49,13 +58,13 @@ def adapt(
     from semreid.training.record import way_on
 
     changes = overrides or []
-    if data and crops is not None and "=" in str(crops):
+    if (data or gallery) and crops is not None and "=" in str(crops):
         crops, changes = None, [str(crops), *changes]
     if minutes is not None and minutes <= 0:
         raise typer.BadParameter("--minutes must be more than 0")
     content = parse_recipe(overridden({}, changes), "overrides", AdaptRecipe)
     settings = content if recipe is None else load_recipe(recipe, changes, AdaptRecipe)
-    seen = crops_from(crops, data, skip_corrupt=skip_corrupt)
+    seen = crops_from(crops, data, gallery=gallery, skip_corrupt=skip_corrupt)
     with interruptible(lambda: f"the same command {way_on(out)}"):
         model = run(settings, seen, start, out, minutes=minutes, resume=resume)
     dataset = load_dataset(data) if data else None
@@ -67,18 +76,29 @@ def adapt(
     show(result) if json_ else _show(judged)
     if judged and judged["after"]["metrics"]["mAP"] < judged["before"]["metrics"]["mAP"]:
         say(f"warning: it got worse on these people; {start} finds them better", style="yellow")
-    say(f"adapted: {out}. Next: semreid group {(data and '--data ' + data) or crops} --model {out} --out DIR")
+    source = f"--data {data}" if data else crops
+    say(
+        f"adapted: {out}. Next: semreid gallery add --from {gallery} --gallery NEW --model {out}"
+        if gallery
+        else f"adapted: {out}. Next: semreid group {source} --model {out} --out DIR"
+    )
 
 
 def crops_from(
-    crops: Path | None, data: str, splits: tuple[str, ...] = ("train",), *, skip_corrupt: bool = False
+    crops: Path | None,
+    data: str,
+    splits: tuple[str, ...] = ("train",),
+    *,
+    gallery: str = "",
+    skip_corrupt: bool = False,
 ) -> Crops:
-    """Take the crops that a user named by a folder, a CSV file or a data set, and tell what must be known of them.
+    """Take the crops that a user named by a folder, a CSV file, a data set or a gallery, and tell what must be known.
 
     Args:
         crops: Folder or CSV file.
         data: ``NAME[/VARIANT]:PATH`` instead.
         splits: Of the data set.
+        gallery: Its URI instead.
         skip_corrupt: Leave unreadable images out.
 
     Returns:
@@ -87,14 +107,27 @@ def crops_from(
     Raises:
         SemreidError: If there is none.
     """
-    if (crops is None) == (not data):
-        raise typer.BadParameter("give CROPS or --data, one of the two")
+    if (crops is not None) + bool(data) + bool(gallery) != 1:
+        raise typer.BadParameter("give CROPS, --data or --gallery, one of them")
     with progress("looking for unreadable images") as told:
         options: dict[str, Any] = {"skip_corrupt": skip_corrupt, "progress": told}
-        found = crops_of(data, splits, **options) if crops is None else crops_at(crops, **options)
+        if gallery:
+            with Gallery.open(gallery) as rows:
+                found = crops_in(rows, **options)
+            tell_said(found)
+        else:
+            found = crops_of(data, splits, **options) if crops is None else crops_at(crops, **options)
     for warning in found.warnings:
         say(f"warning: {warning}", style="yellow")
     return found
+
+
+def tell_said(crops: Crops) -> None:
+    """Tell how much people said of crops."""
+    if crops.said is not None:
+        people = crops.said.people
+        count = f"{(people >= 0).sum():,} of {len(crops):,} crops show {people.max() + 1:,} people whom somebody named"
+        say(f"{count}: these stay together and apart")
 
 
 def _show(judged: Mapping[str, Mapping[str, Any]]) -> None:

@@ -64,7 +64,8 @@ class Rounds:
         began, crops = clock(), self.crops
         reporter.bar.update(reporter.task, note="embedding and grouping")
         features = embed_store(self.model, self.store)
-        graph, groups = group_features(features, crops.cameras, crops.tracks, crops.times, **vars(self.recipe.groups))
+        facts = crops.cameras, crops.tracks, crops.times
+        graph, groups = group_features(features, *facts, said=crops.said, **vars(self.recipe.groups))
         signs = grouping_signs(graph, groups, crops.cameras)
         _require_groups(signs, self)
         steady = None if self.groups is None else stability(self.groups, groups)

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,13 +32,12 @@ from semreid.functional.grouping import (
     similarity_to_groups,
 )
 from semreid.gallery.enroll import NOBODY
-from semreid.gallery.entry import Entry, derived_id
 from semreid.gallery.gallery import Gallery
+from semreid.gallery.said import is_free, named, person_said
+from semreid.gallery.unlabelled import row_of
 from semreid.models.embedder import Embedder
 from semreid.parallel import Progress
 
-GROUPED = "grouped"
-"""Tag of the rows of a gallery whose person a machine has named."""
 UNSURE = 0.6
 """Confidence below which a crop may as well be of another person."""
 COLUMNS = ("path", "person", "confidence", "camera", "time")
@@ -85,6 +85,7 @@ def find_people(
     embedder: Embedder,
     crops: Crops,
     *,
+    features: Features | None = None,
     eps: float = 0.5,
     min_samples: int = 4,
     progress: Progress | None = None,
@@ -94,6 +95,7 @@ def find_people(
     Args:
         embedder: A model or an exported file.
         crops: The crops.
+        features: Their unit vectors (N, D), if a gallery has them.
         eps: Largest Jaccard distance of neighbours.
         min_samples: Neighbours, itself included, that make a crop the core of a group.
         progress: Told how far the decoding is.
@@ -104,8 +106,10 @@ def find_people(
     Raises:
         SemreidError: If a crop cannot be read, a feature is not finite, or no crops are alike enough.
     """
-    features = embed_store(embedder, build_store(crops.samples, embedder.size, progress=progress))
-    graph, found = group_features(features, crops.cameras, crops.tracks, crops.times, eps=eps, min_samples=min_samples)
+    if features is None:
+        features = embed_store(embedder, build_store(crops.samples, embedder.size, progress=progress))
+    facts, said = (crops.cameras, crops.tracks, crops.times), crops.said
+    graph, found = group_features(features, *facts, said=said, eps=eps, min_samples=min_samples)
     if not (found >= 0).any():
         raise SemreidError(
             f"no {min_samples} of the {len(crops):,} crops are alike enough to be taken for one person",
@@ -115,6 +119,7 @@ def find_people(
     groups = _largest_first(found)
     own, other = similarity_to_groups(graph, groups)
     confidence = np.divide(own, own + other, out=np.zeros(len(own)), where=own > 0)
+    confidence[[] if said is None else said.people >= 0] = 1
     return People(
         crops, features, groups, confidence, grouping_signs(graph, groups, crops.cameras), _scores(crops, groups)
     )
@@ -165,10 +170,10 @@ def write_folders(people: People, folder: Path, how: Literal["links", "copies"])
         how: ``links`` or ``copies``.
 
     Raises:
-        SemreidError: If it is there, a crop is inside a container file, or the folder cannot be written.
+        SemreidError: If it is there, a crop is inside another file, or the folder cannot be written.
     """
     require_no_folders(folder)
-    if inside := next((s for s in people.crops.samples if s.item), None):
+    if inside := next((s for s in people.crops.samples if s.item or s.box), None):
         raise SemreidError(f"{inside} is no file of its own", fix="leave --folders out: people.csv names every crop")
     with explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -200,8 +205,8 @@ class Named(NamedTuple):
 def name_in_gallery(people: People, gallery: Gallery) -> Named:
     """Put crops into a gallery, or find them there, and name their people ``group-1`` and so on.
 
-    A person that somebody has said stays; a name that an earlier grouping gave is renewed. Names go on after those that
-    the gallery has.
+    A person that somebody has said stays, and the others of its group get that name, too; a name that an earlier
+    grouping gave is renewed. Numbers go on after those that the gallery has. What somebody changes meanwhile stays.
 
     Args:
         people: Who is who.
@@ -213,32 +218,21 @@ def name_in_gallery(people: People, gallery: Gallery) -> Named:
     Raises:
         SemreidError: If the rows cannot be stored; then the same call completes the job.
     """
-    places = [_entry(people.crops, row) for row in range(len(people.crops))]
-    known = gallery.get([entry.id for entry in places])
-    entries = [old or new for old, new in zip(known, places, strict=True)]
-    free = [row for row, entry in enumerate(entries) if entry.pid is None or GROUPED in entry.tags]
+    crops, groups = people.crops, people.groups.tolist()
+    if not crops.ids:
+        gallery.add(people.features, [row_of(crops, row) for row in range(len(crops))])
+    ids = crops.ids or [row_of(crops, row).id for row in range(len(crops))]
+    entries = {row: entry for row, entry in enumerate(gallery.get(ids)) if entry is not None}  # or removed meanwhile
+    free = [row for row, entry in entries.items() if is_free(entry)]
     first = _next_number(gallery, {entries[row].id for row in free})
-    renewed = [_named(entries[row], int(people.groups[row]), first) for row in free]
-    gallery.put(people.features[free], renewed)
-    named = sum(entry.pid is not None for entry in renewed)
-    return Named(named, len(entries) - len(free), len(free) - named)
-
-
-def _named(entry: Entry, group: int, first: int) -> Entry:
-    tags = tuple(tag for tag in entry.tags if tag != GROUPED)
-    return (
-        replace(entry, pid=f"group-{first + group}", tags=(*tags, GROUPED))
-        if group >= 0
-        else replace(entry, pid=None, tags=tags)
-    )
-
-
-def _entry(crops: Crops, row: int) -> Entry:
-    """The row of a gallery that `semreid gallery add` would make of a crop."""
-    sample, camera = crops.samples[row], int(crops.cameras[row])
-    place = str(replace(sample, path=sample.path.absolute()))
-    entry = Entry(path=place, camid=None if camera < 0 else camera, timestamp=sample.timestamp)
-    return replace(entry, id=derived_id(entry, np.zeros(0, np.float32)))
+    names = {group: f"group-{first + group}" for group in range(people.count)} | {-1: None}
+    said = {(groups[row], pid) for row, entry in entries.items() if groups[row] >= 0 and (pid := person_said(entry))}
+    once = Counter(group for group, _ in said)
+    names |= {group: pid for group, pid in said if once[group] == 1}
+    renewed = [named(entries[row], names[groups[row]], by_machine=groups[row] >= 0) for row in free]
+    gallery.exchange([entries[row] for row in free], renewed, partly=True)
+    count = sum(entry.pid is not None for entry in renewed)
+    return Named(count, len(entries) - len(free), len(free) - count)
 
 
 def _next_number(gallery: Gallery, renewed: set[str]) -> int:

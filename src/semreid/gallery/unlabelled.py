@@ -1,0 +1,86 @@
+"""Crops whose people are to be found, and the rows of a gallery that they are or become."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+
+from semreid.data.crops import Crops, arranged, readable
+from semreid.errors import SemreidError
+from semreid.gallery.crops import sample_of
+from semreid.gallery.entry import Entry, derived_id
+from semreid.gallery.gallery import Gallery
+from semreid.gallery.said import NOT_A_PERSON, TRACK, said_of, track_of
+from semreid.parallel import Progress
+
+
+def crops_in(gallery: Gallery, *, skip_corrupt: bool = False, progress: Progress | None = None) -> Crops:
+    """Take the crops of a gallery, with cameras, times, tracks (``track:NAME`` among the tags) and what people said.
+
+    Args:
+        gallery: The gallery, whose rows name their pictures.
+        skip_corrupt: Leave unreadable images out.
+        progress: Told how far the look at all images is.
+
+    Returns:
+        The crops; those that somebody said show no person are left out.
+
+    Raises:
+        SemreidError: If no row names its picture.
+    """
+    rows = [entry for entry in chain.from_iterable(rows for rows, _ in gallery.scan()) if not _is_nobody(entry)]
+    seen = [entry for entry in rows if entry.path]
+    if not seen:
+        raise SemreidError(
+            f"{gallery.uri} has {len(rows):,} rows, and none names its picture",
+            fix="fill it from files: semreid gallery add",
+        )
+    by_id = {entry.id: entry for entry in seen}
+    samples, cameras = [sample_of(entry) for entry in seen], [entry.camid for entry in seen]
+    tracks = [track_of(entry) for entry in seen]
+    crops = arranged("gallery", gallery.uri, samples, cameras, tracks=tracks, ids=list(by_id))
+    if without := len(rows) - len(seen):
+        left = f"{gallery.uri}: {without:,} rows that name no picture were left out"
+        crops = replace(crops, warnings=(*crops.warnings, left))
+    crops = readable(crops, progress) if skip_corrupt else crops
+    return replace(crops, said=said_of([by_id[id_] for id_ in crops.ids]))
+
+
+def with_words(crops: Crops, gallery: Gallery) -> Crops:
+    """Add to crops from elsewhere what people said of them in a gallery.
+
+    Args:
+        crops: The crops.
+        gallery: The gallery.
+
+    Returns:
+        The crops; those that somebody said show no person are left out.
+    """
+    places = [row_of(crops, row) for row in range(len(crops))]
+    rows = [known or place for known, place in zip(gallery.get([p.id for p in places]), places, strict=True)]
+    kept = np.array([row for row, entry in enumerate(rows) if not _is_nobody(entry)], np.int64)
+    return replace(crops.only(kept), said=said_of([rows[row] for row in kept]))
+
+
+def row_of(crops: Crops, row: int) -> Entry:
+    """Return the row of a gallery that `semreid gallery add` would make of a crop.
+
+    Args:
+        crops: Crops that come from no gallery.
+        row: Which of them.
+
+    Returns:
+        The row, of nobody known.
+    """
+    sample, camera = crops.samples[row], int(crops.cameras[row])
+    name = crops.track_names[row] if crops.track_names else ""
+    place = str(replace(sample, path=sample.path.absolute()))
+    tags = (f"{TRACK}{name}",) if name else ()
+    entry = Entry(path=place, camid=None if camera < 0 else camera, timestamp=sample.timestamp, tags=tags)
+    return replace(entry, id=derived_id(entry, np.zeros(0, np.float32)))
+
+
+def _is_nobody(entry: Entry) -> bool:
+    return NOT_A_PERSON in entry.tags
