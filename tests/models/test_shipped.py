@@ -42,6 +42,13 @@ def test_no_name_means_people_s_and_halving_moves_embeddings_little(packed: Path
     assert np.abs(model.embed(CROPS) - whole.embed(CROPS)).max() < 2e-3
 
 
+def test_loading_leaves_nothing_to_chance() -> None:
+    before = torch.get_rng_state()
+    one, other = (load_model().state_dict() for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
 def test_files_hold_what_inference_needs_and_the_parser_only_once(packed: Path) -> None:
     kept = read_tensors(packed / "people-s.safetensors")
     assert not any(name.startswith(("foreground.", "heads.identity.classifier")) for name in kept)

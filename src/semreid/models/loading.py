@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from semreid.console import say
 from semreid.errors import SemreidError
@@ -46,13 +47,35 @@ def load_model(path: Path | str = DEFAULT) -> ReIDModel:
     if card.shipped is not None:
         tensors = _completed(card.shipped, tensors, file)
     with reading(file, COPY_AGAIN):
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             plan = card.build()
             _require_shapes(plan.inference_state() if card.shipped else plan.state_dict(), tensors, file)
-        model = card.build()
+        with _Undrawn():
+            model = card.build()
         model.load_state_dict(tensors, strict=card.shipped is None)
     model.calibration = card.calibration
     return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+_DRAWS = {nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_}
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves zeros where a new model would have random weights: those of the file take their place.
+
+    Besides the draws, it saves the compiler, which PyTorch loads to draw for a model without memory: it takes as long
+    to load as PyTorch itself.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function returns
+        named = kwargs or {}
+        return nn.init.zeros_(named.get("tensor", *args[:1])) if func in _DRAWS else func(*args, **named)
 
 
 def read_weights(card: Card, file: Path) -> dict[str, Tensor]:

@@ -1,0 +1,49 @@
+"""How long a fresh process takes to embed its first crop with people-s, against one that only imports torch.
+
+python benchmarks/start.py            the best of five rounds
+python benchmarks/start.py --quick    one round; for a test
+
+Seconds are those of the processor, user and system, so that other work disturbs little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+
+HEAVY = "torch._dynamo.convert_frame torch._inductor numba pyarrow sklearn scipy pandas matplotlib onnxruntime openvino"
+"""What embedding has no use for, and takes long to load."""
+EMBED = f"""
+import sys
+import numpy as np
+import semreid
+semreid.load_model().embed([np.zeros((128, 64, 3), np.uint8)])
+print(*[name for name in {HEAVY.split()} if name in sys.modules])
+"""
+
+
+def least(program: str, rounds: int) -> tuple[float, str]:
+    """Seconds of the processor that a program takes in a process of its own, the best of several; what it prints."""
+    return min(_run(program) for _ in range(rounds))
+
+
+def _run(program: str) -> tuple[float, str]:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, said
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    count = 1 if parser.parse_args().quick else 5
+    alone, (embedding, loaded) = least("import torch", count)[0], least(EMBED, count)
+    print(f"import torch {alone:.2f} s; with semreid, people-s and a crop {embedding:.2f} s, {embedding / alone:.2f}x")
+    print(f"loaded needlessly: {loaded or 'nothing'}")
+
+
+if __name__ == "__main__":
+    main()
