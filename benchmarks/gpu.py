@@ -42,11 +42,11 @@ REHEARSAL = "SEMREID_REHEARSE_CUDA"
 
 def proof(part: Part) -> None:
     """Run the tests marked cuda, and note how each went once it has."""
-    command = [sys.executable, "-m", "pytest", "-m", "cuda", "-n", "0", "-v", "-p", "no:cacheprovider", "-W", "default"]
+    command = [sys.executable, "-m", "pytest", "-m", "cuda", "-n", "0", "-vv", "-W", "default"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
     if part.device.type == "cpu":
         environment[REHEARSAL] = "1"
-    command += ["--durations=5", "-rfE", str(ROOT / "tests" / "cuda")]
+    command += ["-p", "no:cacheprovider", "--durations=5", "-rfE", str(ROOT / "tests" / "cuda")]
     pipe, text = subprocess.PIPE, subprocess.STDOUT
     tests: dict[str, str] = {}
     lines = []

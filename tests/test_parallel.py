@@ -1,8 +1,9 @@
 import threading
+from time import sleep
 
 import pytest
 
-from semreid.parallel import ahead
+from semreid.parallel import ahead, parallel
 
 
 def test_the_next_item_is_made_while_one_is_used() -> None:
@@ -26,3 +27,17 @@ def test_an_error_reaches_the_consumer_in_its_turn() -> None:
 
 def test_nothing_comes_from_nothing() -> None:
     assert list(ahead(abs, [])) == []
+
+
+@pytest.mark.parametrize(("seconds", "alone"), [(0.0, True), (0.003, False)])
+def test_threads_are_taken_only_where_an_item_takes_long(seconds: float, alone: bool) -> None:
+    told: list[tuple[int, int]] = []
+
+    def work(item: int) -> tuple[int, int]:
+        sleep(seconds)
+        return item * item, threading.get_ident()
+
+    found = parallel(work, range(230), lambda *place: told.append(place))
+    assert [square for square, _ in found] == [item * item for item in range(230)]
+    assert ({thread for _, thread in found} == {threading.get_ident()}) == alone
+    assert told == [(100, 230), (200, 230), (230, 230)]

@@ -208,8 +208,10 @@ def interrupted_after_the_first(finish):
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(REHEARSED, reason="tests/training/test_distributed.py does this on CPUs")
 def test_two_processes_on_one_gpu_learn_the_model_of_one(
-    figures: Path, figure_data: ReIDDataset, figure_masks: Path, device: torch.device, tmp_path: Path
-) -> None:
+    figures: Path, figure_data: ReIDDataset, figure_masks: Path, device: torch.device, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")  # what `full_float32` sets, for the processes that are started
     settings = recipe(model={"name": "baseline"}, optim={"lr": 1e-5, "name": "sgd"}, schedule={"epochs": 1})
     plan = tmp_path / "recipe.yaml"
     plan.write_text(dump_recipe(settings))
