@@ -182,6 +182,15 @@ def stand_ins(packed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def real_market() -> Path:
+    """Market-1501 with its attributes, where the developer has it; tests that want it are skipped elsewhere."""
+    path = os.environ.get("SEMREID_MARKET1501")
+    if not path:
+        pytest.skip("no real crops: set SEMREID_MARKET1501 to a folder with market_attribute.mat")
+    return Path(path)
+
+
+@pytest.fixture
 def real_crops() -> Path:
     """Camera pair 1 of CUHK03 as folders, where the developer has it; tests that want it are skipped elsewhere."""
     path = os.environ.get("SEMREID_CUHK03P1")

@@ -128,7 +128,7 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, such as optim.lr=3e-4.")] = None,
     annotations: Annotated[
         Path | None,
-        typer.Option("--annotations", help="Folder with masks/ and textures/ of the training images."),
+        typer.Option("--annotations", help="Folder with masks/, textures/ or attributes of the training images."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     skip_corrupt: SkipCorrupt = False,

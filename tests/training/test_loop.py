@@ -16,10 +16,12 @@ from semreid.models.loading import load_model
 from semreid.training import loop
 from semreid.training.build import build_model
 from semreid.training.loop import train
-from semreid.training.recipe import Recipe, parse_recipe
+from semreid.training.recipe import Recipe, load_recipe, parse_recipe
 from semreid.training.record import RunFolder, way_on
 from tests.conftest import full_disk, some_calibration, write_image
+from tests.data.test_attributes import market
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 TINY = {
     "precision": "fp32",
     "validate_every": 1,
@@ -144,6 +146,26 @@ def test_learns_attributes_from_their_table(figure_data: ReIDDataset, figure_mas
     (annotations / "attributes.csv").write_text("pid,red,long\n" + rows)
     train(plan, figure_data, tmp_path / "run", annotations=annotations)
     assert 0 < json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["attributes.bce"] < 2
+
+
+@pytest.mark.parametrize("way", ["file", "labels", "data", "without"])
+def test_the_recipe_for_market_runs_as_its_header_says(
+    figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path, way: str
+) -> None:
+    labels = Path(shutil.copytree(figure_masks, tmp_path / "labels"))
+    data = replace(figure_data, root=Path(shutil.copytree(figure_data.root, tmp_path / "data")))
+    moved = [replace(s, path=data.root / s.path.relative_to(figure_data.root)) for s in figure_data.train]
+    people = {"train": {f"{pid:04d}": {} for pid in range(1, 7)}, "test": {"0009": {}}}
+    if way != "without":
+        market(data.root if way == "data" else labels, people)
+    small = ["model.trunk=resnet18", "model.width=0.125", "model.weights=scratch", "data.height=64", "data.width=32"]
+    small += ["data.identities=4", "schedule.epochs=1", "losses={}", "precision=fp32"]
+    small += ["model.options.attributes=null"] if way == "without" else []
+    plan = load_recipe(RECIPES / "paper" / "magnifiernet-market1501.yaml", small)
+    given = labels / "market_attribute.mat" if way == "file" else labels
+    train(plan, replace(data, train=tuple(moved)), tmp_path / "run", annotations=given)
+    found = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert ("attributes.bce" in found) == (way != "without")
 
 
 def test_masks_that_are_missing_or_wrong_are_named(

@@ -1,34 +1,86 @@
-"""Attributes of people, such as gender or the colour of the trousers: a CSV file with one row for each person."""
+"""Attributes of people, such as gender or the colour of the trousers: of one's own, or those of Market-1501."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from semreid.data.mat5 import read_mat5
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
+from semreid.reading import reading
 
-FILE = "attributes.csv"
+FILE, MARKET = "attributes.csv", "market_attribute.mat"
 FORMAT = "write a CSV file with a column pid and, for each attribute, a column of 0 and 1; one row for each person"
+GET_AGAIN = f"get {MARKET} of Lin et al. (2019) again; or {FORMAT}"
+AGES = ("young", "teenager", "adult", "old")
+MARKET_GROUPS = {
+    "general": (*AGES, "gender"),
+    "head": ("hair", "hat"),
+    "upper": (
+        *("up", "backpack"),
+        *("upblack", "upwhite", "upred", "uppurple", "upyellow", "upgray", "upblue", "upgreen"),
+    ),
+    "lower": (
+        *("down", "clothes", "bag", "handbag"),
+        *("downblack", "downwhite", "downpink", "downpurple", "downyellow", "downgray", "downblue", "downgreen"),
+        "downbrown",
+    ),
+}
+"""The 30 outputs that MagnifierNet makes of the 27 columns of Market-1501, by group: age becomes four."""
+
+
+def attribute_file(annotations: Path | None, root: Path) -> Path:
+    """Find the attributes of a data set.
+
+    Args:
+        annotations: A folder, or the file itself; none where they lie with the data.
+        root: Folder of the data set.
+
+    Returns:
+        That file, or ``attributes.csv`` or ``market_attribute.mat`` in the folder, or else with the data; where there
+        is none, the first of them.
+    """
+    if annotations is not None and annotations.is_file():
+        return annotations
+    places = [home / name for home in (annotations, root) if home is not None for name in (FILE, MARKET)]
+    return next((file for file in places if file.is_file()), places[0])
 
 
 def read_attributes(path: Path, samples: Sequence[Sample]) -> Tensor:
     """Read the attributes of the people in samples.
 
     Args:
-        path: CSV file with the columns ``pid`` and any others, in which 1 stands for yes and 0 for no.
+        path: CSV file with the columns ``pid`` and any others, in which 1 stands for yes and 0 for no; or the ``.mat``
+            file of Market-1501 (Lin et al., Pattern Recognition 2019).
         samples: The samples; their person ids are looked up.
 
     Returns:
-        Attributes of each sample in the order of the columns, (N, A) uint8.
+        Attributes of each sample in the order of the columns, or of `MARKET_GROUPS`, (N, A) uint8.
 
     Raises:
         SemreidError: If there is no such file, a cell is wrong, or a person is missing or there twice.
     """
+    table = _market_table(path) if path.suffix == ".mat" else _table(path)
+    missing = sorted({s.pid for s in samples} - table.keys())
+    if missing:
+        raise SemreidError(
+            f"{path} lacks {len(missing)} people, such as {missing[0]}",
+            fix=f"give the attributes of these people: they are not those of {MARKET}"
+            if path.suffix == ".mat"
+            else "add a row for each",
+        )
+    return torch.tensor([table[s.pid] for s in samples], dtype=torch.uint8)
+
+
+def _table(path: Path) -> dict[int, list[int]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             names, *rows = csv.reader(file, strict=True)
@@ -42,10 +94,36 @@ def read_attributes(path: Path, samples: Sequence[Sample]) -> Tensor:
         if pid in table:
             raise SemreidError(f"{path}, row {line}: person {pid} is there twice", fix="keep one row for each person")
         table[pid] = values
-    missing = sorted({s.pid for s in samples} - table.keys())
-    if missing:
-        raise SemreidError(f"{path} lacks {len(missing)} people, such as {missing[0]}", fix="add a row for each")
-    return torch.tensor([table[s.pid] for s in samples], dtype=torch.uint8)
+    return table
+
+
+def _market_table(path: Path) -> dict[int, list[int]]:
+    """Both halves of Market-1501: no person is in both."""
+    content = read_mat5(path, fault="is no file of attributes of Market-1501")
+    table: dict[int, list[int]] = {}
+    with reading(path, GET_AGAIN, "is no file of attributes of Market-1501"):
+        for part in ("train", "test"):
+            columns = content["market_attribute"][part]
+            pids = [int(pid) for pid in np.atleast_1d(columns["image_index"])]
+            if len(set(pids) - table.keys()) < len(pids):
+                raise SemreidError(f"{path}: a person is there twice ({part})", fix=GET_AGAIN)
+            names = [name for group in MARKET_GROUPS.values() for name in group]
+            outputs = np.stack([_output(path, columns, name, len(pids)) for name in names])
+            table |= zip(pids, outputs.T.tolist(), strict=True)
+    return table
+
+
+def _output(path: Path, columns: Mapping[str, Any], name: str, people: int) -> NDArray[np.uint8]:
+    """One output of all people: whether they are of an age, or whether a column says 2, which means yes."""
+    column, highest = ("age", len(AGES)) if name in AGES else (name, 2)
+    values = np.atleast_1d(columns[column])
+    if values.shape != (people,) or not np.isin(values, np.arange(1, highest + 1)).all():
+        raise SemreidError(
+            f"{path}: the column {column} does not hold a number from 1 to {highest} for each of {people} people",
+            fix=GET_AGAIN,
+        )
+    found: NDArray[np.uint8] = np.equal(values, AGES.index(name) + 1 if name in AGES else 2).astype(np.uint8)
+    return found
 
 
 def _parse(path: Path, line: int, row: list[str], width: int) -> tuple[int, list[int]]:

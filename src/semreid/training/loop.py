@@ -13,8 +13,7 @@ import torch
 
 from semreid import distributed
 from semreid.data.annotations import require_own_labels, require_own_sizes
-from semreid.data.attributes import FILE as ATTRIBUTES
-from semreid.data.attributes import read_attributes
+from semreid.data.attributes import attribute_file, read_attributes
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.split import hold_out
@@ -50,8 +49,9 @@ def train(
         recipe: The recipe.
         dataset: The data; only its training samples are looked at.
         out: The run folder.
-        annotations: Folder with ``masks``, ``textures`` and ``attributes.csv``; the data set's own folder if None.
-            Looked at only if a head of the model learns from them.
+        annotations: Folder with ``masks``, ``textures`` and ``attributes.csv`` or ``market_attribute.mat``, or such
+            a file, beside which the others are; the data set's own folder if None. Looked at only if a head of the
+            model learns from them.
         resume: Go on from the folder's checkpoint.
         device: Where to train; the GPU of this process if there is one, else the CPU.
 
@@ -78,7 +78,7 @@ def train(
         _require_fit(model, validation, synthetic)
         arguments, others = model_arguments(recipe, num_identities(samples)), [] if synthetic is None else [synthetic]
         card = card_of(recipe, arguments, learned, [dataset, *others])  # now: a run that it starts from may go later
-        homes = [annotations or dataset.root, *(other.root for other in others)]
+        homes = [_folder(annotations) or dataset.root, *(other.root for other in others)]
         needs = set(model.needs)
         if model.foreground is not None and all((home / "masks").is_dir() for home in homes):
             needs.add("regions")  # known parts are exact, and spare the parser the work
@@ -130,13 +130,14 @@ def _open_store(
 
     Without ``require_textures``, textures are taken where there are any, but not asked for.
     """
-    home = annotations or dataset.root
+    attributes = read_attributes(attribute_file(annotations, dataset.root), samples) if "attributes" in needs else None
+    folder = _folder(annotations)
+    home = folder or dataset.root
     if not require_textures and "textures" in needs and not (home / "textures").is_dir():
         reporter.say(f"no textures at {home}: reconstruction is learned from the synthetic images alone")
         needs = needs - {"textures"}
-    masks = annotation_paths(dataset, samples, "masks", annotations) if "regions" in needs else None
-    textures = annotation_paths(dataset, samples, "textures", annotations) if "textures" in needs else None
-    attributes = read_attributes(home / ATTRIBUTES, samples) if "attributes" in needs else None
+    masks = annotation_paths(dataset, samples, "masks", folder) if "regions" in needs else None
+    textures = annotation_paths(dataset, samples, "textures", folder) if "textures" in needs else None
     if masks is not None or textures is not None:
         require_own_labels(dataset, samples, home)
     if masks is not None:
@@ -147,6 +148,10 @@ def _open_store(
         return store
     digest = blake2b(attributes.numpy().tobytes(), digest_size=16).hexdigest()
     return replace(store, attributes=attributes, digests={**store.digests, "attributes": digest})
+
+
+def _folder(annotations: Path | None) -> Path | None:
+    return annotations.parent if annotations is not None and annotations.is_file() else annotations
 
 
 def _require_same_data(state: Mapping[str, Any], learned: Mapping[str, Any], folder: RunFolder) -> None:

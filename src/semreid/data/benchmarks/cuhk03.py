@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +11,10 @@ import numpy as np
 from semreid.data import matfile
 from semreid.data.benchmarks import cuhk03_np
 from semreid.data.listing import Count, expect_counts
-from semreid.data.mat5 import require_sound
+from semreid.data.mat5 import read_mat5
 from semreid.data.sample import Protocol, ReIDDataset, Sample
 from semreid.errors import SemreidError
-from semreid.reading import read_bytes, reading
+from semreid.reading import reading
 
 TERMS = "CUHK03: real people; academic research only, no redistribution"
 MAT_NAME = "cuhk-03.mat"
@@ -96,15 +95,7 @@ def _new_protocol(root: Path, mat: Path, boxes: str) -> ReIDDataset:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise SemreidError(f"reading {path} needs SciPy", fix="pip install 'semreid[cuhk03]'") from error
-    content = read_bytes(path)
-    with reading(path, fault="is not a readable .mat file"):
-        require_sound(content)
-        table = loadmat(io.BytesIO(content), squeeze_me=True)
-        return {key: np.atleast_1d(value) for key, value in table.items() if not key.startswith("__")}
+    return {name: np.atleast_1d(value) for name, value in read_mat5(path).items()}
 
 
 def _indices(table: dict[str, Any], part: str) -> list[int]:

@@ -43,7 +43,8 @@ class Attributes(Head):
             found = "none" if wanted is None else str(wanted.shape[1])
             raise SemreidError(
                 f"this model learns {logits.shape[1]} attributes, and the data have {found}",
-                fix="let model.options.attributes tell the number of columns in each group of attributes.csv",
+                fix="let model.options.attributes tell the number of columns in each group of attributes.csv, or learn "
+                "without attributes: model.options.attributes=null",
             )
         return {"bce": F.binary_cross_entropy_with_logits(logits, wanted.float())}
 
