@@ -552,7 +552,7 @@ def _show_verdict(verdict: Verdict, basis: str) -> None:
     for line in (
         f"probability that they are one person: {verdict.probability:.1%} (before looking: {verdict.prior:.1%})",
         f"decision: {decision}, at a false-accept rate of {verdict.asked_far:g} "
-        f"(95 % interval {verdict.far.low:.2g} to {verdict.far.high:.2g})",
+        f"(95 % interval {verdict.far.low:.2g} to {verdict.far.high:.2g}), whatever was likely before looking",
         f"score {verdict.score:.4f}, threshold {verdict.threshold:.4f}{cameras}",
         basis,
     ):

@@ -126,6 +126,16 @@ def test_parts_and_further_layers_appear_only_where_a_model_has_them(explanation
         assert text in page.text
 
 
+def test_a_probability_stands_beside_what_it_rests_on(explanation: Explanation) -> None:
+    """A right match may have 6 %, where 2.5 % was to be expected: neither number says anything without the other."""
+    right = replace(explanation.candidates[0], is_same=True, probability=0.059)
+    known = {"prior": 0.025, "no_probability": "", "basis": "calibrated on 9 people"}
+    text = Page(explanation_page(replace(explanation, candidates=(right,), **known))).text
+    assert "before looking 2.5 %, one in 40; calibrated on 9 people" in text
+    assert text.count("5.9 %") == text.count("labelled as this person") + 1 == 2
+    assert text.count("2.5 %") == 3
+
+
 def test_a_query_without_matches_has_a_page(explanation: Explanation) -> None:
     empty = replace(explanation, candidates=())
     page = Page(explanation_page(empty))

@@ -103,7 +103,7 @@ def test_a_picked_row_shows_others_and_marks_its_person(serving):
     page = client.get("/", params={"id": "3_c1_0"}).text
     assert "3_c1_0" not in rows_on(page)
     assert page.count("pid hit") == 3
-    assert "about 6 people" in page
+    assert "before looking 17 %, one in 6; calibrated on 100 people" in page
     assert "same camera" in page
     assert 'name="id" value="3_c1_0"' in page
 

@@ -16,7 +16,7 @@ from semreid.errors import SemreidError
 from semreid.evaluation.protocol import Evaluation
 from semreid.explain import explanation as explanations
 from semreid.explain.explanation import TOP, Explanation
-from semreid.explain.texts import GLYPHS, percent_text
+from semreid.explain.texts import GLYPHS, grounds_text, percent_text
 from semreid.files import require_writable, write_json, write_text
 from semreid.gallery import Gallery
 from semreid.models.cli import FirstModel
@@ -58,7 +58,7 @@ def explain(
     write_explanation(found, out)
     show(found.to_json()) if json_ else stdout.print(_table(found))
     if found.basis:
-        say(f"probabilities: {found.basis}")
+        say(f"probabilities by similarity alone: {grounds_text(found.prior, found.basis)}")
     say(f"explained: {out / 'explanation.html'}")
 
 

@@ -19,7 +19,7 @@ from semreid.explain.charts import cmc_chart, score_chart
 from semreid.explain.explanation import Explanation
 from semreid.explain.findings import choose_examples, score_histograms
 from semreid.explain.pictures import SIDE, data_uri, jpeg
-from semreid.explain.texts import GLYPHS, MARKS, MEANINGS, percent_text, time_text
+from semreid.explain.texts import GLYPHS, MARKS, MEANINGS, grounds_text, percent_text, time_text
 from semreid.gallery import Entry
 from semreid.models.card import shipped_as
 from semreid.version import __version__
@@ -142,7 +142,8 @@ def environment() -> Environment:
         uri=lambda picture, side=SIDE: data_uri(jpeg(picture, side)), time=time_text, percent=percent_text
     )
     style = Markup(loader.get_source(environment, "style.css")[0])
-    environment.globals.update(version=__version__, style=style, marks=MARKS, glyphs=GLYPHS, meanings=MEANINGS)
+    environment.globals.update(version=__version__, style=style, grounds=grounds_text)
+    environment.globals.update(marks=MARKS, glyphs=GLYPHS, meanings=MEANINGS)
     return environment
 
 

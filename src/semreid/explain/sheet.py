@@ -19,7 +19,7 @@ from semreid.explain.explanation import Candidate, Explanation
 from semreid.explain.findings import Scores, score_histograms
 from semreid.explain.page import caption, verdict
 from semreid.explain.pictures import Picture
-from semreid.explain.texts import GLYPHS, percent_text
+from semreid.explain.texts import GLYPHS, grounds_text, percent_text
 from semreid.files import atomic_path
 from semreid.plots import FAINT, GENUINE, IMPOSTOR, INK, STYLE, require_matplotlib
 
@@ -55,6 +55,9 @@ def save_explanation(explanation: Explanation, target: Path) -> None:
         title = f"Matches of {Path(explanation.query.path).name or 'query'}"
         sheet.write(MARGIN, MARGIN, title, size=15, weight="bold", room=width - 2 * MARGIN)
         sheet.write(MARGIN, MARGIN + 0.36, verdict(explanation), color=SOFT, room=width - 2 * MARGIN)
+        if not explanation.no_probability:
+            grounds = f"percent: probability by similarity alone ({grounds_text(explanation.prior, explanation.basis)})"
+            sheet.write(MARGIN, MARGIN + 0.58, grounds, size=9, color=SOFT, room=width - 2 * MARGIN)
         _draw_query(sheet, explanation, layers)
         for index, candidate in enumerate(explanation.candidates):
             left = MARGIN + (1 + index % COLUMNS) * (CELL + GAP) + 2 * GAP

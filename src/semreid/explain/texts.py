@@ -8,7 +8,7 @@ EPOCH = 1e8
 """Timestamps from here on are seconds since 1970 (this is 1973); smaller ones are seconds of a recording."""
 MARKS = {True: "right", False: "wrong", None: "unknown"}
 GLYPHS = {True: "✓", False: "✗", None: "?"}
-MEANINGS = {True: "same person", False: "another person", None: "not known"}
+MEANINGS = {True: "labelled as this person", False: "labelled as another person", None: "without a label"}
 
 
 def time_text(seconds: float) -> str:
@@ -50,3 +50,20 @@ def percent_text(share: float) -> str:
     if share < 0.001:
         return "< 0.1 %"
     return f"{100 * share:.{0 if 0.1 <= share <= 0.9 else 1}f} %"
+
+
+def grounds_text(prior: float, basis: str) -> str:
+    """Say what a probability rests on besides similarity: without it, a small one beside a right match is a riddle.
+
+    Args:
+        prior: Probability before looking.
+        basis: On whom the calibration was made.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> grounds_text(0.025, "calibrated on 600 people")
+        'before looking 2.5 %, one in 40; calibrated on 600 people'
+    """
+    return f"before looking {percent_text(prior)}, one in {1 / prior:,.0f}; {basis}"
