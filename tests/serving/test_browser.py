@@ -27,10 +27,11 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, gallery, crops) -> Iterator:
+def page(browser, gallery, crops, tmp_path) -> Iterator:
     """The search page; fails the test if the browser complains of a script or of the content policy."""
     complaints = []
-    with listening(Service(gallery, Stripes(), calibration=calibration(), images=[crops])) as address:
+    service = Service(gallery, Stripes(), calibration=calibration(), images=[crops], uploads=tmp_path / "up")
+    with listening(service) as address:
         context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=address)
         page = context.new_page()
         page.set_default_timeout(60_000)
@@ -136,9 +137,31 @@ def test_a_server_that_is_gone_is_told(page):
     page.wait_for_function("document.getElementById('toast').textContent.includes('cannot be reached')")
 
 
+def test_people_are_merged_split_and_undone(page):
+    page.goto("/people?show=people")
+    for who in ("1", "2"):
+        page.check(f"input[value='{who}']")
+    page.fill(".act [name=name]", "anna")
+    with page.expect_navigation():
+        page.click("text=Merge into one person")
+    assert "1 and 2 are one person, anna" in page.inner_text(".said >> nth=0")
+    with page.expect_navigation():
+        page.click("text=Show anna")
+    assert page.locator(".card").count() == 8
+    page.locator(".card img").first.click()  # the picture chooses its crop
+    assert page.locator(".card :checked").count() == 1
+    with page.expect_navigation():
+        page.click("text=Not a person >> visible=true")
+    assert page.locator(".card").count() == 7
+    with page.expect_navigation():
+        page.locator(".said").first.get_by_text("Undo").click()
+    assert "Undone: 1 crop of anna shows no person" in page.inner_text("main")
+
+
 def test_a_phone_has_no_sideways_scrolling(page):
     page.set_viewport_size({"width": 360, "height": 780})
-    for path in ("/", "/?id=3_c1_0", "/compare?id=3_c1_0&id=3_c2_0", "/gallery", "/programs"):
+    people = ("/people?show=people", "/people/crops?person=3", "/people/crops?of=nobody")
+    for path in ("/", "/?id=3_c1_0", "/compare?id=3_c1_0&id=3_c2_0", *people, "/gallery", "/programs"):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
     page.goto("/")

@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, Field
 
 from semreid.gallery import Entry
+from semreid.gallery.corrections import Step
+from semreid.gallery.roster import Person
 from semreid.serving.service import Compared, Found
 
 
@@ -109,6 +111,49 @@ class GalleryAnswer(BaseModel):
     writable: bool = Field(description="Whether rows can be added and removed here.")
     calibrated: bool = Field(description="Whether similarities can be given as probabilities.")
     basis: str = Field("", description="On whom probabilities rest; empty if there are none.")
+
+
+class PersonAnswer(BaseModel):
+    """A person of the gallery, or a group that a machine took for one."""
+
+    name: str
+    crops: int
+    by_machine: int = Field(description="How many of them a machine took for this person, and nobody has confirmed.")
+    cameras: list[int]
+    faces: list[Row] = Field(description="Some of the crops.")
+    state: str = Field(description="To be sent as `seen`, so that only what was seen is changed.")
+
+    @classmethod
+    def of(cls, person: Person) -> PersonAnswer:
+        """Describe a person."""
+        facts = {name: getattr(person, name) for name in ("name", "crops", "by_machine", "state")}
+        return cls(**facts, cameras=sorted(person.cameras), faces=[Row.of(face) for face in person.faces])
+
+
+class StepAnswer(BaseModel):
+    """What somebody said at once."""
+
+    number: int = Field(description="By which it can be undone.")
+    what: str = Field(description="In words.")
+    person: str | None = Field(description="Whom it is about now; null for nobody.")
+    crops: int = Field(description="Rows that it changed.")
+    undone: bool
+
+    @classmethod
+    def of(cls, step: Step) -> StepAnswer:
+        """Describe a step."""
+        return cls(**{**step._asdict(), "crops": len(step.changes)})
+
+
+class PeopleAnswer(BaseModel):
+    """Who is in the gallery."""
+
+    groups: int = Field(description="People of whom only a machine has spoken.")
+    people: int = Field(description="People whom somebody named.")
+    nobody: int = Field(description="Crops of nobody known.")
+    not_people: int = Field(description="Crops that show no person, as somebody said.")
+    shown: list[PersonAnswer] = Field(description="Those who were asked for, those with most crops first.")
+    steps: list[StepAnswer] = Field(description="What was said last, the newest first.")
 
 
 class Added(BaseModel):

@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from semreid.errors import SemreidError
-from semreid.serving import api, pages, refusal, store
+from semreid.serving import api, pages, people, refusal, store
 from semreid.serving.guard import Access, Bounded, Guard
 from semreid.serving.metrics import Measured, Metrics
 from semreid.serving.service import Service
@@ -43,7 +43,9 @@ def create_app(service: Service, access: Access | None = None) -> ASGIApp:
     app.state.service, app.state.metrics, app.state.access = service, metrics, access or Access()
     app.include_router(api.router)
     app.include_router(store.router)
+    app.include_router(people.router)
     app.include_router(pages.router)
+    app.include_router(people.pages)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_exception_handler(SemreidError, refusal.on_semreid_error)
     app.add_exception_handler(HTTPException, refusal.on_http_error)

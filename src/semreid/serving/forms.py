@@ -28,6 +28,11 @@ def row_id(text: str) -> str:
     return Entry(id=text).id
 
 
+def person_name(text: str) -> str:
+    """Return the name of a person, unless nobody can have it."""
+    return Entry(pid=text).pid or ""
+
+
 def given(image: UploadFile | None, id_: str) -> Named | None:
     """Take the one crop that a request names, if it does; browsers send an empty upload where nothing was chosen."""
     file = image.file if image is not None and image.filename else None
@@ -111,6 +116,30 @@ def pair_fields(
     """Read a comparison."""
     named = [*(given(file, "") for file in image), *(given(None, text) for text in id)]
     return PairFields([crop for crop in named if crop], far, prior)
+
+
+class WordFields(NamedTuple):
+    """All fields of a correction; see `semreid.gallery.corrections.Corrections`."""
+
+    people: list[str]
+    ids: list[str]
+    name: str
+    seen: list[str]
+    number: int
+
+
+def word_fields(
+    person: Annotated[list[str], Form(description="People whom it is about; none for crops of nobody known.")] = [],  # noqa: B006
+    id: Annotated[list[str], Form(description="Rows of the crops that are chosen.")] = [],  # noqa: A002, B006
+    name: Annotated[str, Form(description="Who they are: a new name, or somebody who is there.")] = "",
+    seen: Annotated[
+        list[str], Form(description="States of the people as they were seen; where given, others are not changed.")
+    ] = [],  # noqa: B006
+    number: Annotated[int, Form(ge=0, description="Of the step to undo.")] = 0,
+) -> WordFields:
+    """Read what somebody says of crops."""
+    people, ids = [person_name(text) for text in person if text], [row_id(text) for text in id]
+    return WordFields(people, ids, person_name(name.strip()) if name.strip() else "", seen, number)
 
 
 def entry_fields(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
@@ -22,11 +23,12 @@ from semreid.explain.parts import knows_regions, regions_over
 from semreid.explain.pictures import jpeg
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.gallery import Entry, Filter, Gallery, Match, Stats
+from semreid.gallery.corrections import CorrectionError, Corrections, Step
 from semreid.gallery.crops import Image
 from semreid.gallery.entry import Vectors, derived_id
 from semreid.gallery.gallery import ANY
 from semreid.gallery.parts import PartOrder
-from semreid.gallery.store import NoSuchRowError
+from semreid.gallery.store import ChangedError, NoSuchRowError
 from semreid.models.embedder import Embedder
 from semreid.models.model import ReIDModel
 from semreid.models.parts import Parts
@@ -41,6 +43,8 @@ PATIENCE = 30.0
 """Seconds until a gallery that does not answer is given up."""
 LOOKING = 300.0
 """The same for a search that reads and embeds pictures again."""
+STATUS: dict[type[SemreidError], int] = {NoSuchRowError: 404, ChangedError: 409, CorrectionError: 422}
+"""Of what is not the gallery's own trouble."""
 COUNTING_SHARE = 0.01
 """Part of the time that counting a gallery anew may take."""
 T = TypeVar("T")
@@ -134,6 +138,8 @@ class Service:
         gallery.require(embedder)
         self.gallery, self.uploads = gallery, uploads
         self.judge = Judge(embedder, calibration)
+        self.corrections = Corrections(gallery, uploads / _steps_of(gallery)) if uploads else None
+        """What people say of the crops, where they may."""
         self.pictures = Pictures([*images, *([uploads] if uploads else [])])
         self.embedding = EmbeddingThread(embedder)
         self.size = embedder.size
@@ -327,10 +333,22 @@ class Service:
             raise RequestError(503, f"the gallery did not answer within {patience:.0f} s", "ask again later") from error
         except RequestError:
             raise
-        except NoSuchRowError as error:
-            raise RequestError(404, error.what, error.fix) from error
         except SemreidError as error:
-            raise RequestError(503, error.what, error.fix) from error
+            status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 503)
+            raise RequestError(status, error.what, error.fix) from error
+
+    async def correct(self, say: Callable[[Corrections], Step]) -> Step:
+        """Say something of crops.
+
+        Args:
+            say: What to say.
+
+        Returns:
+            What was done.
+        """
+        self._require_writable()
+        assert self.corrections is not None
+        return await self._written(say, self.corrections)
 
     def close(self) -> None:
         """End the thread and let go of the gallery."""
@@ -396,3 +414,9 @@ class Service:
             written = await self.ask(write, *arguments, patience=None)
         self._fresh_until = 0.0
         return written
+
+
+def _steps_of(gallery: Gallery) -> str:
+    """The file of a gallery's steps: several galleries may have one folder for uploads."""
+    uri = gallery.uri if "://" in gallery.uri else str(Path(gallery.uri).expanduser().absolute())
+    return f"corrections-{blake2b(uri.encode(), digest_size=4).hexdigest()}.json"

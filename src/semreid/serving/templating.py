@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
 from semreid.explain.texts import EPOCH, grounds_text, percent_text, time_text
+from semreid.serving.answers import picture_url
 from semreid.version import __version__
 
 HERE = Path(__file__).parent
@@ -54,7 +55,7 @@ def span_text(first: float, last: float) -> str:
 
 _templates = Jinja2Templates(HERE / "templates")
 _templates.env.filters.update(time=short_time, until=span_text, percent=percent_text)
-_templates.env.globals.update(version=__version__, epoch=EPOCH, grounds=grounds_text)
+_templates.env.globals.update(version=__version__, epoch=EPOCH, grounds=grounds_text, picture_url=picture_url)
 _templates.env.trim_blocks = _templates.env.lstrip_blocks = True
 
 

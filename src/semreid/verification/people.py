@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import shutil
 import tempfile
 from collections import Counter
@@ -33,6 +32,7 @@ from semreid.functional.grouping import (
 )
 from semreid.gallery.enroll import NOBODY
 from semreid.gallery.gallery import Gallery
+from semreid.gallery.roster import group_number, next_group
 from semreid.gallery.said import is_free, named, person_said
 from semreid.gallery.unlabelled import row_of
 from semreid.models.embedder import Embedder
@@ -41,7 +41,6 @@ from semreid.parallel import Progress
 UNSURE = 0.6
 """Confidence below which a crop may as well be of another person."""
 COLUMNS = ("path", "person", "confidence", "camera", "time")
-_NAME = re.compile(r"group-(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,7 @@ def name_in_gallery(people: People, gallery: Gallery) -> Named:
     ids = crops.ids or [row_of(crops, row).id for row in range(len(crops))]
     entries = {row: entry for row, entry in enumerate(gallery.get(ids)) if entry is not None}  # or removed meanwhile
     free = [row for row, entry in entries.items() if is_free(entry)]
-    first = _next_number(gallery, {entries[row].id for row in free})
+    first = group_number(next_group(gallery, {entries[row].id for row in free}))
     names = {group: f"group-{first + group}" for group in range(people.count)} | {-1: None}
     said = {(groups[row], pid) for row, entry in entries.items() if groups[row] >= 0 and (pid := person_said(entry))}
     once = Counter(group for group, _ in said)
@@ -233,17 +232,6 @@ def name_in_gallery(people: People, gallery: Gallery) -> Named:
     gallery.exchange([entries[row] for row in free], renewed, partly=True)
     count = sum(entry.pid is not None for entry in renewed)
     return Named(count, len(entries) - len(free), len(free) - count)
-
-
-def _next_number(gallery: Gallery, renewed: set[str]) -> int:
-    """The first number that no other row of the gallery has in its name."""
-    numbers = [
-        int(match[1])
-        for entries, _ in gallery.scan()
-        for entry in entries
-        if entry.id not in renewed and (match := _NAME.fullmatch(entry.pid or ""))
-    ]
-    return max(numbers, default=0) + 1
 
 
 def _places(people: People) -> Iterator[tuple[Path, Path]]:
