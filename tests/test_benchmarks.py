@@ -28,6 +28,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("make_models", "people-s was made by a, parser, start; measured on made-up people"),
         ("grouping", "2,000 crops: groups equal those of dense distances"),
         ("start", "loaded needlessly: nothing"),
+        ("alignment", "| random weights | layer4 |"),
         ("sharing", "the same rows in the same order"),
         ("parser", '{"joints": 100.0, "head-top": 100.0, "neck": 100.0, "shoulder": 100.0, "hip": 100.0'),
     ],

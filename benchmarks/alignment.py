@@ -1,0 +1,224 @@
+"""How aligned the maps of a trunk are: how well can be read off a position, linearly, what of the body it shows.
+
+python benchmarks/alignment.py RUN [RUN …]                        synthetic people, made anew, whose labels are exact
+python benchmarks/alignment.py RUN [RUN …] --joints MARKET1501    and real crops with keypoints.npz
+python benchmarks/alignment.py --quick                            seconds, random weights; for a test
+
+The trunk is frozen. For each of its maps, a linear probe (ridge regression) learns from some people and is judged on
+others. `place` is a probe that sees no map but knows where in the picture it is: that much a trunk need not have
+learned. A zoo name, such as baseline, stands for random weights.
+
+pixels, parts: which of the eight part labels a pixel has. The probe learns the share of each part in the cell of every
+position; what it says is enlarged to the picture, and the likeliest label counts: pixel accuracy, and the mean over the
+parts of intersection over union, in percent.
+uv: where on the body atlas a position lies, part by part: how much of the variance of u and v within the parts the
+probe explains, in percent.
+joints: which of the eight kinds of joints is at the place of a joint of a real crop: accuracy, in percent.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from parser import JOINTS
+from semreid import load_model
+from semreid.data.images import read_image, resize
+from semreid.models.heads import REGIONS
+from semreid.models.model import ReIDModel
+from semreid.models.zoo import create_model
+from semreid.people.dataset import PeopleRecipe, stream
+from semreid.people.shots import Shot
+
+Array = NDArray[np.float64]
+Image = NDArray[np.uint8]
+PARTS = len(REGIONS)
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+RIDGE, FAINT = 1e-2, 1e-2
+BATCH = 64
+
+
+class Probe(NamedTuple):
+    """A linear map of features.
+
+    Attributes:
+        mean: What is taken off the features first, (C,).
+        weights: Then they are multiplied by this, (C, K),
+        bias: and this is added, (K,).
+    """
+
+    mean: Array
+    weights: Array
+    bias: Array
+
+    def __call__(self, features: Array) -> Array:
+        """Map (N, C) to (N, K)."""
+        return (features - self.mean) @ self.weights + self.bias
+
+
+def fit(features: Array, targets: Array) -> Probe:
+    """Ridge regression of targets (N, K) on features (N, C), each of which is as long as the others.
+
+    The penalty is a hundredth of the number of samples on weights of features of unit variance, and none on the bias.
+    """
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    scale = np.maximum(scale, FAINT * scale.max()) + np.finfo(float).tiny  # what hardly varies is not blown up
+    unit, bias = (features - mean) / scale, targets.mean(axis=0)
+    gram = unit.T @ unit + RIDGE * len(unit) * np.eye(unit.shape[1])
+    weights = np.linalg.solve(gram, unit.T @ (targets - bias))
+    return Probe(mean, weights / scale[:, None], bias)
+
+
+def accuracy_and_iou(labels: NDArray[np.intp], truth: NDArray[np.intp], classes: int) -> tuple[float, float]:
+    """Share of right labels, and mean intersection over union of the classes that there are, in percent."""
+    counts = np.bincount(truth.ravel() * classes + labels.ravel(), minlength=classes**2).reshape(classes, classes)
+    right, either = np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1) - np.diag(counts)
+    there = counts.sum(axis=1) > 0
+    return 100 * right.sum() / counts.sum(), 100 * float(np.mean(right[there] / either[there]))
+
+
+def explained(found: Array, truth: Array, groups: NDArray[np.intp]) -> float:
+    """Share of the variance of the truth (N, K) within its groups (N,) that is explained, in percent."""
+    rest, all_ = np.square(found - truth).sum(), 0.0
+    for group in np.unique(groups):
+        own = truth[groups == group]
+        all_ += np.square(own - own.mean(axis=0)).sum()
+    return 100 * float(1 - rest / all_)
+
+
+def maps_of(model: ReIDModel, images: Sequence[Image]) -> dict[str, Tensor]:
+    """The maps (N, C, h, w) of pictures by name, and ``place``: where a position is, one-hot."""
+    found: dict[str, list[Tensor]] = {name: [] for name in LAYERS}
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            batch = np.stack([resize(image, model.size) for image in images[start : start + BATCH]])
+            maps = model.eval().maps(torch.from_numpy(batch).permute(0, 3, 1, 2).to(model.device))
+            for name in LAYERS:
+                found[name].append(maps[name].float().cpu())
+    maps = {name: torch.cat(parts) for name, parts in found.items()}
+    h, w = (side // 2 for side in maps["layer1"].shape[2:])
+    return {"place": torch.eye(h * w).view(1, h * w, h, w).expand(len(images), -1, -1, -1), **maps}
+
+
+def rows(maps: Tensor) -> Array:
+    """The positions of maps (N, C, h, w), (N·h·w, C)."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2).double().numpy()
+
+
+def judge_parts(maps: Tensor, parts: Tensor, learn: slice, test: slice) -> tuple[float, float]:
+    """Pixel accuracy and mean IoU of part labels (N, H, W)."""
+    h, w = maps.shape[2:]
+    cells = F.adaptive_avg_pool2d(F.one_hot(parts[learn].long(), PARTS).permute(0, 3, 1, 2).float(), (h, w))
+    probe = fit(rows(maps[learn]), rows(cells))
+    said = torch.from_numpy(probe(rows(maps[test]))).view(-1, h, w, PARTS).permute(0, 3, 1, 2)
+    labels = F.interpolate(said, parts.shape[1:], mode="bilinear").argmax(dim=1)
+    return accuracy_and_iou(labels.numpy(), parts[test].long().numpy(), PARTS)
+
+
+def judge_uv(maps: Tensor, parts: Tensor, uv: Tensor, learn: slice, test: slice) -> float:
+    """Explained variance of texture coordinates (N, 2, H, W) within the parts."""
+    size = maps.shape[2:]
+    where = F.interpolate(uv, size, mode="nearest-exact")
+    part = F.interpolate(parts[:, None].float(), size, mode="nearest-exact")[:, 0].long()
+    found, truth, groups = [], [], []
+    for label in range(1, PARTS):
+        known, asked = (rows(maps[some])[(part[some] == label).flatten().numpy()] for some in (learn, test))
+        targets, wanted = (rows(where[some])[(part[some] == label).flatten().numpy()] for some in (learn, test))
+        if len(known):
+            found.append(fit(known, targets)(asked))
+            truth.append(wanted)
+            groups.append(np.full(len(wanted), label))
+    return explained(np.concatenate(found), np.concatenate(truth), np.concatenate(groups))
+
+
+def judge_joints(maps: Tensor, points: Tensor, kinds: NDArray[np.intp], learn: slice, test: slice) -> float:
+    """Accuracy of the kind of joints at points (N, J, 2), from -1 to 1 over the picture; kinds (J,)."""
+    seen = F.grid_sample(maps, points[:, None].float(), padding_mode="border", align_corners=False)[:, :, 0]
+    features = seen.permute(0, 2, 1).double().numpy()  # (N, J, C)
+    known, asked = (features[some].reshape(-1, features.shape[2]) for some in (learn, test))
+    wanted = np.tile(np.eye(len(JOINTS))[kinds], (len(features[learn]), 1))
+    labels = fit(known, wanted)(asked).argmax(axis=1).reshape(-1, len(kinds))
+    return 100 * float((labels == kinds).mean())
+
+
+def on_people(model: ReIDModel, shots: Sequence[Shot], count: int) -> dict[str, dict[str, float]]:
+    """What can be read off pictures of synthetic people, by map; the first so many are to learn from."""
+    maps = maps_of(model, [shot.image for shot in shots])
+    parts = torch.from_numpy(np.stack([shot.parts for shot in shots]))
+    uv = torch.from_numpy(np.stack([shot.uv for shot in shots])).permute(0, 3, 1, 2).float()
+    learn, test = slice(count), slice(count, None)
+    found = {}
+    for name, each in maps.items():
+        pixels, iou = judge_parts(each, parts, learn, test)
+        found[name] = {"pixels": pixels, "parts": iou, "uv": judge_uv(each, parts, uv, learn, test)}
+    return found
+
+
+def on_joints(model: ReIDModel, folder: Path, every: int) -> dict[str, dict[str, float]]:
+    """What can be read off the joints of real crops, by map; the people for training are to learn from."""
+    with np.load(folder / "keypoints.npz", allow_pickle=False) as file:
+        names, points, joints = file["names"][::every], file["points"][::every].astype(float), file["joints"]
+    where = {path.name: path for path in folder.rglob("*.jpg")}
+    paths = [where[str(name)] for name in names]
+    training = np.array([path.parent.name == "bounding_box_train" for path in paths])
+    order = np.argsort(~training, kind="stable")
+    images = [read_image(paths[i]) for i in order]
+    sizes = np.array([image.shape[1::-1] for image in images])[:, None]
+    places = torch.from_numpy((points[order] + 0.5) / sizes * 2 - 1)
+    kinds = np.array([list(JOINTS).index(str(joint).removeprefix("r-").removeprefix("l-")) for joint in joints])
+    learn, test = slice(int(training.sum())), slice(int(training.sum()), None)
+    maps = maps_of(model, images)
+    return {name: {"joints": judge_joints(each, places, kinds, learn, test)} for name, each in maps.items()}
+
+
+def made_people(size: tuple[int, int], count: int) -> tuple[list[Shot], int]:
+    """Pictures of so many people, of whom no model has learned, and how many of them are to learn from."""
+    recipe = PeopleRecipe(
+        count, 4, seed=4711, height=size[0], width=size[1], cameras=max(2, count // 8), occlusion=0.35
+    )
+    shots = list(stream(recipe))
+    return shots, sum(shot.person.pid <= recipe.train_identities for shot in shots)
+
+
+def show(run: str, found: dict[str, dict[str, float]]) -> None:
+    """Print the rows of the table."""
+    for name, figures in found.items():
+        print(f"| {run} | {name} | " + " | ".join(f"{value:.1f}" for value in figures.values()) + " |", flush=True)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*")
+    parser.add_argument("--people", type=int, default=400)
+    parser.add_argument("--joints", type=Path)
+    parser.add_argument("--every", type=int, default=2, help="look at every Nth crop of --joints only")
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    if not (given.runs or given.quick):
+        parser.error("give runs, or --quick")
+    columns = ["run", "map", "pixels", "parts", "uv", *(["joints"] if given.joints else [])]
+    print("| " + " | ".join(columns) + " |", "| " + "--- | " * len(columns), sep="\n")
+    if given.quick:
+        small = create_model("baseline", 1, trunk="resnet18", width=0.25, size=(64, 32))
+        show("random weights", on_people(small, *made_people((64, 32), 12)))
+    shots: dict[tuple[int, int], tuple[list[Shot], int]] = {}
+    for run in given.runs:
+        model = load_model(run)
+        if model.size not in shots:
+            shots[model.size] = made_people(model.size, given.people)
+        found = on_people(model, *shots[model.size])
+        joints = on_joints(model, given.joints, given.every) if given.joints else {}
+        show(run, {name: figures | joints.get(name, {}) for name, figures in found.items()})
+
+
+if __name__ == "__main__":
+    main()
