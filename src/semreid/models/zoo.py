@@ -146,6 +146,8 @@ def san(
     masked: bool = False,
     decoder: bool = True,
     decoder_blocks: Blocks = 4,
+    bottleneck: PositiveInt | None = None,
+    agreed: bool = False,
 ) -> dict[str, Head]:
     """SAN: a global branch whose trunk must also paint the whole body of the person; the painter is for training only.
 
@@ -172,6 +174,9 @@ def san(
         masked: Reconstruct only texels that lie on the body.
         decoder: Paint; without, this is the baseline of the ablation, which needs no textures.
         decoder_blocks: Four as published; three learn from textures of half the size, in less than half the time.
+        bottleneck: Channels at the entrance of the decoder, if not as many as usual: fewer leave it less to paint from.
+        agreed: Paint what the textures of a person in the batch agree on, where a painter made one of each image: their
+            mean, in which texels count the less, the more they differ.
 
     Returns:
         The heads by name.
@@ -186,8 +191,9 @@ def san(
     identity.weights = {} if released else {"id": 0.5, "triplet": 1.5}
     if not decoder:
         return {"identity": identity}
-    texture = _texture(trunk, skips=skips, triplet=triplet or variant, masked=masked, blocks=decoder_blocks)
-    return {"identity": identity, "texture": texture}
+    form = triplet or variant
+    chosen: dict[str, Any] = {"blocks": decoder_blocks, "bottleneck": bottleneck, "agreed": agreed}
+    return {"identity": identity, "texture": _texture(trunk, skips=skips, triplet=form, masked=masked, **chosen)}
 
 
 def san_pg(
@@ -218,12 +224,11 @@ def _texture(
     triplet: TripletForm,
     skips: bool = False,
     masked: bool = False,
-    teacher: bool = False,
-    blocks: Blocks = 4,
+    **options: Any,  # noqa: ANN401 - those of the head that only some have
 ) -> Texture:
     if skips and [trunk.strides[f"layer{i}"] for i in (1, 2, 3, 4)] != [4, 8, 16, 16]:
         raise SemreidError("the decoder cannot see earlier maps of this trunk", fix="set last_stride=1, or skips=false")
-    return Texture(trunk.channels, skips=skips, triplet=triplet, masked=masked, teacher=teacher, blocks=blocks)
+    return Texture(trunk.channels, skips=skips, triplet=triplet, masked=masked, **options)
 
 
 def bdb(trunk: Trunk, num_ids: int, *, dim: PositiveInt = 512, unit_triplet: bool = False) -> dict[str, Head]:

@@ -14,7 +14,13 @@ from semreid.atlas import SIZE, valid_texels
 from semreid.data.batch import Batch
 from semreid.distributed import gather, gather_labels
 from semreid.errors import SemreidError
-from semreid.functional.alignment import aligned_triplet, next_person_triplets, random_triplets, texture_l1
+from semreid.functional.alignment import (
+    agreed_textures,
+    aligned_triplet,
+    next_person_triplets,
+    random_triplets,
+    texture_l1,
+)
 from semreid.models.heads.base import Head
 from semreid.models.trunk import Maps
 
@@ -63,13 +69,17 @@ class Decoder(nn.Module):
         channels: Channels of the trunk's maps by name.
         skips: Add the trunk's earlier maps on the way, as the released code does.
         blocks: Four as published; three paint half as fine, in a fraction of the time.
+        bottleneck: Channels through which all must pass that is painted; 512 or half of those of the trunk if None.
     """
 
-    def __init__(self, channels: Mapping[str, int], *, skips: bool, blocks: Blocks = 4) -> None:
+    def __init__(
+        self, channels: Mapping[str, int], *, skips: bool, blocks: Blocks = 4, bottleneck: int | None = None
+    ) -> None:
         super().__init__()
         self.side = SIZE >> (4 - blocks)
         top = min(512, channels["layer4"] // 2)
         widths = [max(16, top // share) for share in (1, 2, 8, 16, 32)[: blocks + 1]]
+        widths[0] = bottleneck or widths[0]
         self.reduce = _narrow(channels["layer4"], widths[0])
         sources = ("layer3", "layer2", "layer1") if skips else ()
         joined = zip(sources, widths, strict=False)
@@ -121,6 +131,8 @@ class Texture(Head):
         masked: Let only texels count that lie on the body, not the gutters between charts.
         teacher: The model is for textures: its decoder counts, and inference writes the map ``texture``.
         blocks: Up-sampling blocks of the decoder. With three it learns from textures of half the size.
+        bottleneck: Channels at the entrance of the decoder, if not as many as usual.
+        agreed: Learn what the textures of a person in the batch agree on.
     """
 
     needs = ("textures",)
@@ -136,11 +148,13 @@ class Texture(Head):
         masked: bool = False,
         teacher: bool = False,
         blocks: Blocks = 4,
+        bottleneck: int | None = None,
+        agreed: bool = False,
     ) -> None:
         super().__init__()
-        self.triplet, self.masked, self.teacher = triplet, masked, teacher
+        self.triplet, self.masked, self.teacher, self.agreed = triplet, masked, teacher, agreed
         self.training_only = () if teacher else ("decoder",)
-        self.decoder = Decoder(channels, skips=skips, blocks=blocks)
+        self.decoder = Decoder(channels, skips=skips, blocks=blocks, bottleneck=bottleneck)
         valid = torch.from_numpy(valid_texels().copy())
         self.register_buffer("valid", self._shrink(valid[None].float())[0] > 0.5, persistent=False)
 
@@ -175,9 +189,15 @@ class Texture(Head):
     def _reconstruction(self, painted: Tensor, batch: Batch) -> Tensor:
         if batch.textures is None:
             raise SemreidError("this model learns from textures, and the batch has none", fix="set Batch.textures")
+        pids = batch.pids
         if batch.synthetic is not None and len(batch.textures) < len(painted):
-            painted = painted[batch.rows(synthetic=True)]
-        return 2 * texture_l1(painted, self._shrink(batch.textures), self.valid if self.masked else None)
+            rows = batch.rows(synthetic=True)
+            painted, pids = painted[rows], pids[rows]
+        textures, weights = self._shrink(batch.textures), self.valid if self.masked else None
+        if self.agreed:
+            textures, sure = agreed_textures(textures, pids)
+            weights = sure if weights is None else sure * weights
+        return 2 * texture_l1(painted, textures, weights)
 
     def _shrink(self, textures: Tensor) -> Tensor:
         """Bring (..., 256, 256) to the size of what is painted, texels averaged."""
