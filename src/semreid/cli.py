@@ -383,7 +383,7 @@ def serve(
         list[Path] | None, typer.Option("--images", help="Folder to show pictures from, the current one if not given.")
     ] = None,
     uploads: Annotated[
-        Path | None, typer.Option("--uploads", help="Let rows be added and removed; uploaded pictures go here.")
+        Path | None, typer.Option("--uploads", help="Let rows be added, removed and corrected; uploads go here.")
     ] = None,
     token: Annotated[
         str, typer.Option("--token", envvar="SEMREID_SERVE_TOKEN", help="What everybody who asks must know.")
