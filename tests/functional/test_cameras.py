@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.functional.cameras import center_by_camera
+from semreid.functional.cameras import center_by_camera, likeness_by_camera
 from semreid.functional.ranking import rank_features
 
 
@@ -36,3 +36,20 @@ def test_what_a_camera_adds_to_all_its_crops_no_longer_counts():
 def test_cameras_must_be_given_for_every_vector():
     with pytest.raises(SemreidError, match=r"3 \+ 3 vectors, but 3 \+ 2 cameras"):
         center_by_camera(np.eye(3), np.eye(3), np.ones(3, int), np.ones(2, int))
+
+
+def plainly(vectors, kinds, nearest):
+    found = np.zeros((len(vectors), kinds.max() + 1))
+    for i, vector in enumerate(vectors):
+        for camera in range(kinds.max() + 1):
+            alike = sorted((vector @ vectors[j] for j in np.flatnonzero(kinds == camera) if j != i), reverse=True)
+            found[i, camera] = np.mean(alike[:nearest]) if alike else 0
+    return found
+
+
+@pytest.mark.parametrize("nearest", [1, 3, 50])
+def test_likeness_is_that_of_a_plain_loop(nearest):
+    rng = np.random.default_rng(1)
+    vectors, kinds = rng.normal(size=(40, 4)), np.append(rng.integers(0, 3, 39), 3)  # the last camera has one crop
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(likeness_by_camera(vectors, kinds, nearest), plainly(vectors, kinds, nearest), atol=1e-6)

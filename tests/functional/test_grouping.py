@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
@@ -16,6 +17,7 @@ from semreid.functional import (
     similarity_to_groups,
     simultaneous_tracks,
 )
+from semreid.functional.reranking import _neighbours
 from tests.functional.test_reranking import brute_force, clusters
 
 
@@ -282,3 +284,36 @@ def test_what_a_camera_adds_is_taken_out_before_grouping():
     camids[0] = 7  # a camera with one crop has no mean of its own
     _, again = group_features(features, camids, *nothing)
     assert grouping_scores(again, pids).bcubed_f1 > known - 0.1
+
+
+def test_neighbours_from_other_cameras_are_helped_until_they_come_as_near():
+    """Thirty people, six crops of each by two cameras, to each of which a person shows another side."""
+    rng = np.random.default_rng(2)
+    pids, camids = np.repeat(np.arange(30), 12), np.tile([0, 1], 180)
+    people, sides = rng.normal(size=(30, 64)), rng.normal(size=(30, 2, 64))
+    vectors = people[pids] + sides[pids, camids] + 0.2 * rng.normal(size=(360, 64))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unknown = np.full(360, -1), np.full(360, np.nan)
+
+    def found(balance):
+        groups = group_features(vectors, camids, *unknown, k1=8, k2=3, eps=0.6, min_samples=3, balance=balance)[1]
+        return grouping_scores(groups, pids)
+
+    alone, helped = found(0.0), found(1.0)
+    assert alone.pairwise_recall < 0.55  # a group for each camera
+    assert helped.pairwise_recall > 0.95
+    assert helped.pairwise_precision > 0.95
+
+
+def test_a_handicap_decides_who_the_neighbours_are():
+    """The lists are those of the distances with what both crops of a pair say added."""
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(50, 6)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    kinds, less = rng.integers(0, 3, 50), rng.uniform(0, 0.3, (50, 3)).astype(np.float32)
+    distances = 2 - 2 * (features @ features.T - less[:, kinds] - less[:, kinds].T)
+    np.fill_diagonal(distances, -1)
+    handicap = torch.from_numpy(less), torch.eye(3)[kinds]
+    lists, largest = _neighbours(torch.from_numpy(features), 8, handicap)
+    np.testing.assert_array_equal(lists, distances.argsort(1, kind="stable")[:, :8])
+    np.testing.assert_allclose(largest, distances.max(1), rtol=1e-5)

@@ -14,11 +14,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
-from semreid.functional.cameras import centred
+from semreid.functional.cameras import centred, likeness_by_camera
 from semreid.functional.distance import Features, paired_features
 from semreid.functional.reranking import encoded
 
@@ -41,7 +43,13 @@ class Said(NamedTuple):
     apart: Groups
 
 
-def jaccard_graph(features: Features, k1: int = 20, k2: int = 6, limit: float = 1.0) -> csr_matrix:
+def jaccard_graph(
+    features: Features,
+    k1: int = 20,
+    k2: int = 6,
+    limit: float = 1.0,
+    handicap: tuple[Tensor, Tensor] | None = None,
+) -> csr_matrix:
     """Compute the k-reciprocal Jaccard distances of all pairs that share a neighbour.
 
     Args:
@@ -49,6 +57,7 @@ def jaccard_graph(features: Features, k1: int = 20, k2: int = 6, limit: float = 
         k1: Size of the neighbourhood in which two crops must find each other.
         k2: Number of neighbours, the crop itself included, whose encodings are averaged.
         limit: Pairs at this distance or farther are left out; at most 1.
+        handicap: As in `semreid.functional.reranking.encoded`.
 
     Returns:
         Symmetric sparse matrix (N, N) in float32 with explicit zeros; what is not in it is at least ``limit``.
@@ -72,7 +81,7 @@ def jaccard_graph(features: Features, k1: int = 20, k2: int = 6, limit: float = 
             f"no distances of {len(pooled)} crops with k1={k1}, k2={k2}, limit={limit}",
             fix="choose k1 >= 1, 1 <= k2 <= k1 + 1 and a limit above 0 and at most 1; usual are 20, 6 and 1",
         )
-    encoding, _ = encoded(pooled, k1, k2)
+    encoding, _ = encoded(pooled, k1, k2, handicap)
     parts = in_threads(kernels.overlaps, len(pooled), limit, *encoding, *kernels.inverted(0, *encoding))
     lengths, columns, distances = map(np.concatenate, zip(*parts, strict=True))
     pointers = np.concatenate([[0], np.cumsum(lengths)])
@@ -143,6 +152,7 @@ def group_features(
     k2: int = 6,
     eps: float = 0.5,
     min_samples: int = 4,
+    balance: float = 0.7,
 ) -> tuple[csr_matrix, Groups]:
     """Tell who is who among crops: embeddings without their cameras, distances, groups.
 
@@ -157,6 +167,8 @@ def group_features(
         k2: As in `jaccard_graph`; no more than ``k1``.
         eps: As in `density_groups`.
         min_samples: As in `density_groups`.
+        balance: How far neighbours from other cameras are helped: 0 not at all, 1 until those of all cameras come
+            equally near (`likeness_by_camera`).
 
     Returns:
         The graph of distances and the group of each crop, (N,); -1 where none.
@@ -164,13 +176,16 @@ def group_features(
     Raises:
         SemreidError: If a feature is not finite, or there is none.
     """
-    vectors = paired_features(features, features)[0].cpu().numpy()
+    vectors, handicap = paired_features(features, features)[0].cpu().numpy(), None
     if len(np.unique(camids)) > 1:
         cameras, counts = np.unique(camids, return_counts=True)
         few = np.isin(camids, cameras[counts < 2])  # the mean of a single crop is the crop
         vectors = centred(vectors, np.where(few, -1, camids))
+        kinds = np.unique(camids, return_inverse=True)[1]
+        likeness = likeness_by_camera(vectors, kinds)
+        handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
     k1 = min(k1, max(len(vectors) // 10, min_samples))
-    graph = jaccard_graph(vectors, k1, min(k2, k1))
+    graph = jaccard_graph(vectors, k1, min(k2, k1), handicap=handicap)
     if said is None:
         return graph, density_groups(
             graph, eps, min_samples, tracks=tracks, apart=simultaneous_tracks(tracks, camids, times)

@@ -149,22 +149,28 @@ def _blocks(pooled: Tensor, queries: int, k1: int, k2: int, lambda_value: float)
         first += len(block)
 
 
-def encoded(pooled: Tensor, k1: int, k2: int) -> tuple[SparseRows, NDArray[np.float32]]:
+def encoded(
+    pooled: Tensor, k1: int, k2: int, handicap: tuple[Tensor, Tensor] | None = None
+) -> tuple[SparseRows, NDArray[np.float32]]:
     """Encode every row by those that it shares a neighbourhood with: steps 1 to 3 of the module.
 
     Args:
         pooled: Features on the CPU, (N, D) float32.
         k1: As in `k_reciprocal_rerank`.
         k2: As in `k_reciprocal_rerank`.
+        handicap: What a row's inner products with the rows of a kind are lessened by, (N, C), and the kind of each row,
+            one-hot (N, C), in the choice of neighbours: of a pair, by what both say.
 
     Returns:
         The rows V, each of sum 1, and the largest squared distance of each row, (N,).
     """
-    lists, largest = _neighbours(pooled, min(k1 + 1, len(pooled)))
+    lists, largest = _neighbours(pooled, min(k1 + 1, len(pooled)), handicap)
     return _query_expanded(_encoding(pooled, lists, largest, k1), lists, k2), largest
 
 
-def _neighbours(pooled: Tensor, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def _neighbours(
+    pooled: Tensor, size: int, handicap: tuple[Tensor, Tensor] | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The ``size`` nearest rows of every row, itself first, and its largest squared distance."""
     from semreid.functional import _reranking_kernels as kernels
 
@@ -175,19 +181,23 @@ def _neighbours(pooled: Tensor, size: int) -> tuple[NDArray[np.int32], NDArray[n
     distances = np.full(lists.shape, np.inf, dtype=np.float32)
     distances[:, 0] = -1.0
     largest = np.zeros(len(pooled), dtype=np.float32)
-    for row, column, products in _tiles(pooled):
+    other = pooled
+    if handicap is not None:
+        less, kind = handicap
+        pooled, other = torch.cat((pooled, -less, kind), 1), torch.cat((pooled, kind, -less), 1)
+    for row, column, products in _tiles(pooled, other):
         found = (norms, lists, distances, largest)
         in_threads(kernels.nearest, len(products), products, row, column, *found)
     return lists, largest
 
 
-def _tiles(pooled: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Square tiles of ``pooled @ pooled.T`` with their first row and column; each pair is computed once."""
+def _tiles(pooled: Tensor, other: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Square tiles of the symmetric ``pooled @ other.T`` with first row and column; each pair is computed once."""
     tiles = list(row_blocks(len(pooled), isqrt(BLOCK_VALUES)))
     for position, rows in enumerate(tiles):
         for columns in tiles[position:]:
             with full_precision(pooled.device):
-                products = pooled[rows] @ pooled[columns].T
+                products = pooled[rows] @ other[columns].T
             yield rows.start, columns.start, products.numpy()
             if columns != rows:
                 yield columns.start, rows.start, products.T.contiguous().numpy()

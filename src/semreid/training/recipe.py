@@ -183,6 +183,7 @@ class GroupRecipe:
         k2: Number of neighbours whose encodings are averaged.
         eps: Largest Jaccard distance of neighbours.
         min_samples: Neighbours, itself included, that make a crop the core of a group.
+        balance: How far neighbours from other cameras are helped: not at all (0) to as near as those from the own (1).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -190,6 +191,7 @@ class GroupRecipe:
     k2: Count = 6
     eps: Annotated[float, Field(gt=0, lt=1)] = 0.5
     min_samples: Count = 4
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.7
 
 
 @dataclass(frozen=True)
