@@ -63,7 +63,8 @@ class Rounds:
         """Group the crops and learn from the groups; return the metrics of the round."""
         began, crops = clock(), self.crops
         reporter.bar.update(reporter.task, note="embedding and grouping")
-        features = embed_store(self.model, self.store)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            features = embed_store(self.model, self.store)
         facts = crops.cameras, crops.tracks, crops.times
         graph, groups = group_features(features, *facts, said=crops.said, **vars(self.recipe.groups))
         signs = grouping_signs(graph, groups, crops.cameras)
