@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.people.places import project
+from semreid.people.places import project, share_places
 from semreid.people.scene import background, build_place, cast_shadow, crowd, develop, install_camera, linear, occlude
 
 SIZE = (128, 64)
@@ -193,3 +193,24 @@ def test_shadow_darkens_the_floor_only_where_there_is_somebody():
 
 def test_linear_light_of_painted_colours():
     assert np.allclose(linear(np.array([0, 128, 255], np.uint8)), [0, (128 / 255) ** 2.2, 1])
+
+
+def test_processes_share_the_places_that_they_build(tmp_path, monkeypatch):
+    camera = install_camera(9, 3)
+    expected = build_place(camera)
+    share_places(tmp_path / "places")
+    try:
+        build_place.cache_clear()
+        first = build_place(camera)
+        build_place.cache_clear()
+        monkeypatch.setattr("semreid.people.places._build_place", None)  # a second process has no need to
+        again = build_place(camera)
+    finally:
+        share_places(None)
+        build_place.cache_clear()
+    for found in (first, again):
+        assert found.camera == camera
+        np.testing.assert_array_equal(found.view, expected.view)
+        assert [name for name, _ in found.things] == [name for name, _ in expected.things]
+        for (_, thing), (_, other) in zip(found.things, expected.things, strict=True):
+            np.testing.assert_array_equal(thing, other)

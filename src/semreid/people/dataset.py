@@ -30,6 +30,7 @@ from semreid.atlas import VERSION, Part
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, exclusive, explained, write_bytes, write_json, write_text
 from semreid.parallel import Progress
+from semreid.people.places import share_places
 from semreid.people.scene import Camera
 from semreid.people.shots import Person, Shot, create_person, network, shoot
 from semreid.reading import Object, brief, read_json, reading
@@ -168,7 +169,8 @@ def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
         return
     free = shutil.disk_usage(work).free
     images = recipe.identities * recipe.images_per_identity
-    needed = int(images * (recipe.height * recipe.width * _BYTES_PER_PIXEL + 4096) + recipe.identities * 130_000)
+    needed = int(images * (recipe.height * recipe.width * _BYTES_PER_PIXEL + 4096))
+    needed += recipe.identities * 130_000 + recipe.cameras * 700_000  # a texture, a place
     if needed > free:
         work.rmdir()
         raise SemreidError(
@@ -203,7 +205,9 @@ def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> I
             write_identity(recipe, work, pid)
             yield
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=work_alone) as pool:
+    places = work / _PLACES
+    shutil.rmtree(places, ignore_errors=True)  # of an interrupted run, and perhaps of another version
+    with ProcessPoolExecutor(workers, get_context("spawn"), work_alone, (places,)) as pool:
         pending = [pool.submit(write_identity, recipe, work, pid) for pid in todo]
         try:
             for future in as_completed(pending):
@@ -214,11 +218,18 @@ def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> I
             raise
 
 
-def work_alone() -> None:
+_PLACES = ".places"
+
+
+def work_alone(places: Path | None = None) -> None:
     """Let a process that makes people keep to one core, for each has a process of its own, and end with the first one.
 
     Workers of a pool whose owner is killed wait for work for ever.
+
+    Args:
+        places: Folder in which these processes share the places that they build.
     """
+    share_places(places)
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which lets the others end
@@ -330,6 +341,7 @@ def _finish(recipe: PeopleRecipe, work: Path) -> None:
     with atomic_path(work / META) as temporary:
         pq.write_table(table, temporary)
     shutil.rmtree(work / ".done")
+    shutil.rmtree(work / _PLACES, ignore_errors=True)
 
 
 def save_contact_sheet(recipe: PeopleRecipe, path: Path) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import sleep
 from types import TracebackType
 from typing import NamedTuple
@@ -71,10 +72,11 @@ def _compressed(shot: Shot) -> NDArray[np.uint8]:
 
 
 class LivePeople:
-    """A store of synthetic people that is filled and renewed while a model learns; nothing is written to a disk.
+    """A store of synthetic people that is filled and renewed while a model learns.
 
     Other processes take pictures of one person after the other, and when all are in, of the first again, by other
-    cameras: the people stay, so their classes do. Use it as a context, so that those processes end.
+    cameras: the people stay, so their classes do. No picture is written to a disk, only the places of the cameras, to a
+    temporary folder. Use it as a context, so that those processes end and that folder goes.
 
     Args:
         recipe: The people, and how many pictures of each the store holds at a time.
@@ -104,7 +106,8 @@ class LivePeople:
         self._seen = np.zeros(people + 1, bool)
         self._turns = ((pid, number) for number in count() for pid in range(1, people + 1))
         workers = processes or max(1, (os.cpu_count() or 2) - 1)
-        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=work_alone)
+        self._places = TemporaryDirectory(prefix="semreid-places-", ignore_cleanup_errors=True)
+        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), work_alone, (Path(self._places.name),))
         self._pending = [self._next() for _ in range(2 * workers)]
 
     def __enter__(self) -> LivePeople:
@@ -114,6 +117,7 @@ class LivePeople:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._places.cleanup()
 
     @property
     def people(self) -> int:

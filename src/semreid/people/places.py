@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.files import atomic_path
 from semreid.people import materials
 from semreid.people.camera import Camera
 from semreid.people.materials import DENSITY, Image, Rng
@@ -63,6 +65,19 @@ def decode(stored: NDArray[np.uint8]) -> Image:
     return root * root
 
 
+_shelf: Path | None = None
+
+
+def share_places(folder: Path | None) -> None:
+    """Let processes that work side by side build each place once, and read it from a folder after that.
+
+    Args:
+        folder: Where this process and the others keep the places of one network of cameras; None for nowhere.
+    """
+    global _shelf  # of the process, as the cache of `build_place` is
+    _shelf = folder
+
+
 @lru_cache(maxsize=256)
 def build_place(camera: Camera) -> Place:
     """Build the place that a camera sees.
@@ -71,8 +86,23 @@ def build_place(camera: Camera) -> Place:
         camera: The camera; its seed decides the place.
 
     Returns:
-        The place, from a cache where it was built before in this process.
+        The place, from a cache where it was built before in this process, or from a folder (`share_places`).
     """
+    if _shelf is None:
+        return _build_place(camera)
+    file = _shelf / f"{camera.camid}.npz"
+    if file.exists():
+        with np.load(file) as kept:
+            view, *things = ((name, kept[name]) for name in kept)
+        return Place(camera, view[1], tuple((name.partition(" ")[2], thing) for name, thing in things))
+    place = _build_place(camera)
+    things = [(f"{number} {name}", thing) for number, (name, thing) in enumerate(place.things)]
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, view=place.view, **dict(things))
+    return place
+
+
+def _build_place(camera: Camera) -> Place:
     rng = np.random.default_rng([camera.seed, 0x91])
     indoor = camera.weather == "indoor"
     view = _paint_view(camera, rng, indoor)
