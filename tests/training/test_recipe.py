@@ -1,10 +1,11 @@
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.training.recipe import RENAMED, AdaptRecipe, Recipe, dump_recipe, load_recipe, parse_recipe
+from semreid.training.recipe import RENAMED, AdaptRecipe, Recipe, dump_recipe, load_recipe, overridden, parse_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 
@@ -124,3 +125,10 @@ def test_unknown_key_deep_inside() -> None:
     with pytest.raises(SemreidError, match=r"'data\.hight'") as caught:
         parse_recipe({"data": {"hight": 3}})
     assert "height" in caught.value.fix
+
+
+def test_adapting_without_a_recipe_is_what_the_recipe_for_small_machines_says() -> None:
+    path = Path(__file__).parents[2] / "recipes" / "tiny" / "adapt.yaml"
+    assert load_recipe(path, (), AdaptRecipe) == AdaptRecipe()
+    changed = parse_recipe(overridden(asdict(AdaptRecipe()), ["optim.lr=0.1"]), "overrides", AdaptRecipe)
+    assert changed.optim == replace(AdaptRecipe().optim, lr=0.1)  # the other settings of the optimiser stay

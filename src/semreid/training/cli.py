@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,8 +63,10 @@ def adapt(
         crops, changes = None, [str(crops), *changes]
     if minutes is not None and minutes <= 0:
         raise typer.BadParameter("--minutes must be more than 0")
-    content = parse_recipe(overridden({}, changes), "overrides", AdaptRecipe)
-    settings = content if recipe is None else load_recipe(recipe, changes, AdaptRecipe)
+    if recipe is None:
+        settings = parse_recipe(overridden(asdict(AdaptRecipe()), changes), "overrides", AdaptRecipe)
+    else:
+        settings = load_recipe(recipe, changes, AdaptRecipe)
     seen = crops_from(crops, data, gallery=gallery, skip_corrupt=skip_corrupt)
     with interruptible(lambda: f"the same command {way_on(out)}"):
         model = run(settings, seen, start, out, minutes=minutes, resume=resume)

@@ -187,8 +187,8 @@ class GroupRecipe:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    k1: Count = 20
-    k2: Count = 6
+    k1: Count = 15
+    k2: Count = 5
     eps: Annotated[float, Field(gt=0, lt=1)] = 0.5
     min_samples: Count = 4
     balance: Annotated[float, Field(ge=0, le=1)] = 0.7
@@ -235,14 +235,18 @@ class AdaptRecipe:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     precision: Literal["bf16", "fp32"] = "bf16"
-    rounds: Count = 20
-    steps: Count = 200
+    rounds: Count = 25
+    steps: Count = 250
     identities: Annotated[int, Field(ge=2)] = 16
     instances: Annotated[int, Field(ge=2)] = 4
     groups: GroupRecipe = field(default_factory=GroupRecipe)
     contrast: ContrastRecipe = field(default_factory=ContrastRecipe)
-    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
-    optim: OptimRecipe = field(default_factory=OptimRecipe)
+    augment: AugmentRecipe = field(
+        default_factory=lambda: AugmentRecipe(flip=0.5, pad=6, jitter=0.1, erase=0.5, erase_area=(0.02, 0.3))
+    )
+    optim: OptimRecipe = field(
+        default_factory=lambda: OptimRecipe(name="adamw", lr=5e-4, weight_decay=0.05, decay_norms=False, ema=0.99)
+    )
     losses: dict[str, LossWeight] = field(default_factory=dict)
 
 
