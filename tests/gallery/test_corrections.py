@@ -255,6 +255,21 @@ def test_a_process_that_ends_in_the_middle_leaves_what_can_be_undone(
     assert {words(quick.gallery)[id_] for id_ in of("group-1")} == {("group-1", False)}
 
 
+def test_a_database_that_fails_in_the_middle_is_put_back(quick: Corrections, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, write = rows(quick.gallery), quick.gallery._store.write
+
+    def half(entries, vectors):
+        monkeypatch.undo()
+        write(entries[:2], vectors[:2])
+        raise SemreidError("the server is gone")
+
+    monkeypatch.setattr(quick.gallery._store, "write", half)
+    with pytest.raises(SemreidError, match="the server is gone"):
+        quick.name("group-1", "bert")
+    assert rows(quick.gallery) == before
+    assert Corrections(quick.gallery, quick._file).steps == ()
+
+
 def test_a_damaged_file_of_steps_is_named(quick: Corrections) -> None:
     quick.name("group-1", "bert")
     text = quick._file.read_text()

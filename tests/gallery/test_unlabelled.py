@@ -12,7 +12,7 @@ from semreid.gallery import Entry, Gallery
 from semreid.gallery.crops import read_crop
 from semreid.gallery.enroll import crops_below
 from semreid.gallery.said import said_of
-from semreid.gallery.unlabelled import crops_in, with_words
+from semreid.gallery.unlabelled import crops_in, row_of, with_words
 from tests.conftest import draw_figure, write_image
 from tests.gallery.helpers import DIM
 
@@ -89,6 +89,7 @@ def test_crops_from_elsewhere_get_what_was_said_of_them(tmp_path: Path) -> None:
     gallery = Gallery.open("memory:", dim=DIM)
     crops = crops_at(tmp_path / "t.csv")
     assert with_words(crops, gallery).said is None
+    assert {row_of(crops, i).tags for i in range(4)} == {("track:0",), ("track:1",)}
     rows = [
         Entry(path=str(tmp_path / "0.png"), pid="anna"),
         Entry(path=str(tmp_path / "1.png"), tags=("not-a-person",)),

@@ -1,5 +1,6 @@
 """Who is who, corrected on pages and by programs: what is said stays, and nobody speaks over anybody."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,21 @@ def test_a_server_that_only_reads_shows_but_does_not_change(serving, grouped):
         assert 'type="checkbox"' not in page
     assert "--uploads" in client.get("/people").text
     assert people(client, "groups") == {"group-1": 8, "group-2": 4, "group-3": 4}
+
+
+def test_a_gallery_whose_file_is_read_only_is_told_and_stays(serving, grouped, tmp_path, monkeypatch):
+    rows, place = [row for batch, _ in grouped.scan() for row in batch], tmp_path / "g.parquet"
+    with Gallery.open(place, dim=24, fingerprint=Stripes.fingerprint) as kept:
+        kept.add(grouped.vectors([row.id for row in rows]), rows)
+    client = serving(gallery=Gallery.open(place), uploads=tmp_path / "up")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, *_, **__: "g.parquet" not in str(path))  # root may write everything
+        answer = say(client, "name", person="group-1", name="anna")
+    assert answer.status_code == 503
+    assert "g.parquet: it is read-only" in answer.json()["error"]
+    assert client.get("/api/people").json()["steps"] == []
+    assert people(client, "groups") == {"group-1": 8, "group-2": 4, "group-3": 4}
+    assert say(client, "name", person="group-1", name="anna").status_code == 200
 
 
 def test_who_may_not_write_may_not_correct(serving, grouped, tmp_path):

@@ -75,8 +75,9 @@ def roster(gallery: Gallery) -> Roster:
             if row.pid is None:
                 nobody, not_people = nobody + (NOT_A_PERSON not in row.tags), not_people + (NOT_A_PERSON in row.tags)
                 continue
-            person = people.setdefault(row.pid, Person(row.pid))
-            _count(person, row)
+            if row.pid not in people:
+                people[row.pid] = Person(row.pid)
+            _count(people[row.pid], row)
             states[row.pid] += _digest(row)
     for name, person in people.items():
         person.state = _state(states[name])
