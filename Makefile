@@ -24,9 +24,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# The main job on synthetic people, or on your own crops: make demo DATA=folder:/path/to/crops; TRAIN=1 trains first
+# The main job on synthetic people, or on your own crops: make demo DATA=folder:/path/to/crops OUT=mine; TRAIN=1 trains first
 demo: install
-	$(BIN)/semreid demo $(if $(DATA),--data $(DATA)) $(if $(TRAIN),--train) --out demo
+	$(BIN)/semreid demo $(if $(DATA),--data $(DATA)) $(if $(TRAIN),--train) $(if $(OUT),--out $(OUT))
 
 # The site, from the pages and the docstrings; nothing is fetched, and a dead link or a docstring that cannot be parsed fails.
 docs: install
@@ -34,4 +34,4 @@ docs: install
 	@echo "open site/index.html"
 
 clean:
-	rm -rf $(VENV) demo site
+	rm -rf $(VENV) demo demo-trained site

@@ -141,9 +141,10 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {"trunk": "resnet18", "width": 0.125, "last_stride": 2, "size": (64, 32)}
     write_run(runs / "people-parser", {"name": "parser", **small})
     write_run(runs / "people-painter", {"name": "san_pg", **small, "decoder_blocks": 3})
-    for name in ("people-s", "people-m"):
-        arguments = {"name": "baseline", **small, "pool": "gem" if name == "people-s" else "avg", "foreground": small}
-        write_run(runs / name, arguments, runs / "people-parser")
+    foreground = {"foreground": {**small, "white_balance": True}}
+    medium = {"trunk": "resnet50_ibn_a", "width": 0.125, "size": (96, 48), "parts": ["parsing", "srb", "sfb", "stages"]}
+    write_run(runs / "people-s", {"name": "baseline", **small, "pool": "gem", **foreground}, runs / "people-parser")
+    write_run(runs / "people-m", {"name": "unified", **medium, "dim": 16, **foreground}, runs / "people-parser")
     for name in ("people-parser", "people-painter", "people-s", "people-m"):
         pack(runs / name, name, folder, commit="0123abc", commands=[f"semreid train {name}.yaml"])
     for name in ("people-s", "people-m"):

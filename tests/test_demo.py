@@ -13,7 +13,7 @@ from semreid.models.loading import load_model
 from semreid.people.dataset import PeopleRecipe
 from tests.conftest import write_figures
 
-RESULTS = {"report.json", "report.html", "gallery.parquet", "search"}
+RESULTS = {"demo.json", "report.json", "report.html", "gallery.parquet", "search"}
 
 
 def test_demo_trains_where_it_is_asked_to(run, figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +22,8 @@ def test_demo_trains_where_it_is_asked_to(run, figures: Path, tmp_path: Path, mo
     assert done.code == 0, done.err
     assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS | {"run"}
     assert f"--model {tmp_path / 'demo' / 'run'}" in done.err
+    monkeypatch.setattr(demo, "train", None)  # once more, the model is there
+    assert run("demo", "--train", "--data", f"people:{figures}", "--out", tmp_path / "demo").out == done.out
 
 
 def test_demo_shows_the_search_in_the_middle_and_says_so(figures: Path, stand_ins: Path, tmp_path: Path) -> None:
@@ -65,3 +67,28 @@ def test_demo_without_data_makes_its_people(
     assert done.code == 0, done.err
     assert "mAP" in done.out
     assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS | {"people"}
+    again = run("demo", "--out", tmp_path / "demo")
+    assert (again.code, again.out) == (0, done.out), again.err
+    crops = len(load_dataset(f"people:{tmp_path / 'demo' / 'people'}").gallery)
+    assert f"{crops} crops of" in run("gallery", "info", "--gallery", tmp_path / "demo" / "gallery.parquet").out
+
+
+def test_each_model_has_a_folder_of_its_own(
+    run, figures: Path, stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = "--data", f"people:{figures}"
+    assert run("demo", *data).code == 0
+    done = run("demo", "--model", "people-m", *data)
+    assert done.code == 0, done.err
+    assert "--gallery demo-people-m/gallery.parquet --model people-m" in done.err
+    assert "people-m" in Path("demo-people-m/report.html").read_text()
+    for refused in (
+        run("demo", "--model", "people-m", "--out", "demo", *data),
+        run("demo", "--data", f"folder:{figures}"),
+    ):
+        assert refused.code == 1
+        assert (
+            "demo holds the demo of other data or another model\n  way out: choose another folder: --out" in refused.err
+        )
+    assert "leave out one of the two" in run("demo", "--train", "--model", "people-m").err

@@ -416,20 +416,30 @@ def demo(
     data: Annotated[
         str, typer.Option("--data", help="NAME[/VARIANT]:PATH of crops to work on instead of synthetic people.")
     ] = "",
-    out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("demo"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to make; demo, demo-trained or demo-MODEL if left out.")
+    ] = None,
+    model: ModelOption = DEFAULT,
     trained: Annotated[
-        bool, typer.Option("--train", help="Train a small model first, in minutes; else people-s searches.")
+        bool, typer.Option("--train", help="Train a small model first, in minutes, instead of taking one.")
     ] = False,
 ) -> None:
-    """Do the main job in a minute: make people, fill a gallery, judge all searches, explain one, end with its page."""
+    """Do the main job in a minute: make people, fill a gallery, judge all searches, explain one, end with its page.
+
+    Once more, it goes on with what it made.
+    """
     from semreid.demo import run_demo
 
+    if trained and model != DEFAULT:
+        raise SemreidError("--train makes a model, and --model names one", fix="leave out one of the two")
+    name = "trained" if trained else Path(model).name
+    out = out or Path("demo" if name == DEFAULT else f"demo-{name}")
     with _progress("making people") as progress:
-        report = run_demo(data, out, trained=trained, progress=progress)
+        report = run_demo(data, out, model=model, trained=trained, progress=progress)
     _show_report(report)
     _say(f"all searches: {out / 'report.html'}; the middle one, explained: {out / 'search' / 'explanation.html'}")
-    model = f" --model {out / 'run'}" if trained else ""
-    _say(f"to search on a page: semreid serve --gallery {out / 'gallery.parquet'}{model}")
+    named = "" if name == DEFAULT else f" --model {out / 'run' if trained else model}"
+    _say(f"to search on a page: semreid serve --gallery {out / 'gallery.parquet'}{named}")
 
 
 def main() -> None:
@@ -551,8 +561,8 @@ def _show_verdict(verdict: Verdict, basis: str) -> None:
     decision = "one person" if verdict.same else "not accepted as one person"
     for line in (
         f"probability that they are one person: {verdict.probability:.1%} (before looking: {verdict.prior:.1%})",
-        f"decision: {decision}, at a false-accept rate of {verdict.asked_far:g} "
-        f"(95 % interval {verdict.far.low:.2g} to {verdict.far.high:.2g}), whatever was likely before looking",
+        f"decision by the score alone: {decision}, at a false-accept rate of {verdict.asked_far:g} "
+        f"(95 % interval {verdict.far.low:.2g} to {verdict.far.high:.2g})",
         f"score {verdict.score:.4f}, threshold {verdict.threshold:.4f}{cameras}",
         basis,
     ):

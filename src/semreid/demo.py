@@ -18,13 +18,16 @@ from semreid.explain.explanation import explain
 from semreid.files import write_json
 from semreid.gallery import Gallery
 from semreid.gallery.enroll import crops_of_data, enroll
-from semreid.models.loading import load_model
+from semreid.models.card import CARD
+from semreid.models.loading import load_model, told_untrained
 from semreid.models.model import ReIDModel
 from semreid.models.shipped import DEFAULT
 from semreid.parallel import Progress
-from semreid.people.dataset import PeopleRecipe, synthesize
+from semreid.people.dataset import PeopleRecipe, is_made, synthesize
+from semreid.reading import Object, read_json
 from semreid.training.loop import train
 from semreid.training.recipe import parse_recipe
+from semreid.training.record import CHECKPOINT
 
 SETTINGS: dict[str, Any] = {
     "model": {"trunk": "resnet18", "width": 0.5, "weights": "scratch", "options": {"pool": "gem"}},
@@ -44,42 +47,66 @@ RULE = (
 )
 
 
-def run_demo(data: str, out: Path, *, trained: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """Do the main job on a data set.
+def run_demo(
+    data: str, out: Path, *, model: str = DEFAULT, trained: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Do the main job on a data set. Done again, it goes on with what it made before.
 
     Args:
         data: ``NAME[/VARIANT]:PATH``; synthetic people are made if empty.
-        out: Folder to make; gets ``people`` (where made), ``run`` (the model, where one is trained), ``report.json``
-            and ``report.html``, ``gallery.parquet``, and ``search`` with the explained matches of a query.
-        trained: Train a small model on the data first, instead of taking the one that ships.
+        out: Folder to make; gets ``people`` (where made), ``demo.json`` (what is shown), ``run`` (the model, where one
+            is trained), ``report.json`` and ``report.html``, ``gallery.parquet``, and ``search`` with the explained
+            matches of a query.
+        model: Name of a model that ships, or run folder.
+        trained: Train a small model on the data first, instead of taking that one.
         progress: Told how many people are made.
 
     Returns:
         The report.
 
     Raises:
-        SemreidError: If the data cannot be evaluated honestly, no model ships with this installation, or ``out`` holds
-            a demo already.
+        SemreidError: If the data cannot be evaluated honestly, there is no such model, or ``out`` holds the demo of
+            other data or another model.
     """
-    model = None if trained else load_model()
-    if not data:
-        data = f"people:{synthesize(LEARNED if trained else PEOPLE, out / 'people', progress=progress)}"
+    name = str(out / "run") if trained else model
+    embedder = None if trained else told_untrained(model, load_model(model))
+    if embedder is not None:
+        embedder.require_embedding()
+    data = data or f"people:{_people(LEARNED if trained else PEOPLE, out / 'people', progress)}"
     dataset = load_dataset(data)
     diagnosis = diagnose(dataset)
     if not diagnosis.healthy:
         raise SemreidError(diagnosis.findings[0].what, fix=f"semreid doctor {data} lists all findings")
-    model = model or _learn(dataset, diagnosis, out / "run")
-    evaluation = evaluate_in_full(model, dataset)
+    _claim(
+        out, {"data": f"{dataset.name}:{dataset.root.absolute()}", "model": embedder.fingerprint if embedder else ""}
+    )
+    embedder = embedder or _learn(dataset, diagnosis, out / "run")
+    evaluation = evaluate_in_full(embedder, dataset)
     report = evaluation.report.to_json()
     write_json(out / "report.json", report)
-    write_report(evaluation, str(out / "run") if trained else DEFAULT, html=out / "report.html")
-    _search(model, data, evaluation, out)
+    write_report(evaluation, name, html=out / "report.html")
+    _search(embedder, data, evaluation, out)
     return report
 
 
+def _people(recipe: PeopleRecipe, folder: Path, progress: Progress | None) -> Path:
+    return folder if is_made(recipe, folder) else synthesize(recipe, folder, progress=progress)
+
+
+def _claim(out: Path, shown: dict[str, str]) -> None:
+    """Keep crops of other data, and vectors of other models, out of the gallery of a demo."""
+    file = out / "demo.json"
+    if file.is_file() and read_json(file, Object) != shown:
+        raise SemreidError(f"{out} holds the demo of other data or another model", fix="choose another folder: --out")
+    write_json(file, shown)
+
+
 def _learn(dataset: ReIDDataset, diagnosis: Diagnosis, run: Path) -> ReIDModel:
+    if (run / CARD).is_file():
+        return load_model(run)
     identities = min(16, diagnosis.parts["train"].identities)
-    return train(parse_recipe({**SETTINGS, "data": {**SETTINGS["data"], "identities": identities}}), dataset, run)
+    recipe = parse_recipe({**SETTINGS, "data": {**SETTINGS["data"], "identities": identities}})
+    return train(recipe, dataset, run, resume=(run / CHECKPOINT).is_file())
 
 
 def middle_query(evaluation: Evaluation) -> tuple[Sample, int]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from semreid import export
+from semreid.data.images import resize
 from semreid.data.listing import list_images
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
@@ -148,12 +149,25 @@ def test_float_input_is_what_trackers_feed(
     assert "--float-input" in caught.value.fix
 
 
-def test_other_trunks_and_poolings_export_too(crops: list[np.ndarray], tmp_path: Path, monkeypatch) -> None:
+def test_models_like_those_that_ship_export_in_both_precisions(
+    crops: list[np.ndarray], figure_data: ReIDDataset, tmp_path: Path, monkeypatch
+) -> None:
+    """A trunk with instance normalisation, all heads, and a parser of another size that fades the background."""
     torch.manual_seed(1)
-    other = create_model("baseline", 3, trunk="resnet18_ibn_a", width=0.125, size=(64, 32), pool="gem").eval()
+    trunk = {"trunk": "resnet18_ibn_a", "width": 0.125, "pool": "gem", "parts": ("parsing", "srb", "sfb", "stages")}
+    parser = {"trunk": "resnet18", "width": 0.125, "last_stride": 2, "size": (64, 32), "white_balance": True}
+    other = create_model("unified", 3, **trunk, size=(96, 48), dim=32, foreground=parser)
+    pictures = torch.stack([torch.from_numpy(resize(crop, other.size)) for crop in crops]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        for _ in range(20):
+            other(pictures)
+    other.eval()
     monkeypatch.setattr(export, "load_model", lambda path: other)
     export_model("baseline", tmp_path / "other.onnx")
     assert least_cosine(load_embedder(tmp_path / "other.onnx").embed(crops), other.embed(crops)) >= 0.99999
+    int8 = Int8(figure_data, max_map_loss=50, same_neighbours=0.5)
+    export_model("baseline", tmp_path / "other.xml", kind="openvino", int8=int8)
+    assert 0.9 < least_cosine(load_embedder(tmp_path / "other.xml").embed(crops), other.embed(crops)) < 0.99999
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])

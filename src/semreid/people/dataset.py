@@ -157,12 +157,30 @@ def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = N
     return out
 
 
+def is_made(recipe: PeopleRecipe, folder: Path) -> bool:
+    """Tell whether a folder holds what `synthesize` makes of a recipe.
+
+    Args:
+        recipe: The recipe.
+        folder: The folder.
+
+    Raises:
+        SemreidError: If its settings are damaged.
+    """
+    file = folder / SETTINGS
+    return file.is_file() and read_json(file, Object) == _settings(recipe)
+
+
+def _settings(recipe: PeopleRecipe) -> dict[str, Any]:
+    return {**asdict(recipe), "atlas": VERSION}
+
+
 def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SemreidError(f"{out} exists already", fix="choose a new folder, or remove the old one")
     if out.is_dir():
         out.rmdir()
-    settings = {**asdict(recipe), "atlas": VERSION}
+    settings = _settings(recipe)
     work.mkdir(parents=True, exist_ok=True)
     if any(work.glob("[!.]*")):  # a stop may have come before the settings were written
         _require_same(settings, work)
