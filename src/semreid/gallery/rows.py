@@ -30,7 +30,7 @@ def require_same(where: str, meta: Meta, wanted: Meta) -> None:
         return
     maker = shipped_as(meta.fingerprint) if meta.fingerprint else ""
     fix = f"it was made by {maker}: --model {maker}" if maker else "use the model that made it, or another gallery"
-    if meta.dim != wanted.dim:
+    if meta.fingerprint == wanted.fingerprint:
         raise SemreidError(f"{where} holds vectors of {meta.dim} values, not {wanted.dim}", fix=fix)
     made, asked = (
         f"model {shipped_as(m.fingerprint) or m.fingerprint[:12]}" if m.fingerprint else "no stated model"
