@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from semreid.cli import main
 from semreid.models import loading
@@ -52,6 +53,24 @@ def test_the_main_job(run, figures: Path, plan: Path, tmp_path: Path) -> None:
     resumed = run("train", plan, "--data", data, "--out", folder, "--resume", "schedule.epochs=1")
     assert resumed.code == 0
     assert "resumed after epoch 1" in resumed.err
+
+
+def test_without_a_recipe_the_best_is_taken(run, figures: Path, tmp_path: Path, stand_ins: Path) -> None:
+    card = json.loads((stand_ins / "people-s.json").read_text())["model"]
+    fit = [f"model.trunk={card['trunk']}", f"model.width={card['width']}", "schedule.epochs=1", "losses={}"]
+    fit += ["data.height=64", "data.width=32", "data.identities=4"]
+    refused = run("train", *fit, "--data", f"people:{figures}", "--out", tmp_path / "run")
+    assert refused.code == 1
+    assert "semreid label" in refused.err
+    assert run("label", "people-parser", "--data", f"people:{figures}", "--out", tmp_path / "labels").code == 0
+    given = ["--data", f"people:{figures}", "--annotations", tmp_path / "labels"]
+    done = run("train", *fit, *given, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "from people-s: trunk" in done.err
+    kept = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    best = yaml.safe_load((Path(__file__).parents[1] / "recipes" / "tiny" / "best.yaml").read_text())
+    assert kept["model"]["name"] == best["model"]["name"]
+    assert kept["optim"]["lr"] == best["optim"]["lr"]
 
 
 def test_doctor_prints_tables_and_json_and_its_exit_status_tells(run, figures: Path, tmp_path: Path) -> None:

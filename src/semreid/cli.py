@@ -122,9 +122,11 @@ def synthesize(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML file, such as recipes/tiny/baseline.yaml.")],
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
+    recipe: Annotated[
+        str, typer.Argument(help="YAML file, such as recipes/tiny/baseline.yaml; recipes/tiny/best.yaml if left out.")
+    ] = "",
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, such as optim.lr=3e-4.")] = None,
     annotations: Annotated[
         Path | None,
@@ -135,10 +137,13 @@ def train(
 ) -> None:
     """Train a model and leave a run folder; under torchrun, on all its processes."""
     from semreid.training.loop import train as run
-    from semreid.training.recipe import load_recipe
+    from semreid.training.recipe import BEST, load_recipe
     from semreid.training.record import way_on
 
-    settings = load_recipe(recipe, overrides or [])
+    changes = overrides or []
+    if "=" in recipe and not recipe.endswith(".yaml"):  # an override, and no recipe
+        recipe, changes = "", [recipe, *changes]
+    settings = load_recipe(recipe or BEST, changes)
     with distributed.process_group(), interruptible(lambda: f"the same command {way_on(out)}"):
         trained = run(settings, _load(data, skip_corrupt), out, annotations=annotations, resume=resume)
         step = f"evaluate {out} --data {data}" if trained.dim else f"label {out} --data DATA --out DIR"
