@@ -204,6 +204,7 @@ def test_pages_show_people_and_lead_on(client):
     assert {"group-2", "5"} <= set(re.findall(r"<b>(.*?)</b>", person))  # who looks most like
     split = client.post("/people/split", data={"person": "group-1", "id": ["1_c1_0"], "name": ""})
     assert split.headers["location"] == "/people/crops?step=2&person=group-1"
+    assert "What was said last" in client.get(split.headers["location"]).text
     rest = [f"{p}_c{c}_{i}" for p in "12" for c in (1, 2) for i in (0, 1)][1:]
     assert client.post("/people/not-a-person", data={"person": "group-1", "id": rest}).headers["location"] == (
         "/people?step=3"

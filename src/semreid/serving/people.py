@@ -70,7 +70,7 @@ async def index(
     found = await service.ask(roster, service.gallery)
     shown: list[Person] = getattr(found, show)
     values: dict[str, Any] = {"show": show, "shown": shown[offset : offset + PAGE], "more": len(shown) > offset + PAGE}
-    values |= {"offset": offset, "page": PAGE, "recent": _recent(service)}
+    values |= {"offset": offset, "page": PAGE}
     return render(request, "people.html", {**values, **_common(service, found, step)})
 
 
@@ -145,7 +145,9 @@ def _recent(service: Service) -> list[Step]:
 
 
 def _common(service: Service, found: Roster, number: int) -> dict[str, Any]:
-    """What both pages show: counts, the step that was just done, and the names that can be given."""
-    done = next((step for step in _recent(service) if step.number == number), None)
-    names = [person.name for person in (*found.people, *found.groups)]
-    return {"counts": _counts(found), "done": done, "writable": service.uploads is not None, "names": names[:MOST]}
+    """What both pages show: counts, the step that was just done and those before, and the names that can be given."""
+    recent = _recent(service)
+    done = next((step for step in recent if step.number == number), None)
+    names = [person.name for person in (*found.people, *found.groups)][:MOST]
+    writable = service.uploads is not None
+    return {"counts": _counts(found), "done": done, "recent": recent, "writable": writable, "names": names}
