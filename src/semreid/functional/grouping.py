@@ -177,14 +177,14 @@ def group_features(
         SemreidError: If a feature is not finite, or there is none.
     """
     vectors, handicap = paired_features(features, features)[0].cpu().numpy(), None
+    k1 = min(k1, max(len(vectors) // 10, min_samples))
     if len(np.unique(camids)) > 1:
         cameras, counts = np.unique(camids, return_counts=True)
         few = np.isin(camids, cameras[counts < 2])  # the mean of a single crop is the crop
         vectors = centred(vectors, np.where(few, -1, camids))
         kinds = np.unique(camids, return_inverse=True)[1]
-        likeness = likeness_by_camera(vectors, kinds)
+        likeness = likeness_by_camera(vectors, kinds, min(5, k1 // 2 + 1))  # few of each camera fit into small k1
         handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
-    k1 = min(k1, max(len(vectors) // 10, min_samples))
     graph = jaccard_graph(vectors, k1, min(k2, k1), handicap=handicap)
     if said is None:
         return graph, density_groups(
