@@ -147,7 +147,8 @@ def course(
     home = None if part.data is None else part.data / "annotations" / "market1501"
     masks = annotation_paths(dataset, dataset.train, "masks", home) if "masks" in labels else None
     textures = annotation_paths(dataset, dataset.train, "textures", home) if "textures" in labels else None
-    store = build_store(dataset.train, model.size, masks=masks, textures=textures).to(part.device)
+    side = model.texture_side
+    store = build_store(dataset.train, model.size, masks=masks, textures=textures, texture_side=side).to(part.device)
     began = time.monotonic()
     with Reporter(1, quiet=True) as reporter:
         probe = Trainer(recipe, model, store, part.device).train_epoch(reporter)  # tells how long an epoch is

@@ -87,8 +87,19 @@ def measure_system(part: Part, name: str, batch: int) -> dict[str, float]:
     found["peak_gib"] = part.peak()
     if name == "magnifiernet":
         found["hours_of_the_published_schedule"] = PUBLISHED_STEPS / whole / 3600
-    bare = part.rate(bare_step(trainer.model, fixed.images))
+    trunk = bare_step(trainer.model, fixed.images)
+    found["trunk_share_of_operations"] = operations(trunk) / operations(lambda: trainer.step(fixed))
+    bare = part.rate(trunk)
     return found | {"bare_trunk_steps_per_second": bare, "share_of_bare_trunk": whole / bare}
+
+
+def operations(work: Callable[[], object]) -> int:
+    """Count the multiplications and additions of products and convolutions, forwards and backwards."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        work()
+    total: int = counter.get_total_flops()
+    return total
 
 
 def bare_step(model: ReIDModel, images: Tensor) -> Callable[[], None]:
@@ -225,11 +236,11 @@ def speed(part: Part) -> None:
 
 
 def limit(part: Part) -> None:
-    """Measure the peaks of the card, and what share of them the steps of two systems reach."""
+    """Measure the peaks of the card, and what share of them the steps of each system reach."""
     peaks = measure_peaks(part)
     part.note("peaks", peaks)
     batch = part.scale.people[0] * part.scale.people[1]
-    for name in ("baseline", "magnifiernet"):
+    for name in SYSTEMS:
         part.attempt(name, lambda b, n=name: measure_limit(part, n, b, peaks), batch, 4 * part.scale.seconds)  # type: ignore[misc]
 
 
@@ -249,11 +260,9 @@ def measure_limit(part: Part, name: str, batch: int, peaks: dict[str, float]) ->
     """Operations of a step over its time, how busy the device is, and the ten kernels that take longest."""
     trainer = make_trainer(part, name, batch)
     following = batches_of(trainer)
-    counter = FlopCounterMode(display=False)
-    with counter:
-        trainer.step(following())
     work, times = (lambda: trainer.step(following())), 5
-    reached = counter.get_total_flops() * part.rate(work) / 1e12
+    needed = operations(work)
+    reached = needed * part.rate(work) / 1e12
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if part.device.type == "cuda" else [])
     with profile(activities=kinds) as seen:
         seconds = part.seconds(work, times)
@@ -264,7 +273,7 @@ def measure_limit(part: Part, name: str, batch: int, peaks: dict[str, float]) ->
         spent = {e.key: e.self_cpu_time_total / 1e6 for e in events}
     longest = sorted(spent, key=spent.__getitem__, reverse=True)[:10]
     return {
-        "gflop_a_step": counter.get_total_flops() / 1e9,
+        "gflop_a_step": needed / 1e9,
         "tflops": reached,
         "share_of_peak": reached / peaks["bf16_tflops"],
         "device_busy_share": sum(spent.values()) / seconds,

@@ -97,6 +97,18 @@ def test_masks_keep_their_labels_and_textures_their_size(samples: list[Sample], 
     assert torch.equal(store.to(torch.device("cpu")).regions, store.regions)
 
 
+def test_textures_are_kept_as_large_as_they_are_needed(samples: list[Sample], tmp_path: Path) -> None:
+    texture = np.zeros((256, 256, 3), np.uint8)
+    texture[::2, 1::2], texture[1::2] = 40, 100  # of each four texels: 0, 40, 100, 100
+    texture[:2, :2, 2] = 9, 10  # a sum of 39 would be between two numbers; it is rounded
+    path = write_image(tmp_path / "textures" / "0.png", texture)
+    kept = build_store(samples[:1], (32, 16), textures=[path], texture_side=128).textures
+    assert kept is not None
+    assert kept.shape == (1, 128, 128, 3)
+    assert kept[0, 1:, 1:].unique().tolist() == [60]
+    assert kept[0, 0, 0].tolist() == [60, 60, 10]
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [

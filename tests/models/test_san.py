@@ -59,6 +59,12 @@ def test_recipes_fit_the_model(path: Path) -> None:
     assert set(recipe.optim.separate_losses) <= losses.keys()
 
 
+def test_textures_are_wanted_as_large_as_they_are_painted() -> None:
+    assert create_model("san", **SMALL).texture_side == 256
+    assert create_model("unified", **SMALL, decoder_blocks=3).texture_side == 128
+    assert create_model("baseline", **SMALL).texture_side == 256  # of no use to it
+
+
 def test_the_baseline_of_the_ablation_needs_no_textures_and_paints_nothing() -> None:
     model = create_model("san", **SMALL, decoder=False)
     assert not model.needs

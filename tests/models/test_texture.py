@@ -74,6 +74,8 @@ def test_three_blocks_learn_from_textures_of_half_the_size(masked: bool) -> None
     losses = head.losses(maps, batch)
     assert losses["reconstruction"].item() == pytest.approx(expected, rel=1e-5)
     assert losses["triplet"] > 0
+    small = head.losses(maps, replace(batch, textures=torch.from_numpy(halves)))  # as a store keeps them
+    assert small["reconstruction"].item() == pytest.approx(expected, rel=1e-5)
     texture = head.texture(maps)
     assert texture.shape == (6, 3, 256, 256)
     assert F.avg_pool2d(texture, 2)[..., 1:-1, 1:-1].allclose(painted.clamp(0, 1)[..., 1:-1, 1:-1], atol=0.05)

@@ -285,11 +285,11 @@ def augment_textures(textures: Tensor, draws: Draws) -> Tensor:
     """Mirror textures with their images: the atlas is mirror-symmetric about u = 0.5.
 
     Args:
-        textures: RGB (B, 256, 256, 3) uint8.
+        textures: RGB (B, side, side, 3) uint8.
         draws: The random numbers of the images.
 
     Returns:
-        RGB in [0, 1], (B, 3, 256, 256).
+        RGB in [0, 1], (B, 3, side, side).
     """
     mirrored = torch.where(draws.flip[:, None, None, None], textures.flip(2), textures)
     return mirrored.permute(0, 3, 1, 2).float() / 255

@@ -20,7 +20,7 @@ class Batch:
         pids: Class index of each image among the training identities, (B,) int64.
         camids: Camera ids, (B,) int64.
         regions: Part labels 0 to 7, (B, H, W) uint8, or None where the data has no masks.
-        textures: Aligned body textures in [0, 1], (B, 3, 256, 256), or those of the synthetic images alone where the
+        textures: Aligned body textures in [0, 1], (B, 3, side, side), or those of the synthetic images alone where the
             others have none, or None.
         synthetic: True for synthetic images that join the batch, (B,) bool, or None where there are none; their
             class index is -1. Best kept on the host: to look at it there, nobody must wait for the device.

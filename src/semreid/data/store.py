@@ -41,7 +41,7 @@ class Store:
         samples: The samples, in the order of the rows.
         images: RGB (N, H, W, 3) uint8.
         regions: Part labels (N, H, W) uint8, or None.
-        textures: Body textures (N, 256, 256, 3) uint8, or None.
+        textures: Body textures (N, side, side, 3) uint8, or None.
         attributes: Attributes of the people (N, A) uint8, or None.
         digests: Digest of the files of ``masks`` and ``textures``, of those that there are.
     """
@@ -100,6 +100,7 @@ def build_store(
     *,
     masks: Sequence[Path] | None = None,
     textures: Sequence[Path] | None = None,
+    texture_side: int = SIZE,
     progress: Progress | None = None,
 ) -> Store:
     """Decode all images once, or open what an earlier run decoded.
@@ -109,6 +110,7 @@ def build_store(
         size: Height and width.
         masks: Part-label PNG of each sample, or None.
         textures: Texture PNG of each sample, or None.
+        texture_side: Texels a side to keep of them, a whole part of 256: so many are averaged.
         progress: Told how far the decoding is.
 
     Returns:
@@ -123,7 +125,8 @@ def build_store(
     if masks is not None:
         found["masks"] = _cached(masks, (h, w), lambda m: _resize_mask(read_mask(m), size), progress)
     if textures is not None:
-        found["textures"] = _cached(textures, (SIZE, SIZE, 3), _read_texture, progress)
+        shape = (texture_side, texture_side, 3)
+        found["textures"] = _cached(textures, shape, lambda t: _shrink(_read_texture(t), texture_side), progress)
     digests = {kind: digest for kind, (_, digest) in found.items()}
     tensors = {kind: tensor for kind, (tensor, _) in found.items()}
     return Store(tuple(samples), images, tensors.get("masks"), tensors.get("textures"), digests=digests)
@@ -324,6 +327,12 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 def _resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
+
+
+def _shrink(texture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    if side == SIZE:
+        return texture
+    return cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
 def _read_texture(path: Path) -> NDArray[np.uint8]:

@@ -87,6 +87,11 @@ class ReIDModel(nn.Module):
         return {annotation for head in self._heads() for annotation in head.needs}
 
     @property
+    def texture_side(self) -> int:
+        """Texels a side of the textures that the heads learn from."""
+        return max((head.decoder.side for head in self._heads() if isinstance(head, Texture)), default=SIZE)
+
+    @property
     def fingerprint(self) -> str:
         """Hexadecimal digest of all that inference uses; computed anew each time, for weights may change."""
         digest = blake2b(json.dumps([self.architecture, self.size], sort_keys=True).encode(), digest_size=16)

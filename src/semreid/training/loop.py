@@ -143,7 +143,14 @@ def _open_store(
     if masks is not None:
         require_own_sizes(samples, masks)
     with distributed.first_process_first():
-        store = build_store(samples, model.size, masks=masks, textures=textures, progress=reporter.decoding)
+        store = build_store(
+            samples,
+            model.size,
+            masks=masks,
+            textures=textures,
+            texture_side=model.texture_side,
+            progress=reporter.decoding,
+        )
     if attributes is None:
         return store
     digest = blake2b(attributes.numpy().tobytes(), digest_size=16).hexdigest()

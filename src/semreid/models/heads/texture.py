@@ -200,8 +200,8 @@ class Texture(Head):
         return 2 * texture_l1(painted, textures, weights)
 
     def _shrink(self, textures: Tensor) -> Tensor:
-        """Bring (..., 256, 256) to the size of what is painted, texels averaged."""
-        share = SIZE // self.decoder.side
+        """Bring textures of 256 texels a side, or fewer, to the size of what is painted, texels averaged."""
+        share = textures.shape[-1] // self.decoder.side
         return textures if share == 1 else F.avg_pool2d(textures, share)
 
     def _constraint(self, blocks: list[Tensor], pids: Tensor) -> Tensor:
