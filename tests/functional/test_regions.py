@@ -3,6 +3,7 @@ import pytest
 
 from semreid.errors import SemreidError
 from semreid.functional import region_distance
+from semreid.functional.regions import SHARES, likeliest_regions
 
 
 def crowd(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,3 +47,21 @@ def test_negative_weights_are_refused() -> None:
     query, seen = crowd(2, 0)
     with pytest.raises(SemreidError, match="negative weight"):
         region_distance(query, query, seen, seen - 1)
+
+
+def test_the_likeliest_region_is_the_one_that_a_pixel_speaks_for() -> None:
+    """By Bayes' rule with parts that are alike common: of probabilities that are the shares, any part is as good."""
+    rng = np.random.default_rng(0)
+    evidence = rng.random((50, 7))
+    parts = evidence * SHARES
+    parts /= parts.sum(axis=1, keepdims=True)
+    shown = np.concatenate([np.full((50, 1), 0.5), 0.5 * parts], axis=1)
+    np.testing.assert_array_equal(likeliest_regions(shown), evidence.argmax(axis=1) + 1)
+    hidden = np.concatenate([np.full((50, 1), 0.6), 0.4 * parts], axis=1)
+    assert likeliest_regions(hidden).tolist() == [0] * 50
+    assert SHARES.sum() == pytest.approx(1)
+
+
+def test_regions_of_another_number_are_refused() -> None:
+    with pytest.raises(SemreidError, match="expected background and 7 parts, got 7 regions"):
+        likeliest_regions(np.zeros((4, 7)))

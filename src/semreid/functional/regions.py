@@ -1,4 +1,4 @@
-"""How far apart two crops are, region by region, where both show the region."""
+"""Body regions of crops: which one a pixel shows, and how far apart two crops are where both show a region."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.errors import SemreidError
+
+SHARES = np.array([0.119, 0.397, 0.073, 0.087, 0.138, 0.145, 0.041], np.float32)
+"""What share of the pixels of synthetic people each of the seven parts has."""
+SURE_BACKGROUND = 0.55
 
 
 def region_distance(
@@ -44,6 +48,37 @@ def region_distance(
     similarity = np.divide(alike, shared, out=np.zeros_like(shared), where=shared > 0)
     distance: NDArray[np.float32] = (1 - np.clip(similarity, -1, 1)).astype(np.float32)
     return distance
+
+
+def likeliest_regions(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Decide which region each pixel shows.
+
+    Background has to be surer than 0.55: that fits the whole person best (docs/notes/masks.md). Of the parts, the one
+    wins that the pixel speaks for most, however large it is: each is divided by its share of a body, or lower arms
+    would be lost in the torso that they hang before (Menon et al., Long-tail learning via logit adjustment, ICLR 2021).
+
+    Args:
+        probabilities: Of background and the seven parts, (..., 8).
+
+    Returns:
+        Labels 0 to 7, (...).
+
+    Raises:
+        SemreidError: If there are not eight regions.
+
+    Example:
+        >>> torso, lower_arm = [0, 0, 0.6, 0, 0.4, 0, 0, 0], [0.5, 0, 0, 0, 0.3, 0, 0, 0.2]
+        >>> likeliest_regions(np.array([torso, lower_arm]))
+        array([4, 7], dtype=uint8)
+    """
+    if probabilities.shape[-1] != 1 + len(SHARES):
+        raise SemreidError(
+            f"expected background and {len(SHARES)} parts, got {probabilities.shape[-1]} regions",
+            fix="give probabilities (..., 8)",
+        )
+    parts = (probabilities[..., 1:] / SHARES).argmax(axis=-1) + 1
+    labels: NDArray[np.uint8] = np.where(probabilities[..., 0] > SURE_BACKGROUND, 0, parts).astype(np.uint8)
+    return labels
 
 
 def _require_shapes(query: NDArray[Any], gallery: NDArray[Any], *weights: NDArray[Any]) -> None:

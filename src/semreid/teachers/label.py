@@ -20,6 +20,7 @@ from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
 from semreid.files import exclusive, write_bytes, write_json, write_text
+from semreid.functional.regions import likeliest_regions
 from semreid.models.heads import Parser, Parsing, Texture
 from semreid.models.model import ReIDModel
 from semreid.parallel import Progress, ahead, parallel
@@ -312,7 +313,7 @@ def _look(
 def _mask(votes: Sequence[NDArray[np.float32]], image: Image) -> tuple[Image, float]:
     size = image.shape[1::-1]
     probabilities = np.mean([cv2.resize(vote, size, interpolation=cv2.INTER_LINEAR) for vote in votes], axis=0)
-    return probabilities.argmax(axis=2).astype(np.uint8), float(probabilities.max(axis=2).mean())
+    return likeliest_regions(probabilities), float(probabilities.max(axis=2).mean())
 
 
 def _converted(folder: Path, crop: Crop, mapping: Mapping) -> Image:
