@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import torch
 
 from _study import QUICK, QUICK_OVERRIDES, read_study, recipe_of
-from semreid.atlas import SIZE
 from semreid.data.batch import Batch
 from semreid.data.sample import Sample
 from semreid.data.store import Store
@@ -46,7 +45,8 @@ class Row(NamedTuple):
 
 def make_row(recipe: Recipe) -> Row:
     """Build the model of a recipe, and a batch with all that it may want."""
-    model, batch = build_model(recipe, NUM_IDS), make_batch(recipe)
+    model = build_model(recipe, NUM_IDS)
+    batch = make_batch(recipe, model.texture_side)
     nobody = Store((Sample(Path("0.jpg"), 0, 0),), torch.zeros(1, *recipe.data.size, 3, dtype=torch.uint8))
     trainer = Trainer(recipe, model, nobody, torch.device("cpu"))
     pictures = (255 * batch.images).to(torch.uint8)
@@ -58,12 +58,12 @@ def make_row(recipe: Recipe) -> Row:
     return Row(learn, lambda: model.embed_batch(pictures), model.info())
 
 
-def make_batch(recipe: Recipe) -> Batch:
+def make_batch(recipe: Recipe, texels: int) -> Batch:
     torch.manual_seed(0)
     count, size = recipe.data.identities * recipe.data.instances, recipe.data.size
     pids = torch.arange(recipe.data.identities).repeat_interleave(recipe.data.instances)
     regions = torch.randint(0, len(REGIONS), (count, *size), dtype=torch.uint8)
-    return Batch(torch.rand(count, 3, *size), pids, pids, regions, torch.rand(count, 3, SIZE, SIZE))
+    return Batch(torch.rand(count, 3, *size), pids, pids, regions, torch.rand(count, 3, texels, texels))
 
 
 def measure(row: Row, best: tuple[float, float]) -> tuple[float, float]:
