@@ -317,3 +317,16 @@ def test_a_handicap_decides_who_the_neighbours_are():
     lists, largest = _neighbours(torch.from_numpy(features), 8, handicap)
     np.testing.assert_array_equal(lists, distances.argsort(1, kind="stable")[:, :8])
     np.testing.assert_allclose(largest, distances.max(1), rtol=1e-5)
+
+
+def test_pairs_of_strangers_take_no_memory() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((400, 32)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    unknown = np.full(400, -1), np.full(400, -1), np.full(400, np.nan)
+    graph, groups = group_features(features, *unknown)
+    whole = jaccard_graph(features, 15, 5)
+    assert graph.nnz < whole.nnz
+    assert graph.data.max() < 0.98
+    np.testing.assert_array_equal(groups, density_groups(whole))
+    assert group_features(features, *unknown, eps=0.99)[0].data.max() > 0.98  # a larger eps sees them

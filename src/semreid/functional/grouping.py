@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Groups = NDArray[np.int64]
 
+STRANGERS = 0.98
+"""Jaccard distance of two crops that have next to nothing in common."""
+
 
 class Said(NamedTuple):
     """What people said of crops: it counts for more than tracks and distances.
@@ -171,7 +174,8 @@ def group_features(
             equally near (`likeness_by_camera`).
 
     Returns:
-        The graph of distances and the group of each crop, (N,); -1 where none.
+        The graph of distances and the group of each crop, (N,); -1 where none. Pairs from 0.98 on are left out: they
+        are most of the pairs of many crops, and tell nothing.
 
     Raises:
         SemreidError: If a feature is not finite, or there is none.
@@ -185,7 +189,7 @@ def group_features(
         kinds = np.unique(camids, return_inverse=True)[1]
         likeness = likeness_by_camera(vectors, kinds, min(5, k1 // 2 + 1))  # few of each camera fit into small k1
         handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
-    graph = jaccard_graph(vectors, k1, min(k2, k1), handicap=handicap)
+    graph = jaccard_graph(vectors, k1, min(k2, k1), max(STRANGERS, min(eps + 1e-6, 1.0)), handicap)
     if said is None:
         return graph, density_groups(
             graph, eps, min_samples, tracks=tracks, apart=simultaneous_tracks(tracks, camids, times)
