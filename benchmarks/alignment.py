@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from parser import JOINTS
+from parser import JOINTS, accuracy_and_iou
 from semreid import load_model
 from semreid.data.images import read_image, resize
 from semreid.models.heads import REGIONS
@@ -83,14 +83,6 @@ def _ridge(features: Array, targets: Array, penalty: float) -> Probe:
     gram = unit.T @ unit + penalty * len(unit) * np.eye(unit.shape[1])
     weights = np.linalg.solve(gram, unit.T @ (targets - bias))
     return Probe(mean, weights / scale[:, None], bias)
-
-
-def accuracy_and_iou(labels: NDArray[np.intp], truth: NDArray[np.intp], classes: int) -> tuple[float, float]:
-    """Share of right labels, and mean intersection over union of the classes that there are, in percent."""
-    counts = np.bincount(truth.ravel() * classes + labels.ravel(), minlength=classes**2).reshape(classes, classes)
-    right, either = np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1) - np.diag(counts)
-    there = counts.sum(axis=1) > 0
-    return 100 * right.sum() / counts.sum(), 100 * float(np.mean(right[there] / either[there]))
 
 
 def explained(found: Array, truth: Array, groups: NDArray[np.intp]) -> float:

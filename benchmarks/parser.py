@@ -33,6 +33,7 @@ from semreid.models.heads import REGIONS
 from semreid.models.model import ReIDModel
 from semreid.people.dataset import PeopleRecipe, stream
 from semreid.people.poses import KEYPOINTS
+from semreid.people.shots import Shot
 
 BATCH = 256
 JOINTS = {
@@ -106,20 +107,32 @@ def share_right(labels: Iterable[Labels], kinds: Sequence[str], points: Iterable
     return {"joints": 100 * float(np.mean(np.concatenate(list(right.values())))), **shares}
 
 
-def judge_people(model: ReIDModel | None, count: int) -> dict[str, float]:
-    """Judge a parser, or None: the exact masks, on synthetic people whom nobody was trained on."""
+def people(count: int) -> list[Shot]:
+    """Four pictures of each of so many synthetic people whom nobody was trained on."""
     recipe = PeopleRecipe(count, 4, seed=PEOPLE_SEED, height=128, width=64, cameras=40, occlusion=0)
-    shots = list(stream(recipe, range(1, count + 1)))
-    exact = [shot.parts for shot in shots]
+    return list(stream(recipe, range(1, count + 1)))
+
+
+def judge_masks(masks: Iterable[Labels], shots: Sequence[Shot]) -> dict[str, float]:
+    """Share of the joints of synthetic people at which masks are right."""
     kinds = [name.removeprefix("left_").removeprefix("right_").replace("head", "head-top") for name in KEYPOINTS]
-    points = [shot.keypoints for shot in shots]
-    if model is None:
-        return share_right(exact, kinds, points)
+    return share_right(masks, kinds, [shot.keypoints for shot in shots])
+
+
+def judge_people(model: ReIDModel, shots: Sequence[Shot]) -> dict[str, float]:
+    """Share of joints of synthetic people with a right label, and mean intersection over union."""
     found = model.parse([shot.image for shot in shots], flip=True)
-    labels = [labels_at(probabilities, parts.shape) for probabilities, parts in zip(found, exact, strict=True)]
-    seen, true = np.stack(labels), np.stack(exact)
-    fit = [((seen == k) & (true == k)).sum() / ((seen == k) | (true == k)).sum() for k in range(len(REGIONS))]
-    return share_right(labels, kinds, points) | {"mean IoU": 100 * float(np.mean(fit))}
+    masks = [labels_at(probabilities, shot.parts.shape) for probabilities, shot in zip(found, shots, strict=True)]
+    labels, truth = (np.stack(each).astype(np.intp) for each in (masks, [shot.parts for shot in shots]))
+    return judge_masks(masks, shots) | {"mean IoU": accuracy_and_iou(labels, truth, len(REGIONS))[1]}
+
+
+def accuracy_and_iou(labels: NDArray[np.intp], truth: NDArray[np.intp], classes: int) -> tuple[float, float]:
+    """Share of right labels, and mean intersection over union of the classes that there are, in percent."""
+    counts = np.bincount(truth.ravel() * classes + labels.ravel(), minlength=classes**2).reshape(classes, classes)
+    right, either = np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1) - np.diag(counts)
+    there = counts.sum(axis=1) > 0
+    return 100 * right.sum() / counts.sum(), 100 * float(np.mean(right[there] / either[there]))
 
 
 def judge_photos(model: Parser, folder: Path, every: int) -> dict[str, float]:
@@ -195,12 +208,14 @@ def main() -> None:
             Marked.write(Path(folder))
             right = judge_joints(Marked(), Path(folder), 1) | judge_photos(Marked(), Path(folder), 1)
             show("a parser that is right", right)
-            show("exact masks of synthetic people", judge_people(None, 4))
+            shots = people(4)
+            show("exact masks of synthetic people", judge_masks([shot.parts for shot in shots], shots))
         return
     if not (arguments.runs and (arguments.joints or arguments.photos or arguments.people)):
         parser.error("give runs and --joints, --photos or --people, or --quick")
-    if arguments.people:
-        show("exact masks of synthetic people", judge_people(None, arguments.people))
+    shots = people(arguments.people) if arguments.people else []
+    if shots:
+        show("exact masks of synthetic people", judge_masks([shot.parts for shot in shots], shots))
     for run in arguments.runs:
         model, found = load_model(run), dict[str, float]()
         if arguments.joints:
@@ -209,8 +224,8 @@ def main() -> None:
             found |= judge_photos(model, arguments.photos, arguments.every)
         if found:
             show(run, found)
-        if arguments.people:
-            show(f"{run}, synthetic people", judge_people(model, arguments.people))
+        if shots:
+            show(f"{run}, synthetic people", judge_people(model, shots))
 
 
 if __name__ == "__main__":
