@@ -183,6 +183,14 @@ def test_begins_no_round_that_would_not_end_in_time(
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
 
+def test_one_slow_round_long_ago_does_not_end_a_run(start: Path, crops: Crops, tmp_path: Path) -> None:
+    """Of thirteen minutes, the first round takes five and each of the others one: there is time for nine."""
+    looks = [0, 0, 0, 300]  # as the run begins; before the first round; as it begins and ends
+    looks += [300 + 60 * ended for done in range(9) for ended in (done, done, done + 1)]
+    adapt(recipe(rounds=7), crops, start, tmp_path / "run", minutes=13, clock=lambda: float(looks.pop(0)))
+    assert read_card(tmp_path / "run").trained_on["adapted"]["rounds"] == 7
+
+
 def test_learns_from_a_gallery_by_what_people_said(run, folder: Path, start: Path, tmp_path: Path) -> None:
     """The crops of a gallery are those of its files; what is said later is another run."""
     place = tmp_path / "g.parquet"
@@ -243,24 +251,35 @@ def test_every_head_that_can_learns_without_labels(
         tmp_path / "start",
         tmp_path / "run",
     )
-    before, after = (load_model(tmp_path / run).state_dict() for run in ("start", "run"))
+    before, after = (dict(load_model(tmp_path / run).named_parameters()) for run in ("start", "run"))
     (row,) = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     for head in load_model(tmp_path / "start").heads:
         moved = [n for n in before if n.startswith(f"heads.{head}.") and not torch.equal(before[n], after[n])]
-        assert bool(moved) == (head != "texture"), head
-        assert any(loss.startswith(f"{head}.") for loss in row) == (head != "texture")
+        assert bool(moved) == (head not in ("texture", "parsing")), head
+        assert any(loss.startswith(f"{head}.") for loss in row) == (head == "identity")
 
 
-def test_weighs_the_losses_of_heads_as_the_run_that_is_adapted(
-    start: Path, crops: Crops, adapted: Path, tmp_path: Path
-) -> None:
-    heavy = shutil.copytree(start, tmp_path / "start")
-    text = (start / "recipe.yaml").read_text()
-    (heavy / "recipe.yaml").write_text(text.replace("losses: {}", "losses: {identity.triplet: {1: 3.0}}"))
-    adapt(recipe(rounds=1), crops, heavy, tmp_path / "run")
-    assert "identity.triplet: 3.0" in (tmp_path / "run" / "adapt.yaml").read_text()
-    adapt(recipe(rounds=1), crops, tmp_path / "run", tmp_path / "again")
-    assert "identity.triplet: 3.0" in (tmp_path / "again" / "adapt.yaml").read_text()
+def test_a_head_whose_losses_are_weighed_learns_by_them_too(crops: Crops, tmp_path: Path) -> None:
+    write_run(tmp_path / "start", {"name": "magnifiernet", **SMALL})
+    groups = {"k1": 6, "k2": 2, "min_samples": 2, "eps": 0.7}
+    wanted = recipe(rounds=1, steps=2, groups=groups, losses={"parsing.pixel": 2.0, "fusion.id": 1.0})
+    adapt(wanted, crops, tmp_path / "start", tmp_path / "run")
+    before, after = (dict(load_model(tmp_path / run).named_parameters()) for run in ("start", "run"))
+    (row,) = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    heads = {loss.partition(".")[0] for loss in row if "." in loss}
+    assert heads == {"identity", "parsing", "fusion", "contrast"}
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("heads.parsing."))
+    with pytest.raises(SemreidError, match=r"weighs a loss 'fusion.cat'"):
+        adapt(recipe(losses={"fusion.cat": 1.0}), crops, tmp_path / "start", tmp_path / "other")
+
+
+@pytest.mark.parametrize("loss", ["texture.reconstruction", "nose.id"])
+def test_no_loss_can_be_weighed_that_nobody_can_compute(loss: str, crops: Crops, tmp_path: Path) -> None:
+    write_run(tmp_path / "start", {"name": "san", **SMALL})
+    with pytest.raises(SemreidError, match=f"weighs a loss '{loss}'"):
+        adapt(
+            recipe(losses={loss: 1.0}, groups={"k1": 6, "k2": 2, "eps": 0.7}), crops, tmp_path / "start", tmp_path / "r"
+        )
 
 
 def test_crops_of_one_camera_work_and_it_is_said_what_is_lost(start: Path, crops: Crops, tmp_path: Path) -> None:

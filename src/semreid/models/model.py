@@ -153,20 +153,20 @@ class ReIDModel(nn.Module):
         }
         return {f"{name}.{loss}": value for name, found in named.items() for loss, value in found.items()}
 
-    def losses_and_embedding(self, batch: Batch, resting: Collection[str] = ()) -> tuple[dict[str, Tensor], Tensor]:
+    def losses_and_embedding(self, batch: Batch, learning: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
         """Compute the losses of a batch of real images, and their raw embeddings to learn from.
 
         Args:
             batch: The batch, without synthetic images.
-            resting: Names of heads that are left out of the losses.
+            learning: Names of the heads whose losses are computed.
 
         Returns:
             Losses as `losses` names them, and embeddings (B, dim) as `embed_maps` computes them.
         """
         maps = self.maps(batch.images, batch.regions, learning=True)
-        learning = [(name, head) for name, head in self.named_heads() if name not in resting]
-        found = {f"{n}.{loss}": value for n, head in learning for loss, value in head.losses(maps, batch).items()}
-        return found, self.embed_maps(maps)
+        joined = self.embed_maps(maps)  # first: a head that learns may read what one writes that does not
+        heads = [(name, head) for name, head in self.named_heads() if name in learning]
+        return {f"{n}.{loss}": value for n, head in heads for loss, value in head.losses(maps, batch).items()}, joined
 
     def _joined_maps(self, real: Maps, batch: Batch) -> Maps:
         """Maps of all images of a batch, given those of the real ones, whose statistics alone the trunk keeps."""

@@ -2,9 +2,9 @@
 
 A round embeds all crops with the averaged weights, takes what a camera adds out of the embeddings, groups crops that
 share their neighbourhoods (`semreid.functional.grouping`), and trains a few hundred steps on the groups as if they were
-people: the heads by their own losses, their classifiers beginning with the mean features of the groups; the joined
-embedding by contrast with a proxy of each group, and of each group under each camera (`semreid.functional.proxies`).
-Crops of no group are left out until a later round.
+people: the joined embedding by contrast with a proxy of each group, and of each group under each camera
+(`semreid.functional.proxies`); the global branch also by its own losses, its classifier beginning with the mean
+features of the groups. Crops of no group are left out until a later round.
 
 Who the crops show is never read. The state after a round, and the start, decide all that follows.
 """
@@ -27,15 +27,13 @@ from semreid.errors import SemreidError
 from semreid.models.card import Card, is_untrained, read_card, save_model
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
-from semreid.models.shipped import is_shipped
 from semreid.reading import reading
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
-from semreid.training.contrast import resting_heads
+from semreid.training.contrast import learning_heads
 from semreid.training.provenance import require_same_data
-from semreid.training.recipe import AdaptRecipe, dump_recipe, load_recipe
-from semreid.training.record import CHECKPOINT, RECIPE, Reporter, RunFolder
+from semreid.training.recipe import AdaptRecipe, dump_recipe
+from semreid.training.record import CHECKPOINT, Reporter, RunFolder
 from semreid.training.rounds import Clock, Rounds
-from semreid.training.schedule import loss_weights
 from semreid.training.trainer import on_device
 
 ADAPT = "adapt.yaml"
@@ -75,13 +73,12 @@ def adapt(
     _require_one_process()
     folder = RunFolder(out, resume=resume, recipe=ADAPT)
     card, model = _start(start)
-    recipe = replace(recipe, losses=_weights_of(start, resting_heads(model)) | recipe.losses)
     text = dump_recipe(recipe)
     state = load_checkpoint(folder.path / CHECKPOINT, text, AdaptRecipe) if resume else None
     learned = _learned_from(crops, model)
     device = torch.device(device) if device else distributed.local_device()
     with Reporter(recipe.rounds, unit="round") as reporter:
-        store = _open_store(model.to(device), crops, reporter)
+        store = _open_store(model.to(device), crops, learning_heads(model, recipe.losses), reporter)
         rounds = Rounds(recipe, card, model, crops, on_device(store, device), device)
         if state is not None:
             with reading(folder.path / CHECKPOINT):
@@ -109,25 +106,12 @@ def _start(start: Path | str) -> tuple[Card, ReIDModel]:
     return card, model
 
 
-def _weights_of(start: Path | str, resting: list[str]) -> dict[str, Any]:
-    """What the losses of the heads weighed at the end of the run that is adapted, if that is known."""
-    home = Path(start) if Path(start).is_dir() else Path(start).parent
-    if (home / ADAPT).is_file():
-        weights: dict[str, Any] = load_recipe(home / ADAPT, (), AdaptRecipe).losses
-    elif (home / RECIPE).is_file() and not is_shipped(start):
-        run = load_recipe(home / RECIPE)
-        weights = dict(loss_weights(run.losses, run.schedule.epochs))
-    else:
-        return {}
-    return {name: weight for name, weight in weights.items() if name.partition(".")[0] not in resting}
-
-
-def _open_store(model: ReIDModel, crops: Crops, reporter: Reporter) -> Store:
-    """Decode the crops; where heads learn from body regions, the start tells them."""
+def _open_store(model: ReIDModel, crops: Crops, learning: list[str], reporter: Reporter) -> Store:
+    """Decode the crops; where heads learn from body regions by losses of their own, the start tells them."""
     store = build_store(crops.samples, model.size, progress=reporter.decoding)
     cameras = np.unique(crops.cameras, return_inverse=True)[1].tolist()
     samples = tuple(replace(s, camid=camera) for s, camera in zip(crops.samples, cameras, strict=True))
-    if "regions" not in model.needs:
+    if not any("regions" in head.needs for name, head in model.named_heads() if name in learning):
         return replace(store, samples=samples)
     batches = store.images.split(64)
     regions = [model.parse_batch(batch.permute(0, 3, 1, 2)).argmax(1).to(torch.uint8).cpu() for batch in batches]
@@ -185,7 +169,7 @@ def _in_time(rounds: Rounds, minutes: float | None, spent: float, reporter: Repo
     """Whether the next round would end in time; of the first, nothing is known."""
     if minutes is None or not rounds.history:
         return True
-    longest = max(row["seconds"] for row in rounds.history)
+    longest = max(row["seconds"] for row in rounds.history[-3:])  # an hour ago, the machine may have been busy
     if spent + longest <= 60 * minutes:
         return True
     reporter.say(

@@ -1,6 +1,8 @@
-"""What a batch of groups is learned by: the losses of the heads, and contrast with proxies of the groups."""
+"""What a batch of groups is learned by: contrast with proxies of the groups, and losses of heads."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -14,13 +16,26 @@ from semreid.models.model import ReIDModel
 from semreid.training.recipe import ContrastRecipe
 
 
-def resting_heads(model: ReIDModel) -> list[str]:
-    """Name the heads that cannot learn from groups: they need textures or attributes, which nobody has made."""
-    return [name for name, head in model.named_heads() if {"textures", "attributes"} & set(head.needs)]
+def learning_heads(model: ReIDModel, weighed: Collection[str] = ()) -> list[str]:
+    """Name the heads that learn from groups by losses of their own: the global branch, and those that somebody weighs.
+
+    The others learn by the contrast of the joined embedding alone: their own losses, which take each group for a
+    person, hold back more than they teach (docs/adapt.md#how-good-is-it). What needs textures or attributes rests.
+
+    Args:
+        model: The model.
+        weighed: Names of losses, such as ``fusion.id``.
+
+    Returns:
+        Names of heads.
+    """
+    wanted = {"identity", *(name.partition(".")[0] for name in weighed)}
+    unknown = {"textures", "attributes"}
+    return [name for name, head in model.named_heads() if name in wanted and unknown.isdisjoint(head.needs)]
 
 
 class GroupContrast(nn.Module):
-    """The losses of a batch: those of the heads, and the contrast of the joined embedding with proxies of the groups.
+    """The losses of a batch: the contrast of the joined embedding with proxies of the groups, and those of heads.
 
     The proxies move with the batches that pass.
 
@@ -30,13 +45,20 @@ class GroupContrast(nn.Module):
         features: Embeddings of all crops (N, D).
         groups: Group of each, (N,); -1 for none.
         cameras: Camera of each, (N,); None where fewer than two are known.
+        learning: Names of the heads that learn by their own losses, too.
     """
 
     def __init__(
-        self, recipe: ContrastRecipe, model: ReIDModel, features: Tensor, groups: Groups, cameras: Indices | None
+        self,
+        recipe: ContrastRecipe,
+        model: ReIDModel,
+        features: Tensor,
+        groups: Groups,
+        cameras: Indices | None,
+        learning: Collection[str],
     ) -> None:
         super().__init__()
-        self.recipe, self.model, self.resting = recipe, model, resting_heads(model)
+        self.recipe, self.model, self.learning = recipe, model, learning
         self.proxies = group_proxies(features, torch.from_numpy(groups), int(groups.max()) + 1)
         self.cells: Tensor | None = None
         if cameras is not None and recipe.cameras:
@@ -60,7 +82,7 @@ class GroupContrast(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the losses by name, and move the proxies."""
         wanted, groups = self.recipe, batch.pids
-        losses, joined = self.model.losses_and_embedding(batch, self.resting)
+        losses, joined = self.model.losses_and_embedding(batch, self.learning)
         if wanted.weight:
             losses["contrast.groups"] = proxy_contrast(joined, groups, self.proxies, wanted.temperature)
         self.proxies = moved_proxies(self.proxies, joined, groups, wanted.momentum)

@@ -235,7 +235,8 @@ class AdaptRecipe:
         contrast: What the joined embedding learns from groups.
         augment: Augmentation.
         optim: Optimiser; it begins anew in each round.
-        losses: Weights of the heads' own losses, as in `Recipe`; those of the run that is adapted where it has them.
+        losses: Weights of the heads' own losses, as in `Recipe`. A head beside the global branch learns by its own only
+            if one of them is named.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT

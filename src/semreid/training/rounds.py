@@ -19,7 +19,7 @@ from semreid.evaluation.protocol import embed_store
 from semreid.functional.grouping import GroupingSigns, Groups, group_features, grouping_signs, stability
 from semreid.models.card import Card
 from semreid.models.model import ReIDModel
-from semreid.training.contrast import GroupContrast
+from semreid.training.contrast import GroupContrast, learning_heads
 from semreid.training.recipe import AdaptRecipe, DataRecipe, Recipe, ScheduleRecipe
 from semreid.training.record import Reporter
 from semreid.training.trainer import Trainer
@@ -92,7 +92,8 @@ class Rounds:
         torch.manual_seed(hash((self.recipe.seed, self.done)) % 2**63)  # for classifiers that begin at random
         model = _with_classifiers(self.card, self.model, group_means(features, groups, num_groups))
         cameras = self.store.camids if self.crops.several_cameras else None
-        contrast = GroupContrast(self.recipe.contrast, model, features, groups, cameras)
+        learning = learning_heads(model, self.recipe.losses)
+        contrast = GroupContrast(self.recipe.contrast, model, features, groups, cameras, learning)
         learner = _GroupTrainer(self.recipe, contrast, self.store, groups, self.device, self.done)
         losses = learner.train_epoch(reporter)
         self.model = learner.judged
