@@ -104,6 +104,30 @@ def test_agreed_textures_are_painted_where_they_agree() -> None:
     assert weights[:64, :64].mean() < 0.5
 
 
+def test_a_share_of_the_real_images_is_painted_and_all_synthetic_ones() -> None:
+    """The loss of four images of six is that of a batch of these four."""
+    whole, head = make_head(), make_head(share=0.6)
+    maps, batch = maps_of(make_batch()), make_batch()
+    torch.manual_seed(1)
+    found = head.losses(maps, batch)
+    torch.manual_seed(1)
+    four = replace(batch, images=batch.images[:4], pids=PIDS[:4], camids=PIDS[:4], textures=batch.textures[:4])
+    expected = whole.losses({name: trunk[:4] for name, trunk in maps.items()}, four)
+    for name in ("reconstruction", "triplet"):
+        torch.testing.assert_close(found[name], expected[name])
+    synthetic = torch.tensor([False, False, False, False, True, True])
+    joined = replace(batch, pids=torch.tensor([0, 0, 1, 1, -1, -1]), synthetic=synthetic)
+    kept = [0, 1, 2, 4, 5]
+    for textures, own in ((batch.textures, batch.textures[kept]), (batch.textures[4:], batch.textures[4:])):
+        torch.manual_seed(1)
+        found = head.losses(maps, replace(joined, textures=textures))
+        torch.manual_seed(1)
+        fewer = Batch(batch.images[kept], joined.pids[kept], PIDS[kept], textures=own, synthetic=synthetic[kept])
+        expected = whole.losses({name: trunk[kept] for name, trunk in maps.items()}, fewer)
+        for name in ("reconstruction", "triplet"):
+            torch.testing.assert_close(found[name], expected[name])
+
+
 def test_initialisation_is_that_of_the_released_code() -> None:
     decoder = make_head(skips=True).decoder
     convs = [m for m in decoder.modules() if isinstance(m, torch.nn.Conv2d)]

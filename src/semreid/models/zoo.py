@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import PositiveInt, TypeAdapter, ValidationError
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
 from semreid.models.embedder import Join
@@ -132,6 +132,7 @@ def parser(trunk: Trunk, num_ids: int) -> dict[str, Head]:
 
 
 SANVariant = Literal["published", "released"]
+Painted = Annotated[float, Field(gt=0, le=1)]
 
 
 def san(
@@ -148,6 +149,7 @@ def san(
     decoder_blocks: Blocks = 4,
     bottleneck: PositiveInt | None = None,
     agreed: bool = False,
+    painted: Painted = 1.0,
 ) -> dict[str, Head]:
     """SAN: a global branch whose trunk must also paint the whole body of the person; the painter is for training only.
 
@@ -177,6 +179,7 @@ def san(
         bottleneck: Channels at the entrance of the decoder, if not as many as usual: fewer leave it less to paint from.
         agreed: Paint what the textures of a person in the batch agree on, where a painter made one of each image: their
             mean, in which texels count the less, the more they differ.
+        painted: Share of the images of a batch that are painted in training.
 
     Returns:
         The heads by name.
@@ -192,7 +195,7 @@ def san(
     if not decoder:
         return {"identity": identity}
     form = triplet or variant
-    chosen: dict[str, Any] = {"blocks": decoder_blocks, "bottleneck": bottleneck, "agreed": agreed}
+    chosen: dict[str, Any] = {"blocks": decoder_blocks, "bottleneck": bottleneck, "agreed": agreed, "share": painted}
     return {"identity": identity, "texture": _texture(trunk, skips=skips, triplet=form, masked=masked, **chosen)}
 
 
@@ -305,6 +308,7 @@ def unified(
     masks: MaskSource = "offline",
     triplet: TripletForm = "published",
     decoder_blocks: Blocks = 4,
+    painted: Painted = 1.0,
     unit_triplet: bool = False,
 ) -> dict[str, Head]:
     """All three systems on one trunk: a global branch, and of each system what its paper added.
@@ -318,6 +322,7 @@ def unified(
         masks: Regions in training: from the part masks or the model's own.
         triplet: Form of the Triplet ReID constraints on textures, or ``none``.
         decoder_blocks: Four as published; three learn from textures of half the size, in less than half the time.
+        painted: Share of the images of a batch whose textures are painted in training.
         unit_triplet: Let the triplet losses of the stages compare features of unit length.
 
     Returns:
@@ -328,7 +333,7 @@ def unified(
     if not branches and "parsing" not in parts:
         del heads["parsing"]
     if "texture" in parts:
-        heads["texture"] = _texture(trunk, triplet=triplet, blocks=decoder_blocks)
+        heads["texture"] = _texture(trunk, triplet=triplet, blocks=decoder_blocks, share=painted)
     return heads | (pmm(trunk, num_ids, dim=dim, unit_triplet=unit_triplet) if "stages" in parts else {})
 
 

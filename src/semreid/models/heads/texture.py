@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
@@ -133,6 +135,8 @@ class Texture(Head):
         blocks: Up-sampling blocks of the decoder. With three it learns from textures of half the size.
         bottleneck: Channels at the entrance of the decoder, if not as many as usual.
         agreed: Learn what the textures of a person in the batch agree on.
+        share: Share of the real images of a batch that are painted in training: the first ones, for those of a person
+            stand side by side. The decoder is dear, and few images teach the trunk as much (docs/notes/systems.md).
     """
 
     needs = ("textures",)
@@ -150,9 +154,10 @@ class Texture(Head):
         blocks: Blocks = 4,
         bottleneck: int | None = None,
         agreed: bool = False,
+        share: float = 1.0,
     ) -> None:
         super().__init__()
-        self.triplet, self.masked, self.teacher, self.agreed = triplet, masked, teacher, agreed
+        self.triplet, self.masked, self.teacher, self.agreed, self.share = triplet, masked, teacher, agreed, share
         self.training_only = () if teacher else ("decoder",)
         self.decoder = Decoder(channels, skips=skips, blocks=blocks, bottleneck=bottleneck)
         valid = torch.from_numpy(valid_texels().copy())
@@ -160,6 +165,8 @@ class Texture(Head):
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute ``reconstruction`` and, unless it is ``none``, ``triplet``."""
+        if self.share < 1:
+            maps, batch = self._some(maps, batch)
         painted, blocks = self.decoder(maps)
         found = {"reconstruction": self._reconstruction(painted, batch)}
         if self.triplet != "none":
@@ -185,6 +192,20 @@ class Texture(Head):
         """There is no embedding; a teacher writes ``texture``."""
         if self.teacher:
             maps["texture"] = self.texture(maps)
+
+    def _some(self, maps: Maps, batch: Batch) -> tuple[Maps, Batch]:
+        """The images of a batch that are painted: the first of the real ones, and all others."""
+        rows = torch.arange(len(batch.pids), device=batch.pids.device)
+        real = rows if batch.synthetic is None else batch.rows(synthetic=False)
+        kept = real[: math.ceil(self.share * len(real))]
+        if batch.synthetic is not None:
+            kept = torch.cat((kept, batch.rows(synthetic=True)))
+        chosen = {
+            name: getattr(batch, name)[kept.to(getattr(batch, name).device)]
+            for name in ("images", "pids", "camids", "textures", "synthetic")
+            if getattr(batch, name) is not None and len(getattr(batch, name)) == len(rows)
+        }
+        return {name: maps[name][kept] for name in maps if name.startswith("layer")}, replace(batch, **chosen)
 
     def _reconstruction(self, painted: Tensor, batch: Batch) -> Tensor:
         if batch.textures is None:
