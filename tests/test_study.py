@@ -25,6 +25,7 @@ def scripts(monkeypatch):
 def test_every_row_takes_all_heads_that_the_start_has(tmp_path: Path) -> None:
     """Only the classifiers of other people are left."""
     rows = yaml.safe_load((ROOT / "benchmarks" / "ablations" / "real.yaml").read_text(encoding="utf-8"))
+    rows = {name: [part.replace("$LAST", "7") for part in row] for name, row in rows.items()}
     start = load_recipe(ROOT / rows["unified"][0], [*rows["unified"][1:], *NARROW])
     card = Card(model=model_arguments(start, 5), trained_on={}, terms="free", seed=0)
     learned = build_model(start, 5)
