@@ -141,6 +141,9 @@ def test_bad_input_leaves_nothing(run, model: Path, figures: Path, tmp_path: Pat
     write_run(tmp_path / "parser", {"name": "parser", "trunk": "resnet18", "width": 0.125, "size": (64, 32)})
     teacher = run("group", "--data", f"people:{figures}", "--model", tmp_path / "parser", "--out", tmp_path / "out")
     assert "no embedding" in teacher.err
+    both = run("group", "--data", f"people:{figures}", *out, "--flip", "--gallery", tmp_path / "g.parquet")
+    assert both.code == 1
+    assert "leave --flip out" in both.err
     assert not (tmp_path / "out").exists()
 
 

@@ -17,7 +17,7 @@ from semreid.functional import (
     similarity_to_groups,
     simultaneous_tracks,
 )
-from semreid.functional.reranking import _neighbours
+from semreid.functional.reranking import neighbours
 from tests.functional.test_reranking import brute_force, clusters
 
 
@@ -286,6 +286,37 @@ def test_what_a_camera_adds_is_taken_out_before_grouping():
     assert grouping_scores(again, pids).bcubed_f1 > known - 0.1
 
 
+@pytest.mark.parametrize(
+    ("each", "bounds"), [(5, (5, 12)), (8, (8, 12)), (12, (12, 12)), (22, (22, 22)), (40, (30, 30))]
+)
+def test_as_many_neighbours_as_people_have_crops(each, bounds):
+    """As many as the group of a crop has in the mean, in the first look, with fifteen."""
+    rng = np.random.default_rng(each)
+    pids = np.repeat(np.arange(30), each)
+    features = (rng.normal(size=(30, 16))[pids] + 0.05 * rng.normal(size=(30 * each, 16))).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    unknown = np.full(len(pids), -1), np.full(len(pids), -1), np.full(len(pids), np.nan)
+    first = group_features(features, *unknown, k1=15)[1].tolist()
+    k1 = min(30, round(np.mean([first.count(group) for group in first if group >= 0])))
+    assert bounds[0] <= k1 <= bounds[1]
+    graph, groups = group_features(features, *unknown)
+    assert grouping_scores(groups, pids).bcubed_f1 > 0.8
+    expected, same = group_features(features, *unknown, k1=k1, k2=min(5, round(k1 / 3)))
+    np.testing.assert_array_equal(groups, same)
+    assert (graph != expected).nnz == 0
+
+
+def test_where_a_first_look_finds_nobody_there_is_no_second():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 64)).astype(np.float32)
+    unknown = np.full(300, -1), np.full(300, -1), np.full(300, np.nan)
+    graph, groups = group_features(features, *unknown, eps=0.01)
+    assert (groups == -1).all()
+    assert (graph != group_features(features, *unknown, k1=15, k2=5, eps=0.01)[0]).nnz == 0
+    with pytest.raises(SemreidError, match="k1=0"):
+        group_features(features, *unknown, k1=0)
+
+
 def test_neighbours_from_other_cameras_are_helped_until_they_come_as_near():
     """Thirty people, six crops of each by two cameras, to each of which a person shows another side."""
     rng = np.random.default_rng(2)
@@ -314,7 +345,7 @@ def test_a_handicap_decides_who_the_neighbours_are():
     distances = 2 - 2 * (features @ features.T - less[:, kinds] - less[:, kinds].T)
     np.fill_diagonal(distances, -1)
     handicap = torch.from_numpy(less), torch.eye(3)[kinds]
-    lists, largest = _neighbours(torch.from_numpy(features), 8, handicap)
+    lists, largest = neighbours(torch.from_numpy(features), 7, handicap)
     np.testing.assert_array_equal(lists, distances.argsort(1, kind="stable")[:, :8])
     np.testing.assert_allclose(largest, distances.max(1), rtol=1e-5)
 
@@ -324,7 +355,7 @@ def test_pairs_of_strangers_take_no_memory() -> None:
     features = rng.standard_normal((400, 32)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     unknown = np.full(400, -1), np.full(400, -1), np.full(400, np.nan)
-    graph, groups = group_features(features, *unknown)
+    graph, groups = group_features(features, *unknown, k1=15)
     whole = jaccard_graph(features, 15, 5)
     assert graph.nnz < whole.nnz
     assert graph.data.max() < 0.98

@@ -118,7 +118,7 @@ def test_identical_features_give_zero_not_nan():
 
 def test_more_copies_than_neighbours_keep_every_image_first_in_its_own_list():
     features = np.repeat(np.eye(3), 30, axis=0)
-    lists, _ = reranking._neighbours(torch.from_numpy(features).float(), 8)
+    lists, _ = reranking.neighbours(torch.from_numpy(features).float(), 7)
     assert lists[:, 0].tolist() == list(range(90))
     assert [len(set(row)) for row in lists.tolist()] == [8] * 90
 

@@ -78,6 +78,18 @@ def test_people_are_found_the_largest_first(people: People) -> None:
     assert (people.scores.groups, people.scores.people) == (5, 6)
 
 
+def test_embeddings_are_averaged_with_those_of_mirror_images_if_wanted(crops: Crops) -> None:
+    class Mirrored(Bars):
+        def embed(self, images, *, batch_size: int = 64, flip: bool = False) -> np.ndarray:
+            found = super().embed(images)
+            return (found + found[:, ::-1]) / np.sqrt(2) if flip else found
+
+    found = find_people(Mirrored(), crops, flip=True).features
+    plain = find_people(Mirrored(), crops).features
+    np.testing.assert_allclose(found, found[:, ::-1], rtol=1e-5)
+    assert not np.allclose(plain, plain[:, ::-1])
+
+
 def test_nobody_in_particular_is_not_judged_by(crops: Crops) -> None:
     names = tuple("0000" if name == "stranger" else name for name in crops.people)
     scores = find_people(Bars(), replace(crops, people=names)).scores

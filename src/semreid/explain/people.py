@@ -14,6 +14,7 @@ from rich.table import Table
 from semreid.console import interruptible, progress, say, show, stdout
 from semreid.data.images import read_image
 from semreid.data.rows import SPLITS
+from semreid.errors import SemreidError
 from semreid.explain.page import caption, environment
 from semreid.files import require_writable, write_text
 from semreid.gallery import Entry, Gallery
@@ -89,6 +90,7 @@ def group(
     folders: Annotated[
         Literal["links", "copies"] | None, typer.Option("--folders", help="Make one folder a person, too.")
     ] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
     eps: Annotated[float, typer.Option("--eps", min=0.01, max=0.99, help="Larger: fewer, larger groups.")] = 0.5,
     min_samples: Annotated[int, typer.Option("--min-samples", min=2, help="Crops that make a person.")] = 4,
     skip_corrupt: SkipCorrupt = False,
@@ -98,6 +100,11 @@ def group(
     require_writable(out / "people.csv")
     if folders is not None:
         require_no_folders(out / "people")
+    if flip and gallery:
+        raise SemreidError(
+            "a gallery keeps the vectors of crops as they are, and --flip changes them",
+            fix="leave --flip out, or --gallery",
+        )
     own = gallery if crops is None and not data else ""
     splits = SPLITS if split == "all" else (split,)
     seen = crops_from(crops, data, splits, gallery=own, skip_corrupt=skip_corrupt)
@@ -111,7 +118,9 @@ def group(
                 seen = with_words(seen, rows)
                 tell_said(seen)
     with interruptible(lambda: "the same command begins anew"), progress("decoding") as told:
-        people = find_people(embedder, seen, features=features, eps=eps, min_samples=min_samples, progress=told)
+        people = find_people(
+            embedder, seen, features=features, flip=flip, eps=eps, min_samples=min_samples, progress=told
+        )
         write_people(people, out / "people.csv")
         write_text(out / "people.html", people_page(people, model))
         if folders is not None:

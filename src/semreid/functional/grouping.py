@@ -22,7 +22,7 @@ from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
 from semreid.functional.cameras import centred, likeness_by_camera
 from semreid.functional.distance import Features, paired_features
-from semreid.functional.reranking import encoded
+from semreid.functional.reranking import Neighbours, encoded, neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -31,6 +31,10 @@ Groups = NDArray[np.int64]
 
 STRANGERS = 0.98
 """Jaccard distance of two crops that have next to nothing in common."""
+FIRST_LOOK, MOST = 15, 30
+"""Neighbours in the first look, which tells how many crops people have, and the most in the second."""
+AVERAGED = 5
+"""Neighbours whose encodings are averaged."""
 
 
 class Said(NamedTuple):
@@ -60,7 +64,7 @@ def jaccard_graph(
         k1: Size of the neighbourhood in which two crops must find each other.
         k2: Number of neighbours, the crop itself included, whose encodings are averaged.
         limit: Pairs at this distance or farther are left out; at most 1.
-        handicap: As in `semreid.functional.reranking.encoded`.
+        handicap: As in `semreid.functional.reranking.neighbours`.
 
     Returns:
         Symmetric sparse matrix (N, N) in float32 with explicit zeros; what is not in it is at least ``limit``.
@@ -74,17 +78,21 @@ def jaccard_graph(
         >>> jaccard_graph(np.array([[0.0], [0.1], [5.0], [5.1]]), k1=1, k2=1).nnz  # 0-0, 0-1, 1-0, 1-1, …
         8
     """
-    from scipy.sparse import csr_matrix
-
-    from semreid.functional import _reranking_kernels as kernels
-
     pooled = paired_features(features, features)[0].cpu()
+    return _graph(pooled, neighbours(pooled, max(k1, 1), handicap), k1, k2, limit)
+
+
+def _graph(pooled: Tensor, near: Neighbours, k1: int, k2: int, limit: float) -> csr_matrix:
     if k1 < 1 or not 1 <= k2 <= k1 + 1 or not 0 < limit <= 1:
         raise SemreidError(
             f"no distances of {len(pooled)} crops with k1={k1}, k2={k2}, limit={limit}",
             fix="choose k1 >= 1, 1 <= k2 <= k1 + 1 and a limit above 0 and at most 1; usual are 20, 6 and 1",
         )
-    encoding, _ = encoded(pooled, k1, k2, handicap)
+    from scipy.sparse import csr_matrix
+
+    from semreid.functional import _reranking_kernels as kernels
+
+    encoding = encoded(pooled, near, k1, k2)
     parts = in_threads(kernels.overlaps, len(pooled), limit, *encoding, *kernels.inverted(0, *encoding))
     lengths, columns, distances = map(np.concatenate, zip(*parts, strict=True))
     pointers = np.concatenate([[0], np.cumsum(lengths)])
@@ -151,8 +159,8 @@ def group_features(
     times: NDArray[np.floating],
     *,
     said: Said | None = None,
-    k1: int = 15,
-    k2: int = 5,
+    k1: int | None = None,
+    k2: int | None = None,
     eps: float = 0.5,
     min_samples: int = 4,
     balance: float = 0.7,
@@ -165,9 +173,11 @@ def group_features(
         tracks: Track of each, (N,); -1 for none.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
         said: What people said of the crops.
-        k1: As in `jaccard_graph`; but no more than a tenth of the crops (or ``min_samples``): among few, the neighbours
-            of everybody are the same.
-        k2: As in `jaccard_graph`; no more than ``k1``.
+        k1: As in `jaccard_graph`; None for as many as people have crops, 5 to 30, which the groups of a first look with
+            15 tell. No more than a tenth of the crops (or ``min_samples``): among few, the neighbours of everybody are
+            the same.
+        k2: As in `jaccard_graph`; None for 5, or a third of what the first look tells if that is less, but 2 at least.
+            No more than ``k1``.
         eps: As in `density_groups`.
         min_samples: As in `density_groups`.
         balance: How far neighbours from other cameras are helped: 0 not at all, 1 until those of all cameras come
@@ -181,22 +191,41 @@ def group_features(
         SemreidError: If a feature is not finite, or there is none.
     """
     vectors, handicap = paired_features(features, features)[0].cpu().numpy(), None
-    k1 = min(k1, max(len(vectors) // 10, min_samples))
+    most = max(len(vectors) // 10, min_samples)
+    first = min(FIRST_LOOK if k1 is None else k1, most)
     if len(np.unique(camids)) > 1:
         cameras, counts = np.unique(camids, return_counts=True)
         few = np.isin(camids, cameras[counts < 2])  # the mean of a single crop is the crop
         vectors = centred(vectors, np.where(few, -1, camids))
         kinds = np.unique(camids, return_inverse=True)[1]
-        likeness = likeness_by_camera(vectors, kinds, min(5, k1 // 2 + 1))  # few of each camera fit into small k1
+        likeness = likeness_by_camera(vectors, kinds, min(5, first // 2 + 1))  # few of each camera fit into small k1
         handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
-    graph = jaccard_graph(vectors, k1, min(k2, k1), max(STRANGERS, min(eps + 1e-6, 1.0)), handicap)
+    bound, apart, people = _known(tracks, camids, times, said)
+    pooled = torch.from_numpy(vectors)
+    near = neighbours(pooled, min(MOST, most) if k1 is None else max(first, 1), handicap)
+
+    def look(k1: int, averaged: int) -> tuple[csr_matrix, Groups]:
+        graph = _graph(pooled, near, k1, min(averaged if k2 is None else k2, k1), max(STRANGERS, min(eps + 1e-6, 1.0)))
+        return graph, density_groups(graph, eps, min_samples, tracks=bound, apart=apart, distinct=people)
+
+    graph, groups = look(first, AVERAGED)
+    sizes = np.bincount(groups[groups >= 0])
+    if k1 is None and len(sizes):
+        second = min(max(round(float((sizes**2).sum() / sizes.sum())), 5), MOST, most)
+        if second != first:
+            del graph  # of many crops, two would be too large
+            graph, groups = look(second, min(AVERAGED, max(2, round(second / 3))))
+    return graph, groups
+
+
+def _known(
+    tracks: NDArray[np.integer], camids: NDArray[np.integer], times: NDArray[np.floating], said: Said | None
+) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer] | None]:
+    """What binds crops, which of those are two people, and which are a person each, as `density_groups` takes them."""
     if said is None:
-        return graph, density_groups(
-            graph, eps, min_samples, tracks=tracks, apart=simultaneous_tracks(tracks, camids, times)
-        )
+        return tracks, simultaneous_tracks(tracks, camids, times), None
     bound, apart = _bound(tracks, camids, times, said)
-    people = np.unique(said.people[said.people >= 0])
-    return graph, density_groups(graph, eps, min_samples, tracks=bound, apart=apart, distinct=people)
+    return bound, apart, np.unique(said.people[said.people >= 0])
 
 
 def _bound(

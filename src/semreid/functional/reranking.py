@@ -139,7 +139,8 @@ class SparseRows(NamedTuple):
 def _blocks(pooled: Tensor, queries: int, k1: int, k2: int, lambda_value: float) -> Iterator[Distances]:
     from semreid.functional import _reranking_kernels as kernels
 
-    encoding, largest = encoded(pooled, k1, k2)
+    near = neighbours(pooled, k1)
+    encoding, largest = encoded(pooled, near, k1, k2), near.largest
     inverted = kernels.inverted(queries, *encoding)
     first = 0
     for block in distance_blocks(pooled[:queries], pooled[queries:], "sqeuclidean"):
@@ -149,29 +150,42 @@ def _blocks(pooled: Tensor, queries: int, k1: int, k2: int, lambda_value: float)
         first += len(block)
 
 
-def encoded(
-    pooled: Tensor, k1: int, k2: int, handicap: tuple[Tensor, Tensor] | None = None
-) -> tuple[SparseRows, NDArray[np.float32]]:
-    """Encode every row by those that it shares a neighbourhood with: steps 1 to 3 of the module.
+class Neighbours(NamedTuple):
+    """The nearest rows of every row, itself first, (N, k + 1), and its largest squared distance, (N,)."""
+
+    lists: NDArray[np.int32]
+    largest: NDArray[np.float32]
+
+
+def encoded(pooled: Tensor, near: Neighbours, k1: int, k2: int) -> SparseRows:
+    """Encode every row by those that it shares a neighbourhood with: steps 2 and 3 of the module.
 
     Args:
         pooled: Features on the CPU, (N, D) float32.
+        near: Their `neighbours`, ``k1`` of each or more.
         k1: As in `k_reciprocal_rerank`.
         k2: As in `k_reciprocal_rerank`.
-        handicap: What a row's inner products with the rows of a kind are lessened by, (N, C), and the kind of each row,
-            one-hot (N, C), in the choice of neighbours: of a pair, by what both say.
 
     Returns:
-        The rows V, each of sum 1, and the largest squared distance of each row, (N,).
+        The rows V, each of sum 1.
     """
-    lists, largest = _neighbours(pooled, min(k1 + 1, len(pooled)), handicap)
-    return _query_expanded(_encoding(pooled, lists, largest, k1), lists, k2), largest
+    lists = np.ascontiguousarray(near.lists[:, : k1 + 1])
+    return _query_expanded(_encoding(pooled, lists, near.largest, k1), lists, k2)
 
 
-def _neighbours(
-    pooled: Tensor, size: int, handicap: tuple[Tensor, Tensor] | None = None
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The ``size`` nearest rows of every row, itself first, and its largest squared distance."""
+def neighbours(pooled: Tensor, count: int, handicap: tuple[Tensor, Tensor] | None = None) -> Neighbours:
+    """Find the nearest rows of every row: step 1 of the module.
+
+    Args:
+        pooled: Features on the CPU, (N, D) float32.
+        count: How many, the row itself left out; all if there are fewer.
+        handicap: What a row's inner products with the rows of a kind are lessened by, (N, C), and the kind of each row,
+            one-hot (N, C): of a pair, by what both say.
+
+    Returns:
+        The neighbours.
+    """
+    size = min(count + 1, len(pooled))
     from semreid.functional import _reranking_kernels as kernels
 
     pooled = pooled - pooled.mean(dim=0)  # fewer digits cancel about the centre
@@ -188,7 +202,7 @@ def _neighbours(
     for row, column, products in _tiles(pooled, other):
         found = (norms, lists, distances, largest)
         in_threads(kernels.nearest, len(products), products, row, column, *found)
-    return lists, largest
+    return Neighbours(lists, largest)
 
 
 def _tiles(pooled: Tensor, other: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:

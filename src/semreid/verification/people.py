@@ -85,6 +85,7 @@ def find_people(
     crops: Crops,
     *,
     features: Features | None = None,
+    flip: bool = False,
     eps: float = 0.5,
     min_samples: int = 4,
     progress: Progress | None = None,
@@ -95,6 +96,7 @@ def find_people(
         embedder: A model or an exported file.
         crops: The crops.
         features: Their unit vectors (N, D), if a gallery has them.
+        flip: Average each embedding with that of the mirror image.
         eps: Largest Jaccard distance of neighbours.
         min_samples: Neighbours, itself included, that make a crop the core of a group.
         progress: Told how far the decoding is.
@@ -106,7 +108,7 @@ def find_people(
         SemreidError: If a crop cannot be read, a feature is not finite, or no crops are alike enough.
     """
     if features is None:
-        features = embed_store(embedder, build_store(crops.samples, embedder.size, progress=progress))
+        features = embed_store(embedder, build_store(crops.samples, embedder.size, progress=progress), flip=flip)
     facts, said = (crops.cameras, crops.tracks, crops.times), crops.said
     graph, found = group_features(features, *facts, said=said, eps=eps, min_samples=min_samples)
     if not (found >= 0).any():
