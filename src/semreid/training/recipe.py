@@ -21,11 +21,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 LossWeight = NonNegative | Annotated[dict[Annotated[int, Field(ge=0)], NonNegative], Field(min_length=1)]
 """A weight, or weights by the epoch from which they hold (0 before the first)."""
-BEST = next(
-    place / "best.yaml"
-    for place in (Path(__file__).parent, Path(__file__).parents[3] / "recipes" / "tiny")
-    if (place / "best.yaml").is_file()
-)
+_BEST_OF = (Path(__file__).parent / "best.yaml", Path(__file__).parents[3] / "recipes" / "tiny" / "best.yaml")
+BEST = next(filter(Path.is_file, _BEST_OF), _BEST_OF[0])
 """The recipe that is taken where none is named: recipes/tiny/best.yaml, which the wheel has beside this file."""
 START_FROM = "start from a file of recipes/"
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
