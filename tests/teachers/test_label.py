@@ -145,6 +145,17 @@ def test_labels_from_elsewhere_are_neither_taken_nor_overwritten(
     assert head.seen == 32
 
 
+def test_labels_by_another_rule_are_not_gone_on_with(
+    crowd_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, parser = tmp_path / "labels", teacher(RedParser())
+    label([parser], crowd_data, out)
+    assert label([parser], crowd_data, out).kept == 16
+    monkeypatch.setattr("semreid.teachers.label.SURE_BACKGROUND", 0.5)
+    with pytest.raises(SemreidError, match=r"'sure_background': 0\.55"):
+        label([parser], crowd_data, out)
+
+
 def test_models_that_are_no_teachers_are_refused(crowd_data: ReIDDataset, tmp_path: Path) -> None:
     baseline = create_model("baseline", 1, trunk="resnet18", width=0.25, size=(64, 32))
     for teachers in ([], [baseline], [teacher(RedParser()), baseline]):

@@ -20,7 +20,7 @@ from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
 from semreid.files import exclusive, write_bytes, write_json, write_text
-from semreid.functional.regions import likeliest_regions
+from semreid.functional.regions import SURE_BACKGROUND, likeliest_regions
 from semreid.models.heads import Parser, Parsing, Texture
 from semreid.models.model import ReIDModel
 from semreid.parallel import Progress, ahead, parallel
@@ -115,6 +115,8 @@ def label(
     kinds: list[Kind] = [*(["masks"] if parsers else []), *(["textures"] if painters else [])]  # type: ignore[list-item]
     crops = crops_of(dataset, split)
     settings = {"teachers": [teacher.fingerprint for teacher in teachers], "atlas": VERSION}
+    if parsers:
+        settings["sure_background"] = SURE_BACKGROUND  # labels decided by another rule are not mixed with these
     with exclusive(out, patience=1):
         _open(out, kinds, settings, replace=replace)
         journal = _Journal(out, kinds, crops)
