@@ -167,6 +167,10 @@ def test_goes_on_with_the_same_crops_start_and_recipe_only(
         adapt(recipe(), crops, adapted, run, resume=True)
     with pytest.raises(SemreidError, match="steps: 4' then, 'steps: 5' now"):
         adapt(recipe(steps=5), crops, start, run, resume=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("semreid.training.adapt.learning_heads", lambda *_: [])
+        with pytest.raises(SemreidError, match="other heads that learn by losses of their own"):
+            adapt(recipe(), crops, start, run, resume=True)
     assert weights(run) == weights(adapted)
 
 

@@ -185,9 +185,9 @@ def neighbours(pooled: Tensor, count: int, handicap: tuple[Tensor, Tensor] | Non
     Returns:
         The neighbours.
     """
-    size = min(count + 1, len(pooled))
     from semreid.functional import _reranking_kernels as kernels
 
+    size = min(count + 1, len(pooled))
     pooled = pooled - pooled.mean(dim=0)  # fewer digits cancel about the centre
     norms = pooled.square().sum(dim=1).numpy()
     lists = np.zeros((len(pooled), size), dtype=np.int32)

@@ -75,10 +75,11 @@ def adapt(
     card, model = _start(start)
     text = dump_recipe(recipe)
     state = load_checkpoint(folder.path / CHECKPOINT, text, AdaptRecipe) if resume else None
-    learned = _learned_from(crops, model)
+    learning = learning_heads(model, recipe.losses)
+    learned = _learned_from(crops, model) | {"heads": learning}
     device = torch.device(device) if device else distributed.local_device()
     with Reporter(recipe.rounds, unit="round") as reporter:
-        store = _open_store(model.to(device), crops, learning_heads(model, recipe.losses), reporter)
+        store = _open_store(model.to(device), crops, learning, reporter)
         rounds = Rounds(recipe, card, model, crops, on_device(store, device), device)
         if state is not None:
             with reading(folder.path / CHECKPOINT):
@@ -139,8 +140,9 @@ def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path)
     for name, what in (
         ("start", "another model to begin with"),
         ("seen", "other cameras, tracks or times of the crops, or somebody has said more of them"),
+        ("heads", "other heads that learn by losses of their own, which an earlier version chose"),
     ):
-        if before[name] != now[name]:
+        if before.get(name) != now[name]:
             raise SemreidError(
                 f"{checkpoint} had {what}",
                 fix="resume with what the run began with, or adapt into another folder",
@@ -154,7 +156,7 @@ def _card(
     return Card(
         model={**card.model, "num_ids": last["groups"]},
         trained_on={
-            **{name: value for name, value in learned.items() if name not in ("start", "seen")},
+            **{name: value for name, value in learned.items() if name not in ("start", "seen", "heads")},
             "sketch": sorted({*learned["sketch"], *card.trained_on.get("sketch", [])}),
             "adapted": {"rounds": rounds.done, "groups": last["groups"], "grouped": last["grouped"]},
             "pretrained": str(start),

@@ -136,7 +136,7 @@ class Texture(Head):
         bottleneck: Channels at the entrance of the decoder, if not as many as usual.
         agreed: Learn what the textures of a person in the batch agree on.
         share: Share of the real images of a batch that are painted in training: the first ones, for those of a person
-            stand side by side. The decoder is dear, and few images teach the trunk as much (docs/notes/systems.md).
+            stand side by side. The decoder costs more than a small trunk.
     """
 
     needs = ("textures",)
