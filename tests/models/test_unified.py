@@ -93,7 +93,8 @@ def test_rows_of_the_studies_are_models_with_the_losses_they_weigh(study: str) -
     rows = yaml.safe_load((RECIPES.parent / "benchmarks" / "ablations" / f"{study}.yaml").read_text())
     widths = {}
     for name, (recipe, *overrides) in rows.items():
-        settings = load_recipe(RECIPES.parent / recipe, [*overrides, "model.width=0.125", "schedule.epochs=20"])
+        changes = [override.replace("$LAST", "18") for override in overrides]
+        settings = load_recipe(RECIPES.parent / recipe, [*changes, "model.width=0.125", "schedule.epochs=20"])
         model = build_model(settings, 3)
         losses = model.losses(batch())
         assert sum_losses(losses, loss_weights(settings.losses, 19)) > 0, name
