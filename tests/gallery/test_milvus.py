@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,23 @@ def test_one_process_owns_a_lite_gallery(tmp_path: Path, capfd: pytest.CaptureFi
     with Gallery.open(place) as gallery:
         assert gallery.count() == 3
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_idle_connection_is_not_hung_up_on_for_its_pings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pymilvus
+
+    asked: dict[str, Any] = {}
+
+    class Client(pymilvus.MilvusClient):
+        def __init__(self, *args: object, **named: object) -> None:
+            asked.update(named)
+            super().__init__(*args, **named)
+
+    monkeypatch.setattr(pymilvus, "MilvusClient", Client)
+    Gallery.open(tmp_path / "g.db", dim=DIM).close()
+    options = asked["grpc_options"]
+    assert options["grpc.keepalive_time_ms"] >= 300_000  # what gRPC servers allow when nobody told them otherwise,
+    assert not options["grpc.keepalive_permit_without_calls"]  # and that only while something is asked
 
 
 def test_a_server_that_goes_away_in_the_middle(

@@ -31,7 +31,11 @@ LEVELS = ("Strong", "Session", "Bounded", "Eventually")
 UNKNOWN = -1  # camera of rows where it is unknown; Milvus 2.3 has no null
 FACTS = ["id", "path", "pid", "camid", "timestamp", "box", "tags"]
 TIMEOUT = 60.0  # seconds until a server that does not answer is given up
-BACKOFF = {"grpc.max_reconnect_backoff_ms": 2000}  # gRPC would ask a server that was away every 2 minutes only
+GRPC = {
+    "grpc.max_reconnect_backoff_ms": 2000,  # gRPC would ask a server that was away every 2 minutes only
+    "grpc.keepalive_time_ms": 330_000,  # a gRPC server hangs up on who pings it more often than every 5 minutes,
+    "grpc.keepalive_permit_without_calls": 0,  # or while nothing is asked; pymilvus would do so every 10 seconds
+}
 LOADING = 3600.0  # seconds for a server to bring a large gallery into memory
 REQUEST_BYTES = 8 * 2**20  # a server takes at most 64 MiB
 REQUEST_ROWS = 1000
@@ -240,7 +244,7 @@ def _connect(address: str) -> MilvusClient:
     try:
         with _translated(f"{_without_password(address)}: cannot connect"):
             token = "" if lite else os.environ.get("SEMREID_MILVUS_TOKEN", "")
-            return pymilvus.MilvusClient(address, token=token, timeout=TIMEOUT, grpc_options=BACKOFF)
+            return pymilvus.MilvusClient(address, token=token, timeout=TIMEOUT, grpc_options=GRPC)
     except SemreidError:
         if lite:
             _release_lite(address)
