@@ -4,7 +4,6 @@ import torch
 
 from semreid.errors import SemreidError
 from semreid.functional import aligned_triplet, next_person_triplets, random_triplets, texture_l1
-from semreid.functional.alignment import agreed_textures
 
 
 def mapped(batch: int = 6, channels: int = 5) -> torch.Tensor:
@@ -113,25 +112,7 @@ def test_texture_l1_is_the_mean_and_may_look_at_some_texels_only() -> None:
 def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(SemreidError, match=r"textures .*\[\(2, 3, 8, 8\), \(2, 3, 4, 4\)"):
         texture_l1(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4))
-    with pytest.raises(SemreidError, match=r"weights \(H, W\)"):
+    with pytest.raises(SemreidError, match=r"valid \(H, W\)"):
         texture_l1(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8), torch.ones(4, 4))
     with pytest.raises(SemreidError, match=r"\(6, 5\)"):
         aligned_triplet(torch.zeros(6, 5), random_triplets(torch.tensor([0, 0, 1, 1, 2, 2])))
-
-
-def test_texture_l1_with_a_weight_for_each_texel_of_each_image() -> None:
-    rng = np.random.default_rng(3)
-    a, b, w = rng.random((2, 3, 4, 4)), rng.random((2, 3, 4, 4)), rng.random((2, 4, 4))
-    expected = sum((w[i] * np.abs(a[i, c] - b[i, c])).sum() for i in range(2) for c in range(3)) / (3 * w.sum())
-    assert float(texture_l1(*map(torch.from_numpy, (a, b, w)))) == pytest.approx(expected, rel=1e-5)
-
-
-def test_agreed_textures_are_those_of_a_loop_over_people() -> None:
-    rng, pids = np.random.default_rng(4), np.array([5, 2, 5, -1, 5, -1])
-    textures = rng.random((6, 3, 4, 4))
-    mean, weights = agreed_textures(torch.from_numpy(textures), torch.from_numpy(pids), spread=0.2)
-    for i, pid in enumerate(pids):
-        own = textures[pids == pid] if pid >= 0 else textures[[i]]
-        np.testing.assert_allclose(mean[i], own.mean(0), rtol=1e-5)
-        np.testing.assert_allclose(weights[i], 1 / (1 + own.var(0).mean(0) / 0.2**2), rtol=1e-4)
-    assert weights[[1, 3]].min() > 0.999

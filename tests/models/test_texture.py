@@ -81,29 +81,6 @@ def test_three_blocks_learn_from_textures_of_half_the_size(masked: bool) -> None
     assert F.avg_pool2d(texture, 2)[..., 1:-1, 1:-1].allclose(painted.clamp(0, 1)[..., 1:-1, 1:-1], atol=0.05)
 
 
-def test_all_that_is_painted_passes_the_bottleneck() -> None:
-    wide, narrow = make_head(blocks=3), make_head(blocks=3, bottleneck=4)
-    assert narrow.decoder.reduce[0].out_channels == 4
-    assert [b.shape for b in narrow.decoder(maps_of(make_batch()))[1]] == [
-        b.shape for b in wide.decoder(maps_of(make_batch()))[1]
-    ]
-
-
-def test_agreed_textures_are_painted_where_they_agree() -> None:
-    """Two images of a person; the second texture is the first but for a corner of the atlas, where nothing is known."""
-    textures = make_batch().textures[:1].expand(6, -1, -1, -1).clone()
-    textures[1::2, :, :64, :64] = 1 - textures[1::2, :, :64, :64]
-    batch, maps = make_batch(textures=textures), maps_of(make_batch())
-    found = make_head(agreed=True).losses(maps, batch)["reconstruction"]
-    painted = make_head().decoder(maps)[0]
-    mean, apart = (textures[0] + textures[1]) / 2, ((textures[0] - textures[1]) / 2).square().mean(0)
-    weights = 1 / (1 + apart / 0.1**2)
-    expected = 2 * ((painted - mean).abs().mean(1) * weights).sum() / (6 * weights.sum())
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    assert weights[128:].eq(1).all()
-    assert weights[:64, :64].mean() < 0.5
-
-
 def test_a_share_of_the_real_images_is_painted_and_all_synthetic_ones() -> None:
     """The loss of four images of six is that of a batch of these four."""
     whole, head = make_head(), make_head(share=0.6)

@@ -126,42 +126,13 @@ def aligned_triplet(maps: Tensor, triplets: Triplets, margin: float = 0.3, *, ch
     return F.relu(distance(positive) - distance(negative) + margin) * triplets.counts
 
 
-def agreed_textures(textures: Tensor, pids: Tensor, spread: float = 0.1) -> tuple[Tensor, Tensor]:
-    """What the images of a person agree on, where each was painted by itself.
-
-    A texture belongs to the person, not to the view: where those of one person differ, they are guesses.
-
-    Args:
-        textures: Textures in [0, 1], (B, 3, H, W).
-        pids: Person ids, (B,); images of id -1 are of nobody else.
-        spread: Standard deviation within a person at which a texel counts half.
-
-    Returns:
-        The mean texture of the person of each image, (B, 3, H, W), and what its texels weigh, (B, H, W) in (0, 1].
-
-    Example:
-        >>> textures = torch.tensor([0.4, 0.6, 0.9]).view(3, 1, 1, 1).expand(3, 3, 1, 1)
-        >>> mean, weights = agreed_textures(textures, torch.tensor([4, 4, 7]))
-        >>> mean[:, 0, 0, 0].numpy().round(3), weights[:, 0, 0].numpy().round(3)
-        (array([0.5, 0.5, 0.9], dtype=float32), array([0.5, 0.5, 1. ], dtype=float32))
-    """
-    same = (pids[:, None] == pids) & (pids >= 0)
-    same |= torch.eye(len(pids), dtype=torch.bool, device=pids.device)
-    share = same.float() / same.sum(dim=1, keepdim=True)
-    with torch.autocast(textures.device.type, enabled=False):
-        flat = textures.float().flatten(1)
-        mean = (share @ flat).view(textures.shape)
-        variance = (share @ flat.square()).view(textures.shape) - mean.square()
-    return mean, 1 / (1 + variance.clamp(min=0).mean(dim=1) / spread**2)
-
-
-def texture_l1(predicted: Tensor, textures: Tensor, weights: Tensor | None = None) -> Tensor:
+def texture_l1(predicted: Tensor, textures: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean absolute difference of textures.
 
     Args:
         predicted: Textures, (B, 3, H, W).
         textures: What they should be, (B, 3, H, W).
-        weights: What texels count, (H, W) or (B, H, W); all the same if None.
+        valid: Texels that count, (H, W) bool; all if None.
 
     Returns:
         The mean over images, channels and texels, a float32 scalar.
@@ -173,12 +144,11 @@ def texture_l1(predicted: Tensor, textures: Tensor, weights: Tensor | None = Non
         >>> texture_l1(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5))
         tensor(0.5000)
     """
-    batch, _, *size = shape = predicted.shape
-    fits = shape == textures.shape and (weights is None or [*weights.shape] in (size, [batch, *size]))
+    fits = predicted.shape == textures.shape and (valid is None or valid.shape == predicted.shape[2:])
     if predicted.ndim != 4 or not fits:
-        shapes = [tuple(t.shape) for t in (predicted, textures, weights) if t is not None]
-        raise SemreidError(f"expected two stacks of textures (B, 3, H, W), weights (H, W); got shapes {shapes}")
-    if weights is None:
+        shapes = [tuple(t.shape) for t in (predicted, textures, valid) if t is not None]
+        raise SemreidError(f"expected two stacks of textures (B, 3, H, W), valid (H, W); got shapes {shapes}")
+    if valid is None:
         return F.l1_loss(predicted.float(), textures.float())
-    difference = (predicted.float() - textures.float()).abs().mean(dim=1)
-    return (difference * weights).sum() / weights.expand_as(difference).sum()
+    difference = (predicted.float() - textures.float()).abs().mean(dim=(0, 1))
+    return (difference * valid).sum() / valid.sum()

@@ -147,8 +147,6 @@ def san(
     masked: bool = False,
     decoder: bool = True,
     decoder_blocks: Blocks = 4,
-    bottleneck: PositiveInt | None = None,
-    agreed: bool = False,
     painted: Painted = 1.0,
 ) -> dict[str, Head]:
     """SAN: a global branch whose trunk must also paint the whole body of the person; the painter is for training only.
@@ -176,9 +174,6 @@ def san(
         masked: Reconstruct only texels that lie on the body.
         decoder: Paint; without, this is the baseline of the ablation, which needs no textures.
         decoder_blocks: Four as published; three learn from textures of half the size, in less than half the time.
-        bottleneck: Channels at the entrance of the decoder, if not as many as usual: fewer leave it less to paint from.
-        agreed: Paint what the textures of a person in the batch agree on, where a painter made one of each image: their
-            mean, in which texels count the less, the more they differ.
         painted: Share of the images of a batch that are painted in training.
 
     Returns:
@@ -195,7 +190,7 @@ def san(
     if not decoder:
         return {"identity": identity}
     form = triplet or variant
-    chosen: dict[str, Any] = {"blocks": decoder_blocks, "bottleneck": bottleneck, "agreed": agreed, "share": painted}
+    chosen: dict[str, Any] = {"blocks": decoder_blocks, "share": painted}
     return {"identity": identity, "texture": _texture(trunk, skips=skips, triplet=form, masked=masked, **chosen)}
 
 

@@ -103,8 +103,6 @@ class OptimRecipe:
         separate_losses: Losses with an Adam of their own (momentum 0.5, no decay), whose gradient is taken from the
             same state of the weights as that of the others; as the released code of SAN means to. One process only.
         separate_lr: Learning rate of that optimiser; it does not change.
-        shares: Losses whose weights follow from their gradients at the last layer of the trunk: how long each shall be
-            there, as a share of that of ``identity.id``. Measured every 20 steps. One process only.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -117,7 +115,6 @@ class OptimRecipe:
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     separate_losses: tuple[str, ...] = ()
     separate_lr: Positive = 1e-5
-    shares: dict[str, Positive] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

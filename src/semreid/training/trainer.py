@@ -22,7 +22,6 @@ from semreid.data.sampler import Indices, pk_batches, rank_share
 from semreid.data.store import Store
 from semreid.errors import SemreidError
 from semreid.models.model import ReIDModel
-from semreid.training.balance import Balance
 from semreid.training.recipe import Recipe, dump_recipe
 from semreid.training.record import Reporter
 from semreid.training.schedule import build_optimiser, build_second_optimiser, loss_weights, lr_factor
@@ -104,7 +103,6 @@ class Trainer:
             build_second_optimiser(self.recipe.optim, self.model) if self.recipe.optim.separate_losses else None
         )
         self.ema = _Average(self.model, self.recipe.optim.ema) if self.recipe.optim.ema else None
-        self.balance = Balance(self.recipe.optim.shares)
         self._compile_trunk()
 
     @property
@@ -204,7 +202,6 @@ class Trainer:
             losses: dict[str, Tensor] = self.network(batch)
         known = {name: weight for name, weight in self.model.loss_weights.items() if name in losses}  # a head may rest
         weights = known | loss_weights(self.recipe.losses, self.epoch)
-        weights |= self.balance.weights(losses, self.model.trunk)
         total = sum_losses(losses, weights)
         if self.second is None:
             self.optimiser.zero_grad()
@@ -239,9 +236,9 @@ class Trainer:
         """Compile the trunk as the recipe wants; its state stays what it is, and heads run as they are written."""
         if self.recipe.engine == "eager":
             return
-        if self.recipe.optim.separate_losses or self.recipe.optim.shares:
+        if self.recipe.optim.separate_losses:
             raise SemreidError(
-                "optim.separate_losses and optim.shares take two gradients of one step, which a compiled trunk cannot",
+                "optim.separate_losses takes two gradients of one step, which a compiled trunk cannot",
                 fix="set engine=eager",
             )
         self.model.trunk.compile(**ENGINES[self.recipe.engine])
@@ -266,7 +263,6 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "second": None if self.second is None else self.second.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
-            "balance": self.balance.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -274,7 +270,6 @@ class Trainer:
         self.epoch, self.history = state["epoch"], state["history"]
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.balance.restore(state.get("balance", {}))  # versions before this one had none
         if self.second is not None:
             self.second.load_state_dict(state["second"])
         if self.ema is not None:
@@ -342,9 +337,8 @@ def _require_losses(names: Iterable[str], losses: Mapping[str, Tensor]) -> None:
 
 
 def _require_divisible(recipe: Recipe, processes: int) -> None:
-    for option in ("separate_losses", "shares"):
-        if getattr(recipe.optim, option):
-            raise SemreidError(f"optim.{option} is for one process", fix="train without torchrun, or leave it out")
+    if recipe.optim.separate_losses:
+        raise SemreidError("optim.separate_losses is for one process", fix="train without torchrun, or leave it out")
     if recipe.data.synthetic and recipe.data.synthetic_per_batch % processes:
         raise SemreidError(
             f"{recipe.data.synthetic_per_batch} synthetic images cannot be divided among {processes} processes",

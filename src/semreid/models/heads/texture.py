@@ -17,7 +17,6 @@ from semreid.data.batch import Batch
 from semreid.distributed import gather, gather_labels
 from semreid.errors import SemreidError
 from semreid.functional.alignment import (
-    agreed_textures,
     aligned_triplet,
     next_person_triplets,
     random_triplets,
@@ -71,17 +70,13 @@ class Decoder(nn.Module):
         channels: Channels of the trunk's maps by name.
         skips: Add the trunk's earlier maps on the way, as the released code does.
         blocks: Four as published; three paint half as fine, in a fraction of the time.
-        bottleneck: Channels through which all must pass that is painted; 512 or half of those of the trunk if None.
     """
 
-    def __init__(
-        self, channels: Mapping[str, int], *, skips: bool, blocks: Blocks = 4, bottleneck: int | None = None
-    ) -> None:
+    def __init__(self, channels: Mapping[str, int], *, skips: bool, blocks: Blocks = 4) -> None:
         super().__init__()
         self.side = SIZE >> (4 - blocks)
         top = min(512, channels["layer4"] // 2)
         widths = [max(16, top // share) for share in (1, 2, 8, 16, 32)[: blocks + 1]]
-        widths[0] = bottleneck or widths[0]
         self.reduce = _narrow(channels["layer4"], widths[0])
         sources = ("layer3", "layer2", "layer1") if skips else ()
         joined = zip(sources, widths, strict=False)
@@ -133,8 +128,6 @@ class Texture(Head):
         masked: Let only texels count that lie on the body, not the gutters between charts.
         teacher: The model is for textures: its decoder counts, and inference writes the map ``texture``.
         blocks: Up-sampling blocks of the decoder. With three it learns from textures of half the size.
-        bottleneck: Channels at the entrance of the decoder, if not as many as usual.
-        agreed: Learn what the textures of a person in the batch agree on.
         share: Share of the real images of a batch that are painted in training: the first ones, for those of a person
             stand side by side. The decoder costs more than a small trunk.
     """
@@ -152,14 +145,12 @@ class Texture(Head):
         masked: bool = False,
         teacher: bool = False,
         blocks: Blocks = 4,
-        bottleneck: int | None = None,
-        agreed: bool = False,
         share: float = 1.0,
     ) -> None:
         super().__init__()
-        self.triplet, self.masked, self.teacher, self.agreed, self.share = triplet, masked, teacher, agreed, share
+        self.triplet, self.masked, self.teacher, self.share = triplet, masked, teacher, share
         self.training_only = () if teacher else ("decoder",)
-        self.decoder = Decoder(channels, skips=skips, blocks=blocks, bottleneck=bottleneck)
+        self.decoder = Decoder(channels, skips=skips, blocks=blocks)
         valid = torch.from_numpy(valid_texels().copy())
         self.register_buffer("valid", self._shrink(valid[None].float())[0] > 0.5, persistent=False)
 
@@ -210,15 +201,9 @@ class Texture(Head):
     def _reconstruction(self, painted: Tensor, batch: Batch) -> Tensor:
         if batch.textures is None:
             raise SemreidError("this model learns from textures, and the batch has none", fix="set Batch.textures")
-        pids = batch.pids
         if batch.synthetic is not None and len(batch.textures) < len(painted):
-            rows = batch.rows(synthetic=True)
-            painted, pids = painted[rows], pids[rows]
-        textures, weights = self._shrink(batch.textures), self.valid if self.masked else None
-        if self.agreed:
-            textures, sure = agreed_textures(textures, pids)
-            weights = sure if weights is None else sure * weights
-        return 2 * texture_l1(painted, textures, weights)
+            painted = painted[batch.rows(synthetic=True)]
+        return 2 * texture_l1(painted, self._shrink(batch.textures), self.valid if self.masked else None)
 
     def _shrink(self, textures: Tensor) -> Tensor:
         """Bring textures of 256 texels a side, or fewer, to the size of what is painted, texels averaged."""
