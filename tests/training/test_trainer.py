@@ -99,6 +99,7 @@ def test_a_compiled_trunk_learns_what_an_eager_one_does(monkeypatch: pytest.Monk
 
 
 def test_two_gradients_of_one_step_and_a_compiled_trunk_are_refused() -> None:
-    with pytest.raises(SemreidError, match=r"optim\.separate_losses") as caught:
-        make_trainer("cpu", engine="graphs", optim={"separate_losses": ["identity.triplet"]})
-    assert caught.value.fix == "set engine=eager"
+    for engine in ("graphs", "compiled"):
+        with pytest.raises(SemreidError, match=r"optim\.separate_losses") as caught:
+            make_trainer("cpu", engine=engine, optim={"separate_losses": ["identity.triplet"]})
+        assert caught.value.fix == "set engine=eager"

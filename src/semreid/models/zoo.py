@@ -190,8 +190,8 @@ def san(
     if not decoder:
         return {"identity": identity}
     form = triplet or variant
-    chosen: dict[str, Any] = {"blocks": decoder_blocks, "share": painted}
-    return {"identity": identity, "texture": _texture(trunk, skips=skips, triplet=form, masked=masked, **chosen)}
+    texture = _texture(trunk, skips=skips, triplet=form, masked=masked, blocks=decoder_blocks, share=painted)
+    return {"identity": identity, "texture": texture}
 
 
 def san_pg(

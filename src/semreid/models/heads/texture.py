@@ -16,12 +16,7 @@ from semreid.atlas import SIZE, valid_texels
 from semreid.data.batch import Batch
 from semreid.distributed import gather, gather_labels
 from semreid.errors import SemreidError
-from semreid.functional.alignment import (
-    aligned_triplet,
-    next_person_triplets,
-    random_triplets,
-    texture_l1,
-)
+from semreid.functional.alignment import aligned_triplet, next_person_triplets, random_triplets, texture_l1
 from semreid.models.heads.base import Head
 from semreid.models.trunk import Maps
 
