@@ -5,9 +5,16 @@ import torch
 
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.training.build import build_model
+from semreid.models.card import Card, save_model
+from semreid.training.build import build_model, model_arguments
 from semreid.training.loop import train
+from semreid.training.recipe import Recipe, parse_recipe
 from tests.training.test_loop import recipe
+
+
+def unified(seed: int = 0, **model: object) -> Recipe:
+    built = {"name": "unified", "trunk": "resnet18", "width": 0.125, "weights": "scratch"}
+    return parse_recipe({"seed": seed, "model": built | model, "data": {"height": 64, "width": 32}})
 
 
 def test_no_silent_random_weights(figure_data: ReIDDataset, tmp_path: Path) -> None:
@@ -25,3 +32,22 @@ def test_pretrained_trunk_is_where_training_starts(tmp_path: Path) -> None:
     torch.save(source, tmp_path / "trunk.pth")
     model = build_model(recipe(model={"weights": str(tmp_path / "trunk.pth")}), 3)
     assert model.trunk.conv1.weight.unique().tolist() == [0.5]
+
+
+def test_fresh_heads_begin_at_random(tmp_path: Path) -> None:
+    learned = build_model(unified(seed=1), 3)
+    save_model(
+        tmp_path / "start", learned, Card(model=model_arguments(unified(), 3), trained_on={}, terms="free", seed=0)
+    )
+    said: list[str] = []
+    begun = unified(weights=str(tmp_path / "start"), fresh=["fusion", "multistage"])
+    model, alone = build_model(begun, 3, said.append), build_model(unified(), 3)
+    for head in model.heads:
+        same_as = alone if head in begun.model.fresh else learned
+        own, theirs = (m.heads[head].state_dict() for m in (model, same_as))
+        assert all(own[name].equal(theirs[name]) for name in theirs), head
+    assert "not the fusion head" in said[0]
+    assert "not the multistage head" in said[0]
+    with pytest.raises(SemreidError, match=r"model\.fresh names 'stages', and unified has no such head") as caught:
+        build_model(unified(fresh=["stages"]), 3)
+    assert "multistage" in caught.value.fix

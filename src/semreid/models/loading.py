@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -187,12 +187,13 @@ def told_untrained(path: Path | str, model: M) -> M:
     return model
 
 
-def start_from(model: ReIDModel, run: Path | str) -> str:
+def start_from(model: ReIDModel, run: Path | str, fresh: Collection[str] = ()) -> str:
     """Give a model the weights of another: all of the trunk, and of heads of the same name whatever has the same shape.
 
     Args:
         model: The model to fill.
         run: Run folder or card file of the other, or the name of a model that ships.
+        fresh: Heads of the model to leave as they are.
 
     Returns:
         What was taken, in words.
@@ -200,7 +201,8 @@ def start_from(model: ReIDModel, run: Path | str) -> str:
     Raises:
         SemreidError: If there is no such model, or its trunk is another.
     """
-    own, found = model.state_dict(), _learned(run)
+    left = tuple(f"heads.{head}." for head in fresh)
+    own, found = model.state_dict(), {name: t for name, t in _learned(run).items() if not name.startswith(left)}
     taken = {name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape}
     if lost := [name for name in own if name.startswith("trunk.") and name not in taken]:
         raise SemreidError(

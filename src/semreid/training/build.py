@@ -29,7 +29,8 @@ def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None 
         The model.
 
     Raises:
-        SemreidError: If the recipe wants ImageNet weights and no path was given, or they do not fit.
+        SemreidError: If the recipe wants ImageNet weights and no path was given, they do not fit, or the model has no head
+            that ``model.fresh`` names.
     """
     wanted = recipe.model
     if wanted.weights == "imagenet":
@@ -40,8 +41,13 @@ def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None 
         )
     torch.manual_seed(recipe.seed)
     model = create_model(**model_arguments(recipe, num_ids))
+    if unknown := [head for head in wanted.fresh if head not in model.heads]:
+        raise SemreidError(
+            f"model.fresh names {unknown[0]!r}, and {wanted.name} has no such head",
+            fix=f"name some of {', '.join(model.heads)}",
+        )
     if is_shipped(wanted.weights) or Path(wanted.weights).is_dir():
-        taken = start_from(model, wanted.weights)
+        taken = start_from(model, wanted.weights, wanted.fresh)
         if say is not None:
             say(taken)
     elif wanted.weights != "scratch":
