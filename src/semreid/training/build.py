@@ -29,8 +29,8 @@ def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None 
         The model.
 
     Raises:
-        SemreidError: If the recipe wants ImageNet weights and no path was given, they do not fit, or the model has no head
-            that ``model.fresh`` names.
+        SemreidError: If the recipe wants ImageNet weights and no path was given, if they do not fit, or if the model
+            lacks a head that ``model.fresh`` names.
     """
     wanted = recipe.model
     if wanted.weights == "imagenet":
