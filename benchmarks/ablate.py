@@ -46,9 +46,10 @@ from semreid.people.dataset import PeopleRecipe, synthesize
 
 def planned(study: Study, arguments: argparse.Namespace) -> list[Task]:
     """All runs of a study, seed after seed, so that a stopped one has whole rows."""
-    stretches = {"same epochs": dict.fromkeys(study, 1.0)}
+    stretches = {}
     if arguments.same_time:
         stretches["same time"] = same_time(study, arguments.same_time, arguments.out, arguments.overrides)
+    stretches["same epochs"] = dict.fromkeys(study, 1.0)
     homes = arguments.annotations or [None] * len(arguments.data)
     tasks = []
     for seed in arguments.seeds:
