@@ -25,6 +25,7 @@ SCRIPTS = Path(__file__).parents[1] / "benchmarks"
         ("calibration", "in 3 crowds the interval holds the truth"),
         ("textures", "where nothing is seen"),
         ("transfer", "other cameras alone"),
+        ("joined", "identity + regularization + fusion: mAP"),
         ("make_models", "people-s was made by a, parser, start; measured on made-up people"),
         ("grouping", "2,000 crops: groups equal those of dense distances"),
         ("start", "loaded needlessly: nothing"),
