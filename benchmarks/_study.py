@@ -21,9 +21,10 @@ import yaml
 from numpy.typing import NDArray
 
 from semreid import distributed, load_dataset, load_model
-from semreid.evaluation.protocol import evaluate_in_full
+from semreid.evaluation.protocol import Evaluation, evaluate_in_full
 from semreid.files import write_json
 from semreid.functional import rank_features
+from semreid.functional.ranking import Junk, Ranking
 from semreid.people.dataset import work_alone
 from semreid.training.loop import train
 from semreid.training.recipe import LossWeight, Recipe, load_recipe
@@ -31,6 +32,8 @@ from semreid.training.record import CHECKPOINT
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = "model.safetensors"
+Sides = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Features of query and gallery."""
 Study = Mapping[str, list[str]]
 """Recipe and overrides by the name of the row."""
 QUICK: Study = {
@@ -194,10 +197,16 @@ def judge(folder: Path, test: str, flip: bool) -> dict[str, list[float]]:
     """Average precision and first answer of every query that has a true match, and its person."""
     dataset, model = load_dataset(test), load_model(folder).to(distributed.local_device())
     judged = evaluate_in_full(model, dataset, flip=flip)
-    ids = [np.array([getattr(s, i) for s in x]) for i in ("pid", "camid") for x in (judged.query, judged.gallery)]
-    ranking = rank_features(judged.query_features, judged.gallery_features, *ids, junk=dataset.protocol.junk)
-    columns = {"ap": ranking.ap, "first": (ranking.first_rank == 1) * 1.0, "pids": ids[0]}
+    ranking = ranked(judged, (judged.query_features, judged.gallery_features), dataset.protocol.junk)
+    pids = np.array([sample.pid for sample in judged.query])
+    columns = {"ap": ranking.ap, "first": (ranking.first_rank == 1) * 1.0, "pids": pids}
     return {name: column[ranking.valid].tolist() for name, column in columns.items()}
+
+
+def ranked(judged: Evaluation, sides: Sides, junk: Junk) -> Ranking:
+    """Rank the images that were judged by features, such as those of some heads alone."""
+    ids = [np.array([getattr(s, i) for s in x]) for i in ("pid", "camid") for x in (judged.query, judged.gallery)]
+    return rank_features(*sides, *ids, junk=junk)
 
 
 def answers_of(tasks: Iterable[Task], test: str, flip: bool) -> dict[int, dict[str, list[float]]]:

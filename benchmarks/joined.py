@@ -18,30 +18,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from numpy.typing import NDArray
 
+from _study import Sides, ranked
 from semreid import load_dataset, load_model
-from semreid.data.sample import ReIDDataset
-from semreid.evaluation.protocol import evaluate_in_full
-from semreid.functional import rank_features
+from semreid.evaluation.protocol import Evaluation, evaluate_in_full
+from semreid.functional.ranking import Junk
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from semreid.people.dataset import PeopleRecipe, synthesize
 
-Sides = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Features of query and gallery."""
 
-
-def embedded(model: ReIDModel, dataset: ReIDDataset) -> Sides:
-    """Embed the test images."""
-    judged = evaluate_in_full(model, dataset)
+def sides_of(judged: Evaluation) -> Sides:
+    """The features that were judged."""
     return judged.query_features, judged.gallery_features
 
 
-def in_blocks(model: ReIDModel, sides: Sides) -> dict[str, Sides]:
+def in_blocks(model: ReIDModel, judged: Evaluation) -> dict[str, Sides]:
     """Cut embeddings where those of the heads meet."""
     ends = np.cumsum(list(model.blocks.values()))[:-1]
-    query, gallery = (np.split(side, ends, axis=1) for side in sides)
+    query, gallery = (np.split(side, ends, axis=1) for side in sides_of(judged))
     return dict(zip(model.blocks, zip(query, gallery, strict=True), strict=True))
 
 
@@ -54,13 +49,11 @@ def joined(parts: Sequence[Sides]) -> Sides:
     return query, gallery
 
 
-def table(parts: Mapping[str, Sides], dataset: ReIDDataset) -> Iterator[str]:
-    """One line for each combination."""
-    samples = dataset.query, dataset.gallery
-    ids = [np.array([getattr(s, name) for s in side]) for name in ("pid", "camid") for side in samples]
+def table(parts: Mapping[str, Sides], judged: Evaluation, junk: Junk) -> Iterator[str]:
+    """One line for each combination; all parts are of the images that were judged."""
     for count in range(1, len(parts) + 1):
         for names in combinations(parts, count):
-            ranking = rank_features(*joined([parts[name] for name in names]), *ids, junk=dataset.protocol.junk)
+            ranking = ranked(judged, joined([parts[name] for name in names]), junk)
             yield f"{' + '.join(names)}: mAP {100 * ranking.mAP:.1f}  rank-1 {100 * ranking.cmc[0]:.1f}"
 
 
@@ -77,18 +70,18 @@ def main() -> None:
             synthesize(PeopleRecipe(identities=6, images_per_identity=8, height=64, width=32), Path(folder) / "people")
             dataset = load_dataset(f"people:{folder}/people")
             model = create_model("magnifiernet", 1, trunk="resnet18", width=0.1, size=(64, 32)).eval()
-            print(*table(in_blocks(model, embedded(model, dataset)), dataset), sep="\n")
+            judged = evaluate_in_full(model, dataset)
+            print(*table(in_blocks(model, judged), judged, dataset.protocol.junk), sep="\n")
         return
     if not (arguments.runs and arguments.data):
         parser.error("give runs and --data, or --quick")
-    dataset, models = load_dataset(arguments.data), {Path(run).name: load_model(run) for run in arguments.runs}
-    parts = {name: embedded(model, dataset) for name, model in models.items()}
-    if arguments.blocks:
-        if len(models) > 1:
-            parser.error("--blocks takes one run")
-        ((name, model),) = models.items()
-        parts = in_blocks(model, parts[name])
-    for line in table(parts, dataset):
+    if arguments.blocks and len(arguments.runs) > 1:
+        parser.error("--blocks takes one run")
+    dataset, models = load_dataset(arguments.data), {run: load_model(run) for run in arguments.runs}
+    seen = {run: evaluate_in_full(model, dataset) for run, model in models.items()}
+    first = arguments.runs[0]
+    parts = in_blocks(models[first], seen[first]) if arguments.blocks else {run: sides_of(seen[run]) for run in seen}
+    for line in table(parts, seen[first], dataset.protocol.junk):
         print(line, flush=True)
 
 
