@@ -190,7 +190,8 @@ def san(
     if not decoder:
         return {"identity": identity}
     form = triplet or variant
-    texture = _texture(trunk, skips=skips, triplet=form, masked=masked, blocks=decoder_blocks, share=painted)
+    channels = _painted_channels(trunk, skips=skips)
+    texture = Texture(channels, skips=skips, triplet=form, masked=masked, blocks=decoder_blocks, share=painted)
     return {"identity": identity, "texture": texture}
 
 
@@ -212,21 +213,16 @@ def san_pg(
     Raises:
         SemreidError: If the decoder cannot see the trunk's earlier maps because their sizes do not fit.
     """
-    texture = _texture(trunk, skips=skips, triplet="none", masked=masked, teacher=True, blocks=decoder_blocks)
+    channels = _painted_channels(trunk, skips=skips)
+    texture = Texture(channels, skips=skips, triplet="none", masked=masked, teacher=True, blocks=decoder_blocks)
     return {"texture": texture}
 
 
-def _texture(
-    trunk: Trunk,
-    *,
-    triplet: TripletForm,
-    skips: bool = False,
-    masked: bool = False,
-    **options: Any,  # noqa: ANN401 - those of the head that only some have
-) -> Texture:
+def _painted_channels(trunk: Trunk, *, skips: bool) -> dict[str, int]:
+    """Return the channels that a decoder is built for, of a trunk whose earlier maps fit where it is to see them."""
     if skips and [trunk.strides[f"layer{i}"] for i in (1, 2, 3, 4)] != [4, 8, 16, 16]:
         raise SemreidError("the decoder cannot see earlier maps of this trunk", fix="set last_stride=1, or skips=false")
-    return Texture(trunk.channels, skips=skips, triplet=triplet, masked=masked, **options)
+    return trunk.channels
 
 
 def bdb(trunk: Trunk, num_ids: int, *, dim: PositiveInt = 512, unit_triplet: bool = False) -> dict[str, Head]:
@@ -328,7 +324,7 @@ def unified(
     if not branches and "parsing" not in parts:
         del heads["parsing"]
     if "texture" in parts:
-        heads["texture"] = _texture(trunk, triplet=triplet, blocks=decoder_blocks, share=painted)
+        heads["texture"] = Texture(trunk.channels, triplet=triplet, blocks=decoder_blocks, share=painted)
     return heads | (pmm(trunk, num_ids, dim=dim, unit_triplet=unit_triplet) if "stages" in parts else {})
 
 
