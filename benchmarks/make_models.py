@@ -6,10 +6,12 @@ python benchmarks/make_models.py measure NAME …       put speed and accuracy i
 python benchmarks/make_models.py --quick              seconds, a chain of tiny models; for a test
 
 Each part tells how long it took, and is not done again once it is done; WORK/times.json remembers. `--to DIR` writes
-elsewhere than into the package; what goes on from a model by its name takes that of the package even then. `measure` takes real data by name, `--data 'CUHK03-P1 labeled=NAME:PATH'`, or reports
-and figures that were made before: `--report 'CUHK03-P1 labeled=report.json'` of `semreid evaluate`, whose model must
-be this one, and `--figures FILE`, a JSON list of {"data": …, "metrics": {…}}. Speed is measured with `--speed DATA`,
-whose pictures set the ranges of int8; do it on a machine that has nothing else to do.
+elsewhere than into the package; what goes on from a model by its name takes that of the package even then.
+
+`measure` takes real data by name, `--data 'CUHK03-P1 labeled=NAME:PATH'`, or reports and figures that were made
+before: `--report 'CUHK03-P1 labeled=report.json'` of `semreid evaluate`, whose model must be this one, and
+`--figures FILE`, a JSON list of {"data": …, "metrics": {…}}. Speed is measured with `--speed DATA`, whose pictures set
+the ranges of int8; do it on a machine that has nothing else to do.
 """
 
 from __future__ import annotations
