@@ -190,8 +190,8 @@ def san(
     if not decoder:
         return {"identity": identity}
     form = triplet or variant
-    channels = _painted_channels(trunk, skips=skips)
-    texture = Texture(channels, skips=skips, triplet=form, masked=masked, blocks=decoder_blocks, share=painted)
+    _require_maps_for(trunk, skips=skips)
+    texture = Texture(trunk.channels, skips=skips, triplet=form, masked=masked, blocks=decoder_blocks, share=painted)
     return {"identity": identity, "texture": texture}
 
 
@@ -213,16 +213,15 @@ def san_pg(
     Raises:
         SemreidError: If the decoder cannot see the trunk's earlier maps because their sizes do not fit.
     """
-    channels = _painted_channels(trunk, skips=skips)
-    texture = Texture(channels, skips=skips, triplet="none", masked=masked, teacher=True, blocks=decoder_blocks)
+    _require_maps_for(trunk, skips=skips)
+    texture = Texture(trunk.channels, skips=skips, triplet="none", masked=masked, teacher=True, blocks=decoder_blocks)
     return {"texture": texture}
 
 
-def _painted_channels(trunk: Trunk, *, skips: bool) -> dict[str, int]:
-    """Return the channels that a decoder is built for, of a trunk whose earlier maps fit where it is to see them."""
+def _require_maps_for(trunk: Trunk, *, skips: bool) -> None:
+    """Refuse a trunk whose earlier maps the decoder cannot see, where it is to see them."""
     if skips and [trunk.strides[f"layer{i}"] for i in (1, 2, 3, 4)] != [4, 8, 16, 16]:
         raise SemreidError("the decoder cannot see earlier maps of this trunk", fix="set last_stride=1, or skips=false")
-    return trunk.channels
 
 
 def bdb(trunk: Trunk, num_ids: int, *, dim: PositiveInt = 512, unit_triplet: bool = False) -> dict[str, Head]:
