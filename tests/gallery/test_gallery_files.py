@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -186,25 +187,21 @@ for i in range(30):
 
 def test_two_writers_and_a_kill_lose_no_acknowledged_row(tmp_path: Path) -> None:
     file = tmp_path / "g.parquet"
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, name, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for name in "ab"
-    ]
-    for writer in writers:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "open\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    first, second = writers
-    acknowledged = [first.stdout.readline().strip() for _ in range(10)]  # type: ignore[union-attr]
-    first.kill()
-    for writer in writers:  # not communicate(), which misses the lines that readline() took ahead into its buffer
-        acknowledged += writer.stdout.read().split()  # type: ignore[union-attr]
-    assert [writer.wait() for writer in writers] == [-9, 0]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(subprocess.Popen([sys.executable, "-c", WRITER, name, file], **pipes))  # type: ignore[call-overload]
+            for name in "ab"
+        ]
+        assert [writer.stdout.readline() for writer in writers] == ["open\n"] * 2
+        for writer in writers:
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+        acknowledged = [writers[0].stdout.readline().strip() for _ in range(10)]
+        writers[0].kill()
+        for writer in writers:  # not communicate(), which misses the lines that readline() took ahead into its buffer
+            acknowledged += writer.stdout.read().split()
+    assert [writer.returncode for writer in writers] == [-9, 0]
     assert {f"b{i}" for i in range(30)} <= set(acknowledged)
     with Gallery.open(file, dim=2) as gallery:
         assert all(gallery.get(acknowledged))
