@@ -6,7 +6,7 @@ python benchmarks/make_models.py measure NAME …       put speed and accuracy i
 python benchmarks/make_models.py --quick              seconds, a chain of tiny models; for a test
 
 Each part tells how long it took, and is not done again once it is done; WORK/times.json remembers. `--to DIR` writes
-elsewhere than into the package; what goes on from a model by its name takes that of the package even then.
+elsewhere than into the package.
 
 `measure` takes real data by name, `--data 'CUHK03-P1 labeled=NAME:PATH'`, or reports and figures that were made
 before: `--report 'CUHK03-P1 labeled=report.json'` of `semreid evaluate`, whose model must be this one, and
@@ -76,10 +76,8 @@ def read_chain(text: str) -> list[str]:
 
 
 def output(command: str) -> str:
-    """What a command makes: the folder of people, or of a run; or the name of a model that ships."""
+    """What a command makes: the folder of people, or of a run."""
     words = shlex.split(command)
-    if words[0] == "ship":
-        return words[1]
     if words[:2] == ["semreid", "synthesize"]:
         return words[2]
     return words[words.index("--out") + 1] if "--out" in words else ""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pyarrow as pa
@@ -187,10 +188,10 @@ for i in range(30):
 
 def test_two_writers_and_a_kill_lose_no_acknowledged_row(tmp_path: Path) -> None:
     file = tmp_path / "g.parquet"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", WRITER]
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(subprocess.Popen([sys.executable, "-c", WRITER, name, file], **pipes))  # type: ignore[call-overload]
+            stack.enter_context(subprocess.Popen([*command, name, file], stdin=PIPE, stdout=PIPE, text=True))
             for name in "ab"
         ]
         assert [writer.stdout.readline() for writer in writers] == ["open\n"] * 2
