@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,10 +16,14 @@ from semreid.errors import SemreidError
     P=st.integers(2, 4),
     K=st.integers(2, 5),
     seed=st.integers(0, 99),
+    cameras=st.integers(0, 5),
 )
-def test_every_batch_has_p_people_with_k_images(sizes: list[int], P: int, K: int, seed: int) -> None:
+def test_every_batch_has_p_people_with_k_images(sizes: list[int], P: int, K: int, seed: int, cameras: int) -> None:
     pids = np.repeat(np.arange(len(sizes)) * 7, sizes)
-    for batch in pk_batches(pids, P, K, seed=seed, epoch=0):
+    camids = np.random.default_rng(seed).integers(0, cameras, len(pids)) * 3 if cameras else None
+    batches = list(pk_batches(pids, P, K, seed=seed, epoch=0, camids=camids))
+    assert batches
+    for batch in batches:
         counts = Counter(pids[batch].tolist())
         assert len(counts) == P
         assert set(counts.values()) == {K}
@@ -29,18 +34,39 @@ def test_every_batch_has_p_people_with_k_images(sizes: list[int], P: int, K: int
             assert len(set(group.tolist())) == min(K, available)  # repeats only where images run out
 
 
-def test_an_epoch_uses_nearly_all_images() -> None:
+@pytest.mark.parametrize("cameras", [0, 3, 30])
+def test_an_epoch_uses_nearly_all_images(cameras: int) -> None:
     pids = np.repeat(np.arange(100), np.random.default_rng(0).integers(4, 12, 100))
-    seen = np.concatenate(list(pk_batches(pids, 16, 4, seed=0, epoch=0)))
+    camids = np.random.default_rng(1).integers(0, cameras, len(pids)) if cameras else None
+    seen = np.concatenate(list(pk_batches(pids, 16, 4, seed=0, epoch=0, camids=camids)))
     assert len(set(seen.tolist())) > 0.93 * len(pids)
     assert Counter(seen.tolist()).most_common(1)[0][1] <= 2
 
 
-def test_draws_depend_on_seed_and_epoch_only() -> None:
+def test_people_meet_whom_one_camera_saw() -> None:
+    pids = np.repeat(np.arange(400), 5)
+    camids = np.tile([1, 2, 4, 8, 16], 400)  # every camera saw everybody
+
+    def shared(camids: np.ndarray | None) -> list[int]:
+        """In how many groups of each batch is the commonest camera of their first images first."""
+        chosen = pk_batches(pids, 16, 4, seed=0, epoch=0, camids=camids)
+        return [Counter(np.tile([1, 2, 4, 8, 16], 400)[batch[::4]].tolist()).most_common(1)[0][1] for batch in chosen]
+
+    assert max(shared(None)) < 12
+    together = shared(camids)
+    assert len(together) == 50
+    assert sum(count == 16 for count in together) >= 46  # two cameras meet where the groups of one run out
+    order = [camids[batch[0]] for batch in pk_batches(pids, 16, 4, seed=0, epoch=0, camids=camids)]
+    assert sum(a != b for a, b in pairwise(order)) > 25  # batches of one camera do not come in a row
+
+
+@pytest.mark.parametrize("cameras", [False, True])
+def test_draws_depend_on_seed_and_epoch_only(cameras: bool) -> None:
     pids = np.repeat(np.arange(20), 6)
+    camids = np.tile(np.arange(6), 20) if cameras else None
 
     def draw(seed: int, epoch: int) -> list[list[int]]:
-        return [b.tolist() for b in pk_batches(pids, 4, 4, seed=seed, epoch=epoch)]
+        return [b.tolist() for b in pk_batches(pids, 4, 4, seed=seed, epoch=epoch, camids=camids)]
 
     assert draw(1, 2) == draw(1, 2)
     assert draw(1, 2) != draw(1, 3)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from semreid.atlas import CHARTS, Part, part_map, valid_texels
+from semreid.people import patterns
 from semreid.people.garments import Outfit, Upper
 from semreid.people.palette import colour_name, srgb
 from semreid.people.patterns import WEAVES, Fabric, stripes, weave
@@ -264,3 +265,16 @@ def test_long_coats_hang_and_tucked_shirts_do_not():
     shirt = replace(outfit, upper=Upper("shirt", cloth, 1.0, hem=0.65))
     assert coat.silhouette.hem > 0.8
     assert shirt.silhouette.hem == 0
+
+
+@pytest.mark.parametrize("kind", WEAVES)
+def test_weaves_are_finite_where_a_repeat_ends(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "noise", lambda x, *_: np.zeros_like(x))
+    cloth = Fabric((50, 0, 0), kind, accents=((80, 0, 0),) * 4, scale=0.06)
+    y = np.array(
+        [[-1e-10], [0.0], [1e-10], [0.03]], np.float32
+    )  # of the first, the remainder is rounded up to a whole repeat
+    with np.errstate(all="raise", under="ignore"):
+        painted = weave(cloth, np.zeros((1, 1), np.float32), y)
+    assert np.isfinite(painted).all()
+    assert abs(painted[0] - painted[1]).max() < 0.01

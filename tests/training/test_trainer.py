@@ -54,6 +54,14 @@ def make_trainer(device: str, *, synthetic: bool = False, **changes) -> Trainer:
     return Trainer(plan, build_model(plan, 6), store, place, synthetic=store if synthetic else None)
 
 
+@pytest.mark.parametrize("meeting", ["chance", "camera"])
+def test_a_recipe_says_who_meets_in_a_batch(meeting: str) -> None:
+    trainer = make_trainer("cpu", data={"meeting": meeting})
+    camids = trainer.store.camids if meeting == "camera" else None
+    expected = pk_batches(trainer.labels, 4, 2, seed=trainer.recipe.seed, epoch=0, camids=camids)
+    assert [batch.tolist() for batch in trainer.batches()] == [batch.tolist() for batch in expected]
+
+
 STEPS = {
     "baseline": ({"center": True, "pool": "gem"}, False),
     "magnifiernet": ({"variant": "released"}, False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +13,9 @@ from semreid.errors import SemreidError
 Indices = NDArray[np.int64]
 
 
-def pk_batches(pids: Indices, P: int, K: int, *, seed: int, epoch: int) -> Iterator[Indices]:
+def pk_batches(
+    pids: Indices, P: int, K: int, *, seed: int, epoch: int, camids: Indices | None = None
+) -> Iterator[Indices]:
     """Draw the batches of one epoch: each holds P identities with K images each, grouped by identity.
 
     Every identity's images are shuffled and dealt in groups of K. The last group is filled up with other
@@ -21,12 +24,17 @@ def pk_batches(pids: Indices, P: int, K: int, *, seed: int, epoch: int) -> Itera
     images are used once. The draw depends on the arguments only: every process computes the same global
     batches and takes its share (see :func:`rank_share`).
 
+    With ``camids``, groups whose first image is by the same camera meet: people are told apart whom one camera saw,
+    so that what its images have in common is of no use (``docs/notes/transfer.md``). A batch holds a second camera only
+    where the groups of one run out.
+
     Args:
         pids: Person id of every image (N,).
         P: Identities in a batch.
         K: Images of each.
         seed: Seed of the run.
         epoch: Number of the epoch; each has its own draw.
+        camids: Camera of every image (N,), if those meet whom one camera saw; else groups meet at random.
 
     Yields:
         Image indices (P * K,).
@@ -46,12 +54,45 @@ def pk_batches(pids: Indices, P: int, K: int, *, seed: int, epoch: int) -> Itera
         raise SemreidError(f"a batch needs {P} identities, the training set has {people}", fix=fix)
     rng = np.random.default_rng((seed, epoch))
     left = [_groups(np.flatnonzero(pids == pid), K, rng) for pid in identities]
+    if camids is None:
+        yield from _meet_at_random(left, P, rng)
+    else:
+        yield from _meet_by_camera([group for groups in left for group in groups], pids, camids, P, rng)
+
+
+def _meet_at_random(left: list[list[Indices]], P: int, rng: np.random.Generator) -> Iterator[Indices]:
     while True:
         counts = np.array([len(groups) for groups in left])
         if np.count_nonzero(counts) < P:
             return
         chosen = _choose(counts, P, rng)
         yield np.concatenate([left[i].pop() for i in chosen])
+
+
+def _meet_by_camera(
+    groups: list[Indices], pids: Indices, camids: Indices, P: int, rng: np.random.Generator
+) -> Iterator[Indices]:
+    """Cut the groups, camera after camera, into batches, which come in random order."""
+    cameras = np.unique(camids[[group[0] for group in groups]], return_inverse=True)[1]
+    turn = rng.permutation(cameras.max() + 1)[cameras]
+    queue = deque(groups[i] for i in np.lexsort((rng.permutation(len(groups)), turn)))
+    batches = list(_cut(queue, pids, P))
+    yield from (batches[i] for i in rng.permutation(len(batches)))
+
+
+def _cut(queue: deque[Indices], pids: Indices, P: int) -> Iterator[Indices]:
+    """Cut a queue of groups into batches of P identities; a second group of somebody waits for the next batch."""
+    while True:
+        batch: dict[int, Indices] = {}
+        later = []
+        while queue and len(batch) < P:
+            group = queue.popleft()
+            if batch.setdefault(pids[group[0]], group) is not group:
+                later.append(group)
+        if len(batch) < P:
+            return
+        queue.extendleft(reversed(later))
+        yield np.concatenate(list(batch.values()))
 
 
 def _groups(rows: Indices, K: int, rng: np.random.Generator) -> list[Indices]:

@@ -151,7 +151,8 @@ def _zigzag(cloth: Fabric, x: Image, y: Image, below: Image) -> Image:
 def _quilted(cloth: Fabric, x: Image, y: Image, below: Image) -> Image:
     wobble = 0.01 * noise(x, y, 0.08, cloth.seed)
     across = (y + wobble) / cloth.scale % 1
-    return below * (0.72 + 0.42 * np.sin(np.pi * across) ** 0.7)[..., None].astype(np.float32)
+    bulge = np.sin(np.pi * across).clip(0) ** 0.7  # at a seam, rounding can leave a little less than 0
+    return below * (0.72 + 0.42 * bulge)[..., None].astype(np.float32)
 
 
 def _melange(cloth: Fabric, x: Image, y: Image, below: Image) -> Image:

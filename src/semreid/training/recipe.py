@@ -68,6 +68,7 @@ class DataRecipe:
         width: Input width.
         identities: P, identities in a (global) batch.
         instances: K, images of each.
+        meeting: Who meets in a batch: people drawn by ``chance``, or people of whom the same ``camera`` has a picture.
         holdout: Share of the training identities held out for validation; 0 trains on all of them.
         synthetic: NAME[/VARIANT]:PATH of a data set with textures, such as synthetic people, whose training images join
             every batch for reconstruction alone; none if empty.
@@ -79,6 +80,7 @@ class DataRecipe:
     width: Annotated[int, Field(ge=16, le=2048)] = 128
     identities: Annotated[int, Field(ge=2)] = 16
     instances: Annotated[int, Field(ge=2)] = 4
+    meeting: Literal["chance", "camera"] = "chance"
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     synthetic: str = ""
     synthetic_per_batch: Count = 16

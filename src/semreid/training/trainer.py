@@ -147,8 +147,9 @@ class Trainer:
 
     def batches(self) -> list[Indices]:
         """Draw the rows of the (global) batches of the epoch."""
-        data = self.recipe.data
-        return list(pk_batches(self.labels, data.identities, data.instances, seed=self.recipe.seed, epoch=self.epoch))
+        P, K, seed = self.recipe.data.identities, self.recipe.data.instances, self.recipe.seed
+        camids = self.store.camids if self.recipe.data.meeting == "camera" else None
+        return list(pk_batches(self.labels, P, K, seed=seed, epoch=self.epoch, camids=camids))
 
     def batch(self, indices: Indices, step: int) -> Batch:
         """Compose and augment this process's share of a global batch.
