@@ -62,6 +62,15 @@ def test_the_mean_of_equal_runs_is_the_run(runs: dict[str, Path], tmp_path: Path
     assert load_model(tmp_path / "mean").fingerprint == load_model(runs["a"]).fingerprint
 
 
+def test_the_mean_of_a_run_and_its_start(runs: dict[str, Path], tmp_path: Path) -> None:
+    for number, order in enumerate((("start", "a"), ("a", "start"))):
+        average_runs([runs[name] for name in order], tmp_path / f"mean{number}")
+        ones = [load_file(runs[name] / "model.safetensors") for name in order]
+        for name, tensor in load_model(tmp_path / f"mean{number}").inference_state().items():
+            expected = sum(one[name].astype(np.float64) for one in ones) / 2
+            np.testing.assert_allclose(tensor.numpy(), expected, atol=1e-6)
+
+
 def test_a_mean_paints_textures_as_its_runs_do(tmp_path: Path) -> None:
     sizes = {"trunk": "resnet18", "width": 0.125, "last_stride": 1}
     for num_ids, name in ((5, "a"), (7, "b")):
@@ -114,6 +123,12 @@ def test_runs_with_another_parser_for_the_foreground_are_no_relatives(tmp_path: 
         save_model(tmp_path / name, card.build(), card)
     with pytest.raises(SemreidError, match="started from different weights"):
         average_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "mean")
+    for name, before in (("old", {}), ("new", {"pretrained": {"dataset": "people", "before": {}}})):
+        facts = {"dataset": "people", "before": {**before, **({"foreground": {"dataset": "x"}} if before else {})}}
+        card = Card(model=arguments, trained_on=facts, terms="", seed=0)
+        save_model(tmp_path / name, card.build(), card)
+    with pytest.raises(SemreidError, match="different weights"):
+        average_runs([tmp_path / "old", tmp_path / "new"], tmp_path / "mean")
 
 
 def test_a_mean_is_a_run_like_any_other(runs: dict[str, Path], figure_data: ReIDDataset, tmp_path: Path) -> None:
@@ -130,6 +145,7 @@ def test_a_mean_is_a_run_like_any_other(runs: dict[str, Path], figure_data: ReID
         (["a"], "two runs or more, not 1", "more run folders"),
         (["a", "gem"], "different models: pool", "same recipe"),
         (["a", "stranger"], "started from different weights", "model.weights"),
+        (["elsewhere", "a"], "started from different weights", "model.weights"),
         (["start", "start"], "started from random weights", "model.weights"),
         (["a", "nowhere"], "no model card", "run folder"),
     ],

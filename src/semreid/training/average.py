@@ -18,8 +18,9 @@ def average_runs(runs: Sequence[Path | str], out: Path) -> Card:
     """Average the weights of runs that started from the same weights, and write the mean as a run of its own.
 
     From one start, runs on other people or with other settings stay close enough that all between them is good, too,
-    and what each learned by heart cancels out (Wortsman et al., "Model soups", ICML 2022). Classifiers know the people
-    of one run, so the mean has none.
+    and what each learned by heart cancels out (Wortsman et al., "Model soups", ICML 2022). So it is with a run and the
+    one that it started from: their mean learns what is new and keeps more of what it knew (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022). Classifiers know the people of one run, so the mean has none.
 
     Args:
         runs: Run folders or card files, two or more.
@@ -57,6 +58,8 @@ def _require_relatives(one: Path | str, first: Card, other: Path | str, card: Ca
             fix="average runs of the same recipe",
         )
     starts = [_start(c) for c in (first, card)]
+    if _began_from(first, card) or _began_from(card, first):
+        return
     if starts[0] != starts[1] or "scratch" in starts[0]:
         how = "different" if starts[0] != starts[1] else "random"
         raise SemreidError(
@@ -69,6 +72,12 @@ def _start(card: Card) -> list[Any]:
     """What a run started from: if that was a run, its data, which tells more than the name of its folder."""
     before = card.trained_on.get("before", {})
     return [before.get(role, card.trained_on.get(role)) for role in ("pretrained", "foreground")]
+
+
+def _began_from(start: Card, card: Card) -> bool:
+    """Whether a run started from another, and hides the background by the same parser, if any."""
+    theirs, its = (c.trained_on.get("before", {}) for c in (start, card))
+    return its.get("pretrained") == start.origin() and its.get("foreground") == theirs.get("foreground")
 
 
 def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
