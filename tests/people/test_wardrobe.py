@@ -271,9 +271,7 @@ def test_long_coats_hang_and_tucked_shirts_do_not():
 def test_weaves_are_finite_where_a_repeat_ends(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patterns, "noise", lambda x, *_: np.zeros_like(x))
     cloth = Fabric((50, 0, 0), kind, accents=((80, 0, 0),) * 4, scale=0.06)
-    y = np.array(
-        [[-1e-10], [0.0], [1e-10], [0.03]], np.float32
-    )  # of the first, the remainder is rounded up to a whole repeat
+    y = np.array([[-1e-10], [0.0], [1e-10], [0.03]], np.float32)  # the first one's remainder rounds to a whole repeat
     with np.errstate(all="raise", under="ignore"):
         painted = weave(cloth, np.zeros((1, 1), np.float32), y)
     assert np.isfinite(painted).all()
