@@ -77,7 +77,7 @@ def _start(card: Card) -> list[Any]:
 def _began_from(start: Card, card: Card) -> bool:
     """Whether a run started from another, and hides the background by the same parser, if any."""
     theirs, its = (c.trained_on.get("before", {}) for c in (start, card))
-    return its.get("pretrained") == start.origin() and its.get("foreground") == theirs.get("foreground")
+    return bool(its.get("pretrained") == start.origin() and its.get("foreground") == theirs.get("foreground"))
 
 
 def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
