@@ -20,7 +20,6 @@ from _timing import crowd
 from semreid.atlas import SIZE
 from semreid.data.batch import Batch
 from semreid.data.sample import Sample
-from semreid.data.sampler import pk_batches
 from semreid.data.store import Store
 from semreid.functional import Ranking, rank_distances, rank_features
 from semreid.functional.reranking import reranked_blocks
@@ -65,8 +64,7 @@ def make_trainer(part: Part, name: str, batch: int, **changes: Any) -> Trainer:
 
 def batches_of(trainer: Trainer) -> Callable[[], Batch]:
     """What gives a new batch at each call."""
-    data, made = trainer.recipe.data, 0
-    rows = list(pk_batches(trainer.labels, data.identities, data.instances, seed=0, epoch=0))
+    rows, made = trainer.batches(), 0
 
     def following() -> Batch:
         nonlocal made

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from semreid.data.sample import Sample
-from semreid.data.sampler import pk_batches
 from semreid.data.store import Store
 from semreid.training.build import build_model
 from semreid.training.recipe import Recipe, load_recipe
@@ -31,9 +30,8 @@ def make_trainer(recipe: Recipe, images: int, per_identity: int = 10) -> Trainer
 
 def measure(trainer: Trainer, steps: int) -> tuple[float, float, float]:
     """Seconds a step for sampling, augmentation and learning."""
-    data = trainer.recipe.data
     began = time.perf_counter()
-    batches = list(pk_batches(trainer.labels, data.identities, data.instances, seed=0, epoch=0))
+    batches = trainer.batches()
     sampling = (time.perf_counter() - began) / len(batches)
     trainer.model.train()
     for i in range(3):  # warm up

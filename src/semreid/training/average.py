@@ -57,11 +57,10 @@ def _require_relatives(one: Path | str, first: Card, other: Path | str, card: Ca
             f"{one} and {other} are different models: {name} {wanted.get(name)} and {name} {found.get(name)}",
             fix="average runs of the same recipe",
         )
-    starts = [_start(c) for c in (first, card)]
-    if _began_from(first, card) or _began_from(card, first):
-        return
-    if starts[0] != starts[1] or "scratch" in starts[0]:
-        how = "different" if starts[0] != starts[1] else "random"
+    its, theirs = _start(first), _start(card)
+    goes_on = its == [card.origin(), theirs[1]] or theirs == [first.origin(), its[1]]
+    if not goes_on and (its != theirs or "scratch" in its):
+        how = "different" if its != theirs else "random"
         raise SemreidError(
             f"{one} and {other} started from {how} weights: the mean of such runs is worth nothing",
             fix="train them with the same model.weights=RUN, and the same model.foreground if any",
@@ -69,15 +68,9 @@ def _require_relatives(one: Path | str, first: Card, other: Path | str, card: Ca
 
 
 def _start(card: Card) -> list[Any]:
-    """What a run started from: if that was a run, its data, which tells more than the name of its folder."""
+    """What a run started from, and its parser: of runs the data, which tell more than the name of a folder."""
     before = card.trained_on.get("before", {})
     return [before.get(role, card.trained_on.get(role)) for role in ("pretrained", "foreground")]
-
-
-def _began_from(start: Card, card: Card) -> bool:
-    """Whether a run started from another, and hides the background by the same parser, if any."""
-    theirs, its = (c.trained_on.get("before", {}) for c in (start, card))
-    return bool(its.get("pretrained") == start.origin() and its.get("foreground") == theirs.get("foreground"))
 
 
 def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
