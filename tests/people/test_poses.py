@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from semreid.people import _kernels
 from semreid.people.body import build_body
 from semreid.people.mesh import tubes
 from semreid.people.poses import KEYPOINTS, Pose, draw_pose, take_pose
@@ -54,6 +55,17 @@ def test_bones_keep_their_length_and_feet_touch_the_floor(body):
             for side in ("left", "right"):
                 length, before = (np.linalg.norm(at(f, f"{side}_{a}") - at(f, f"{side}_{b}")) for f in (figure, rest))
                 assert length == pytest.approx(before, rel=1e-4)
+
+
+def test_skinning_is_the_blend_of_what_each_bone_does():
+    rng = np.random.default_rng(5)
+    weights = rng.dirichlet(np.ones(4), 50).astype(np.float32) * (rng.random((50, 4)) < 0.7)
+    turn, shift = rng.normal(size=(4, 3, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
+    vertices, normals = rng.normal(size=(2, 50, 3)).astype(np.float32)
+    moved, turned = _kernels.skin(weights, turn, shift, vertices, normals)
+    expected = sum(weights[:, [b]] * (vertices @ turn[b].T + shift[b]) for b in range(4))
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
+    np.testing.assert_allclose(turned, sum(weights[:, [b]] * (normals @ turn[b].T) for b in range(4)), atol=1e-5)
 
 
 def test_a_mirrored_pose_gives_the_mirrored_figure(body):

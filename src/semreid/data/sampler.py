@@ -47,13 +47,14 @@ def pk_batches(
         >>> [pids[batch].tolist() for batch in pk_batches(pids, P=3, K=2, seed=0, epoch=0)]
         [[5, 5, 7, 7, 9, 9]]
     """
-    identities = np.unique(pids)
+    identities, counts = np.unique(pids, return_counts=True)
     if (people := len(identities)) < P:
         enough = f"set data.identities to 2 to {people}, or add people"
         fix = enough if people > 1 else "add people: one alone teaches nothing"
         raise SemreidError(f"a batch needs {P} identities, the training set has {people}", fix=fix)
     rng = np.random.default_rng((seed, epoch))
-    left = [_groups(np.flatnonzero(pids == pid), K, rng) for pid in identities]
+    images = np.split(np.argsort(pids, kind="stable"), np.cumsum(counts)[:-1])
+    left = [_groups(rows, K, rng) for rows in images]
     if camids is None:
         yield from _meet_at_random(left, P, rng)
     else:

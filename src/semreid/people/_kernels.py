@@ -13,6 +13,36 @@ Array = NDArray[Any]
 
 
 @compiled
+def skin(weights: Array, turn: Array, shift: Array, vertices: Array, normals: Array) -> tuple[Array, Array]:
+    """Move vertices and normals with the bones that hold them: few of all, for most vertices one.
+
+    Args:
+        weights: Share of each bone in each vertex (V, bones).
+        turn: Rotation of the bones (bones, 3, 3).
+        shift: Translation of the bones (bones, 3).
+        vertices: Positions (V, 3).
+        normals: Directions (V, 3).
+
+    Returns:
+        Positions (V, 3), and directions (V, 3) that are not of unit length.
+    """
+    moved, turned = np.zeros_like(vertices), np.zeros_like(normals)
+    for v in range(weights.shape[0]):
+        for bone in range(weights.shape[1]):
+            share = weights[v, bone]
+            if share == 0:
+                continue
+            for i in range(3):
+                at, along = shift[bone, i], np.float32(0)
+                for j in range(3):
+                    at += turn[bone, i, j] * vertices[v, j]
+                    along += turn[bone, i, j] * normals[v, j]
+                moved[v, i] += share * at
+                turned[v, i] += share * along
+    return moved, turned
+
+
+@compiled
 def rasterise(
     screen: Array, nearness: Array, faces: NDArray[np.int32], height: int, width: int
 ) -> tuple[NDArray[np.int32], Array]:

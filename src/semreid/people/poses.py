@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.people import _kernels
 from semreid.people.body import Body, hip_bag_x
 from semreid.people.skeleton import BONE, BONES
 
@@ -73,11 +74,7 @@ def take_pose(body: Body, pose: Pose) -> Figure:
         The figure.
     """
     turn, shift = _bone_motions(body, pose)
-    moved = np.concatenate((turn.reshape(-1, 9), shift), 1).astype(np.float32)
-    blended = body.weights @ moved
-    rotation = blended[:, :9].reshape(-1, 3, 3)
-    vertices = np.einsum("vij,vj->vi", rotation, body.vertices) + blended[:, 9:]
-    normals = np.einsum("vij,vj->vi", rotation, body.normals)
+    vertices, normals = _kernels.skin(body.weights, turn, shift, body.vertices, body.normals)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
     starts = [BONE[bone] for bone in KEYPOINTS.values()]
     keypoints = np.einsum("bij,bj->bi", turn[starts], body.joints[starts]) + shift[starts]
