@@ -100,11 +100,30 @@ def test_the_released_descriptor_has_one_normalisation_and_the_released_stem_no_
     np.testing.assert_allclose(model.embed(crops, parts=True).embedding, model.embed(crops), atol=1e-5)
 
 
+@pytest.mark.parametrize("join", ["equal", "plain"])
+def test_a_share_makes_a_block_count_less_and_leaves_the_others(join: str) -> None:
+    whole, half = build(join=join), build(join=join, shares={"identity": 0.5})
+    half.load_state_dict(whole.state_dict())
+    images = torch.rand(3, 3, 64, 32)
+    width = whole.blocks["identity"]
+    with torch.no_grad():
+        one, other = whole(images), half(images)
+    torch.testing.assert_close(other[:, :width], one[:, :width] / 2)
+    torch.testing.assert_close(other[:, width:], one[:, width:])
+    assert half.blocks == whole.blocks
+
+
+def test_a_share_of_what_is_not_in_the_embedding_is_refused() -> None:
+    with pytest.raises(SemreidError, match="names 'parsing', which has no share"):
+        build(shares={"parsing": 0.5})
+
+
 def test_options_of_every_model_leave_no_trace_where_they_are_as_usual() -> None:
     usual = build()
-    assert build(join="equal", stem_relu=True).fingerprint == usual.fingerprint
-    assert build(join="plain").fingerprint != usual.fingerprint
-    for name, value in {"join": "sum", "stem_relu": "no way"}.items():
+    assert build(join="equal", stem_relu=True, shares={}).fingerprint == usual.fingerprint
+    for unusual in ({"join": "plain"}, {"shares": {"identity": 0.5}}):
+        assert build(**unusual).fingerprint != usual.fingerprint
+    for name, value in {"join": "sum", "stem_relu": "no way", "shares": {"identity": 0}}.items():
         with pytest.raises(SemreidError, match=f"option '{name}' is "):
             build(**{name: value})
 

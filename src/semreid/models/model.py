@@ -77,6 +77,11 @@ class ReIDModel(nn.Module):
         return "plain" if self.architecture.get("join") == "plain" else "equal"
 
     @property
+    def shares(self) -> dict[str, float]:
+        """What the block of a head counts in the embedding, by name: its length is that many times what it would be."""
+        return cast("dict[str, float]", self.architecture.get("shares", {}))
+
+    @property
     def loss_weights(self) -> dict[str, float]:
         """What losses weigh unless a recipe says otherwise, by name; 1 for those that are not named."""
         return {f"{name}.{loss}": value for name, head in self.named_heads() for loss, value in head.weights.items()}
@@ -196,7 +201,7 @@ class ReIDModel(nn.Module):
 
         Returns:
             The heads' blocks side by side, (B, dim), not normalised. Unless `join` is plain, several blocks have length
-            √D each, so that no head outvotes the others by the length of its features.
+            √D each, times what `shares` says, so that no head outvotes the others by the length of its features.
 
         Raises:
             SemreidError: If the model has no embedding.
@@ -413,6 +418,16 @@ class ReIDModel(nn.Module):
             "maps": {name: list(m.shape[1:]) for name, m in maps.items()},
         }
 
+    def imprint(self, means: Tensor) -> None:
+        """Let new classifiers begin with what is known of the people: see `semreid.models.heads.Head.imprint`.
+
+        Args:
+            means: Mean embedding of each training identity, (num_ids, dim).
+        """
+        heads = [head for head in self._heads() if head.dim]
+        for head, block in zip(heads, means.split([head.dim for head in heads], 1), strict=True):
+            head.imprint(block)
+
     def _in_batches(
         self, images: Iterable[Image], batch_size: int, step: Callable[[Tensor], Tensor], empty: Tensor
     ) -> NDArray[np.float32]:
@@ -448,12 +463,12 @@ class ReIDModel(nn.Module):
             self.train(training)
 
     def _blocks(self, maps: Maps) -> dict[str, Tensor]:
-        """Blocks of the heads, joined as `join` says: of length √D each, every number weighs the same."""
+        """Blocks of the heads, joined as `join` and `shares` say: of length √D each, every number weighs the same."""
         found = {name: head.embed(maps) for name, head in self.named_heads()}
         blocks = {name: block for name, block in found.items() if block is not None}
-        if len(blocks) == 1 or self.join == "plain":
-            return blocks
-        return {name: F.normalize(block) * block.shape[1] ** 0.5 for name, block in blocks.items()}
+        if len(blocks) > 1 and self.join == "equal":
+            blocks = {name: F.normalize(block) * block.shape[1] ** 0.5 for name, block in blocks.items()}
+        return blocks | {name: share * blocks[name] for name, share in self.shares.items()}
 
     def _heads(self) -> Iterator[Head]:
         return (head for _, head in self.named_heads())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from semreid.errors import SemreidError
 from semreid.models.embedder import Join
@@ -351,6 +351,7 @@ def create_model(
     foreground: Mapping[str, Any] | None = None,
     join: Join = "equal",
     stem_relu: bool = True,
+    shares: Mapping[str, PositiveFloat] | None = None,
     **options: object,
 ) -> ReIDModel:
     """Build an untrained model.
@@ -366,13 +367,14 @@ def create_model(
             ``white_balance`` if it undoes its cast.
         join: How the blocks of several heads become one embedding: each of the same length, or ``plain``, as they are.
         stem_relu: Rectify after the first normalisation of the trunk.
+        shares: What the block of a head counts in the embedding, by its name; 1 for those that are not named.
         **options: Options of the composition.
 
     Returns:
         The model with random weights.
 
     Raises:
-        SemreidError: If there is no such model, trunk or option.
+        SemreidError: If there is no such model, trunk or option, or ``shares`` names a head that has no embedding.
 
     Example:
         >>> create_model("baseline", num_ids=10, trunk="resnet18", width=0.5).dim
@@ -386,20 +388,30 @@ def create_model(
         every = ", ".join((*known, *_ANY))
         raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {every}")
     options = {option: _checked(MODELS[name], name, option, value) for option, value in options.items()}
-    general = {"join": join, "stem_relu": stem_relu}
+    general = {"join": join, "stem_relu": stem_relu, "shares": dict(shares or {})}
     unusual = {option: value for option, value in general.items() if value != _ANY[option]}  # others leave no trace
     for option, value in unusual.items():
         _checked(create_model, name, option, value)
     built = build_trunk(trunk, width=width, last_stride=last_stride, stem_relu=stem_relu)
     architecture = {"name": name, "trunk": trunk, "width": width, "last_stride": last_stride, **options, **unusual}
     heads = MODELS[name](built, num_ids, **options)
+    _require_embeddings(name, shares or {}, heads)
     if foreground is None:
         return ReIDModel(built, heads, size, architecture)
     return ReIDModel(built, heads, size, {**architecture, "foreground": dict(foreground)}, _foreground(**foreground))
 
 
-_ANY: Mapping[str, object] = {"join": "equal", "stem_relu": True}
+_ANY: Mapping[str, object] = {"join": "equal", "stem_relu": True, "shares": {}}
 """Options of every model, and their defaults."""
+
+
+def _require_embeddings(model: str, names: Collection[str], heads: Mapping[str, Head]) -> None:
+    embedding = [name for name, head in heads.items() if head.dim]
+    if strange := sorted(set(names) - set(embedding)):
+        raise SemreidError(
+            f"model {model}: option 'shares' names '{strange[0]}', which has no share in the embedding",
+            fix=f"name some of {', '.join(embedding)}" if embedding else "leave the option out",
+        )
 
 
 def _foreground(

@@ -26,6 +26,7 @@ from semreid.models.model import ReIDModel
 from semreid.reading import reading
 from semreid.training.build import build_model, model_arguments
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
+from semreid.training.imprint import imprint_people
 from semreid.training.provenance import card_of, learned_from, require_same_data
 from semreid.training.recipe import Recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
@@ -83,6 +84,7 @@ def train(
         if model.foreground is not None and all((home / "masks").is_dir() for home in homes):
             needs.add("regions")  # known parts are exact, and spare the parser the work
         store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
+        _imprint(recipe.model.imprint and state is None, recipe, model.to(device), store, reporter)
         trainer = Trainer(recipe, model, on_device(store, device), device)
         if synthetic is not None:
             trainer.synthetic = on_device(_open_store(model, synthetic, synthetic.train, None, reporter, needs), device)
@@ -104,6 +106,12 @@ def train(
                 judged = {name: value for name, value in trainer.history[-1].items() if name.startswith("val_")}
                 save_model(folder.path, trainer.judged, replace(card, metrics=judged))
     return trainer.judged.eval()
+
+
+def _imprint(wanted: bool, recipe: Recipe, model: ReIDModel, store: Store, reporter: Reporter) -> None:
+    if wanted:
+        reporter.say("classifiers begin with the mean embeddings of their people")
+        imprint_people(model, store, bf16=recipe.precision == "bf16")
 
 
 def _epochs(trainer: Trainer, validation: ReIDDataset | None, reporter: Reporter) -> Iterator[dict[str, Any]]:

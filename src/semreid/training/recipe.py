@@ -41,6 +41,8 @@ class ModelRecipe:
             whose trunk and heads are taken as far as they fit. ``imagenet`` stands in published recipes for "give the
             path": there is no silent fall-back to random weights.
         fresh: Heads that begin at random even so: what they learned of other people is not taken from that run.
+        imprint: Classifiers begin with the mean embeddings of their people, by what the model knows already, instead of
+            at random.
         foreground: ``people-parser``, or the run folder of another parser, which becomes part of the model and fades
             the background of every image in training and in use; none if empty.
         white_balance: In use, first take that background for grey, and undo its cast, so that cameras agree on colours.
@@ -54,6 +56,7 @@ class ModelRecipe:
     last_stride: Literal[1, 2] = 1
     weights: str = "imagenet"
     fresh: tuple[str, ...] = ()
+    imprint: bool = False
     foreground: str = ""
     white_balance: bool = False
     options: dict[str, Any] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from semreid.functional.grouping import GroupingSigns, Groups, group_features, g
 from semreid.models.card import Card
 from semreid.models.model import ReIDModel
 from semreid.training.contrast import GroupContrast, learning_heads
+from semreid.training.imprint import group_means
 from semreid.training.recipe import AdaptRecipe, DataRecipe, Recipe, ScheduleRecipe
 from semreid.training.record import Reporter
 from semreid.training.trainer import Trainer
@@ -131,27 +132,6 @@ class _GroupTrainer(Trainer):
         return list(islice(drawn, self.steps))
 
 
-def group_means(features: Tensor, groups: Groups, num_groups: int) -> Tensor:
-    """Compute the mean embedding of each group.
-
-    Args:
-        features: Embeddings (N, D).
-        groups: Group of each, (N,); -1 for none.
-        num_groups: Number of groups G.
-
-    Returns:
-        Means (G, D).
-
-    Example:
-        >>> group_means(torch.tensor([[1.0], [3.0], [9.0]]), np.array([0, 0, -1]), 1)
-        tensor([[2.]])
-    """
-    members = torch.from_numpy(np.flatnonzero(groups >= 0))
-    owner = torch.from_numpy(groups)[members]
-    sums = features.new_zeros(num_groups, features.shape[1]).index_add_(0, owner, features[members])
-    return sums / owner.bincount(minlength=num_groups)[:, None]
-
-
 def _build(card: Card, num_ids: int) -> ReIDModel:
     return replace(card, model={**card.model, "num_ids": num_ids}).build()
 
@@ -163,9 +143,7 @@ def _with_classifiers(card: Card, model: ReIDModel, means: Tensor) -> ReIDModel:
         other = _build(card, len(means) + 1).state_dict()
     shared = [name for name, tensor in fresh.state_dict().items() if tensor.shape == other[name].shape]
     fresh.load_state_dict({name: old[name] for name in shared}, strict=False)
-    heads = [head for _, head in fresh.named_heads() if head.dim]
-    for head, part in zip(heads, means.split([head.dim for head in heads], 1), strict=True):
-        head.imprint(part)
+    fresh.imprint(means)
     return fresh
 
 
