@@ -389,9 +389,11 @@ def create_model(
         raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {every}")
     options = {option: _checked(MODELS[name], name, option, value) for option, value in options.items()}
     general = {"join": join, "stem_relu": stem_relu, "shares": dict(shares or {})}
-    unusual = {option: value for option, value in general.items() if value != _ANY[option]}  # others leave no trace
-    for option, value in unusual.items():
-        _checked(create_model, name, option, value)
+    unusual = {  # others leave no trace
+        option: _checked(create_model, name, option, value)
+        for option, value in general.items()
+        if value != _ANY[option]
+    }
     built = build_trunk(trunk, width=width, last_stride=last_stride, stem_relu=stem_relu)
     architecture = {"name": name, "trunk": trunk, "width": width, "last_stride": last_stride, **options, **unusual}
     heads = MODELS[name](built, num_ids, **options)
