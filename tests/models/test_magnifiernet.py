@@ -123,7 +123,13 @@ def test_options_of_every_model_leave_no_trace_where_they_are_as_usual() -> None
     assert build(join="equal", stem_relu=True, shares={}).fingerprint == usual.fingerprint
     for unusual in ({"join": "plain"}, {"shares": {"identity": 0.5}}):
         assert build(**unusual).fingerprint != usual.fingerprint
-    for name, value in {"join": "sum", "stem_relu": "no way", "shares": {"identity": 0}}.items():
+    for name, value in (
+        ("join", "sum"),
+        ("stem_relu", "no way"),
+        ("shares", {"identity": 0}),
+        ("shares", {"identity": "much"}),
+        ("shares", ["identity"]),
+    ):
         with pytest.raises(SemreidError, match=f"option '{name}' is "):
             build(**{name: value})
 

@@ -388,7 +388,7 @@ def create_model(
         every = ", ".join((*known, *_ANY))
         raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {every}")
     options = {option: _checked(MODELS[name], name, option, value) for option, value in options.items()}
-    general = {"join": join, "stem_relu": stem_relu, "shares": dict(shares or {})}
+    general = {"join": join, "stem_relu": stem_relu, "shares": shares or {}}
     unusual = {  # others leave no trace
         option: _checked(create_model, name, option, value)
         for option, value in general.items()
@@ -397,7 +397,8 @@ def create_model(
     built = build_trunk(trunk, width=width, last_stride=last_stride, stem_relu=stem_relu)
     architecture = {"name": name, "trunk": trunk, "width": width, "last_stride": last_stride, **options, **unusual}
     heads = MODELS[name](built, num_ids, **options)
-    _require_embeddings(name, shares or {}, heads)
+    if shares:
+        _require_embeddings(name, shares, heads)
     if foreground is None:
         return ReIDModel(built, heads, size, architecture)
     return ReIDModel(built, heads, size, {**architecture, "foreground": dict(foreground)}, _foreground(**foreground))
