@@ -397,8 +397,7 @@ def create_model(
     built = build_trunk(trunk, width=width, last_stride=last_stride, stem_relu=stem_relu)
     architecture = {"name": name, "trunk": trunk, "width": width, "last_stride": last_stride, **options, **unusual}
     heads = MODELS[name](built, num_ids, **options)
-    if shares:
-        _require_embeddings(name, shares, heads)
+    _require_embeddings(name, shares or {}, heads)
     if foreground is None:
         return ReIDModel(built, heads, size, architecture)
     return ReIDModel(built, heads, size, {**architecture, "foreground": dict(foreground)}, _foreground(**foreground))

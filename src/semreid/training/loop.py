@@ -80,11 +80,11 @@ def train(
         arguments, others = model_arguments(recipe, num_identities(samples)), [] if synthetic is None else [synthetic]
         card = card_of(recipe, arguments, learned, [dataset, *others])  # now: a run that it starts from may go later
         homes = [_folder(annotations) or dataset.root, *(other.root for other in others)]
-        needs = set(model.needs)
-        if model.foreground is not None and all((home / "masks").is_dir() for home in homes):
-            needs.add("regions")  # known parts are exact, and spare the parser the work
+        needs = _needs(model, homes)
         store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
-        _imprint(recipe.model.imprint and state is None, recipe, model.to(device), store, reporter)
+        if recipe.model.imprint and state is None:
+            reporter.say("classifiers begin with the mean embeddings of their people")
+            imprint_people(model.to(device), store, bf16=recipe.precision == "bf16")
         trainer = Trainer(recipe, model, on_device(store, device), device)
         if synthetic is not None:
             trainer.synthetic = on_device(_open_store(model, synthetic, synthetic.train, None, reporter, needs), device)
@@ -108,10 +108,10 @@ def train(
     return trainer.judged.eval()
 
 
-def _imprint(wanted: bool, recipe: Recipe, model: ReIDModel, store: Store, reporter: Reporter) -> None:
-    if wanted:
-        reporter.say("classifiers begin with the mean embeddings of their people")
-        imprint_people(model, store, bf16=recipe.precision == "bf16")
+def _needs(model: ReIDModel, homes: Sequence[Path]) -> set[Supervision]:
+    """What to open beside the images: what heads learn from, and masks wherever they can spare the parser the work."""
+    masked = model.foreground is not None and all((home / "masks").is_dir() for home in homes)  # known parts are exact
+    return model.needs | ({"regions"} if masked else set())
 
 
 def _epochs(trainer: Trainer, validation: ReIDDataset | None, reporter: Reporter) -> Iterator[dict[str, Any]]:
