@@ -41,20 +41,6 @@ def local_device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor to a device without waiting for the work that the device still has to do.
-
-    Args:
-        tensor: The tensor; from the host, it travels through memory that the device can read by itself.
-        device: Where to.
-
-    Returns:
-        The tensor there; whatever the device does next finds it complete.
-    """
-    pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
-    return pinned.to(device, non_blocking=True)
-
-
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
     """Join the processes that ``torchrun`` started, and leave them at the end; does nothing outside of it.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semreid.distributed import sent
+from semreid.host import from_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +65,6 @@ class Batch:
 
     def rows(self, *, synthetic: bool) -> Tensor:
         """Return which rows are synthetic, or which are not, (N,) on the device of the images."""
-        assert self.synthetic is not None
-        return sent((self.synthetic == synthetic).nonzero().squeeze(1), self.images.device)
+        made = self.synthetic
+        assert made is not None
+        return from_host(lambda: (made == synthetic).nonzero().squeeze(1), self.images.device)

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semreid.distributed import sent
 from semreid.errors import SemreidError
+from semreid.host import from_host
 
 
 class Triplets(NamedTuple):
@@ -51,7 +51,7 @@ def random_triplets(pids: Tensor) -> Triplets:
         ([1, 0, 3, 2], [1, 1, 0, 0])
     """
     same = pids[:, None] == pids
-    lot = sent(torch.rand(same.shape), pids.device)
+    lot = from_host(lambda: torch.rand(same.shape), pids.device)
     itself = torch.eye(len(pids), device=pids.device)
     positive = (lot - itself).masked_fill(~same, -2).argmax(dim=1)  # itself comes last of its person's images
     negative = lot.masked_fill(same, -2).argmax(dim=1)

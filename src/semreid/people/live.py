@@ -23,8 +23,8 @@ from semreid.data.images import decode_image
 from semreid.data.sample import Sample
 from semreid.data.sampler import Indices
 from semreid.data.store import Store
-from semreid.distributed import sent
 from semreid.errors import SemreidError
+from semreid.host import sent
 from semreid.people.dataset import PeopleRecipe, installed, work_alone
 from semreid.people.shots import Shot, create_person, shoot
 

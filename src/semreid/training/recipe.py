@@ -155,9 +155,9 @@ class Recipe:
     Attributes:
         seed: Decides everything random.
         precision: ``bf16`` autocast (losses and distances stay in float32) or ``fp32``.
-        engine: How the trunk runs: ``eager``; ``compiled`` by ``torch.compile``, which takes a minute or two at the
-            start, and on a CPU a C++ compiler; or ``graphs``, compiled and replayed as CUDA graphs. Heads run as they
-            are written.
+        engine: How a step runs: ``eager``, kernel by kernel; ``compiled``, the trunk by ``torch.compile``, which takes
+            a minute or two at the start, and on a CPU a C++ compiler; or ``graphs``, recorded as a CUDA graph after
+            three steps and then replayed, on one process; a CPU gains nothing by it.
         validate_every: Epochs between validations on held-out identities.
         model: What to build.
         data: How images come in.

@@ -98,7 +98,7 @@ def build_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim.Optimi
     ]
     decay = recipe.weight_decay
     if recipe.name == "sgd":
-        return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, weight_decay=decay)
+        return torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, weight_decay=decay, fused=True)
     if recipe.name == "adamw":
         return torch.optim.AdamW(groups, recipe.lr, weight_decay=decay, fused=True)
     return torch.optim.Adam(groups, recipe.lr, weight_decay=decay, amsgrad=recipe.name == "amsgrad", fused=True)

@@ -21,9 +21,11 @@ from semreid.data.batch import Batch
 from semreid.data.sampler import Indices, pk_batches, rank_share
 from semreid.data.store import Store
 from semreid.errors import SemreidError
+from semreid.host import sent
 from semreid.models.model import ReIDModel
 from semreid.training.recipe import Recipe, dump_recipe
 from semreid.training.record import Reporter
+from semreid.training.replay import ReplayedStep, make_replayable
 from semreid.training.schedule import build_optimiser, build_second_optimiser, loss_weights, lr_factor
 
 
@@ -38,8 +40,8 @@ class _Losses(nn.Module):
         return self.model.losses(batch)
 
 
-ENGINES: dict[str, dict[str, Any]] = {"compiled": {}, "graphs": {"mode": "reduce-overhead"}}
-"""What `torch.compile` is told, by the engine of the recipe."""
+COMPILER: dict[str, Any] = {}
+"""What `torch.compile` is told."""
 
 
 class _Average(AveragedModel):
@@ -64,9 +66,8 @@ class _Average(AveragedModel):
         both = list(zip(*(chain(m.parameters(), m.buffers()) for m in (self.module, model)), strict=True))
         floats = [pair for pair in both if pair[0].is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], share)
-        for average, current in both:
-            if not average.is_floating_point():
-                average.copy_(current)
+        counts = [pair for pair in both if not pair[0].is_floating_point()]
+        torch._foreach_copy_([a for a, _ in counts], [b for _, b in counts])
         self.n_averaged += 1
 
 
@@ -98,12 +99,18 @@ class Trainer:
         if distributed.world_size() > 1:
             self.network = DistributedDataParallel(self.network)
             _require_divisible(self.recipe, distributed.world_size())
+            _require_no_graphs(self.recipe)
         self.optimiser = build_optimiser(self.recipe.optim, self.model)
         self.second = (
             build_second_optimiser(self.recipe.optim, self.model) if self.recipe.optim.separate_losses else None
         )
         self.ema = _Average(self.model, self.recipe.optim.ema) if self.recipe.optim.ema else None
-        self._compile_trunk()
+        self.replayed: ReplayedStep | None = None
+        if self.recipe.engine == "compiled":
+            self._compile_trunk()
+        elif self.recipe.engine == "graphs":
+            self.replayed = ReplayedStep(self._learn, self.device)
+            self._make_replayable()
 
     @property
     def judged(self) -> ReIDModel:
@@ -174,11 +181,11 @@ class Trainer:
         draws = augment.draw(self.recipe.augment, len(indices), self.recipe.data.size, generator)
         share = rank_share(indices, distributed.rank(), distributed.world_size(), instances)
         draws = draws.share(share, self.device)
-        rows = distributed.sent(torch.from_numpy(indices[share]), store.images.device)
+        rows = sent(torch.from_numpy(indices[share]), store.images.device)
         regions, textures, attributes = store.regions, store.textures, store.attributes
 
         def there(array: Tensor) -> Tensor:
-            return distributed.sent(array, self.device)
+            return sent(array, self.device)
 
         return Batch(
             images=augment.augment_images(there(store.images[rows]), draws),
@@ -196,13 +203,21 @@ class Trainer:
             batch: This process's share of a global batch.
 
         Returns:
-            Detached losses by name and their weighted ``total``.
+            Detached losses by name and their weighted ``total``; with the engine ``graphs`` valid until the next step.
         """
+        learn = self.replayed or self._learn
+        losses = learn(batch, loss_weights(self.recipe.losses, self.epoch))
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+        return losses
+
+    def _learn(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """Move the weights by the losses of a batch: what a CUDA graph can record."""
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             losses: dict[str, Tensor] = self.network(batch)
         known = {name: weight for name, weight in self.model.loss_weights.items() if name in losses}  # a head may rest
-        weights = known | loss_weights(self.recipe.losses, self.epoch)
+        weights = {**known, **weights}
         total = sum_losses(losses, weights)
         if self.second is None:
             self.optimiser.zero_grad()
@@ -210,8 +225,6 @@ class Trainer:
             self._move(self.optimiser)
         else:
             self._learn_separately(losses, weights, self.second)
-        if self.ema is not None:
-            self.ema.update_parameters(self.model)
         return {name: loss.detach() for name, loss in losses.items()} | {"total": total.detach()}
 
     def _learn_separately(
@@ -234,15 +247,21 @@ class Trainer:
             self._move(optimiser)
 
     def _compile_trunk(self) -> None:
-        """Compile the trunk as the recipe wants; its state stays what it is, and heads run as they are written."""
-        if self.recipe.engine == "eager":
-            return
+        """Compile the trunk; its state stays what it is, and heads run as they are written."""
         if self.recipe.optim.separate_losses:
             raise SemreidError(
                 "optim.separate_losses takes two gradients of one step, which a compiled trunk cannot",
                 fix="set engine=eager",
             )
-        self.model.trunk.compile(**ENGINES[self.recipe.engine])
+        self.model.trunk.compile(**COMPILER)
+
+    def _make_replayable(self) -> None:
+        """Let a step of this trainer be recorded, from its state of now."""
+        if self.replayed is not None:
+            self.replayed.forget()
+            for optimiser in (self.optimiser, self.second):
+                if optimiser is not None:
+                    make_replayable(optimiser, self.device)
 
     def _move(self, optimiser: torch.optim.Optimizer) -> None:
         if self.recipe.optim.clip:
@@ -275,6 +294,7 @@ class Trainer:
             self.second.load_state_dict(state["second"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+        self._make_replayable()
 
     def set_lr(self, epoch: float) -> float:
         """Set what depends on the moment of training: the learning rate, and what the heads will draw.
@@ -288,7 +308,10 @@ class Trainer:
         torch.manual_seed(hash((self.recipe.seed, epoch)) % 2**63)  # the heads' draws: equal on every rank
         lr = self.recipe.optim.lr * lr_factor(self.recipe.schedule, epoch)
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            if isinstance(group["lr"], Tensor):  # which a recorded step reads
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
         return lr
 
 
@@ -335,6 +358,11 @@ def _require_losses(names: Iterable[str], losses: Mapping[str, Tensor]) -> None:
             f"the recipe weighs a loss '{unknown[0]}' that the model does not have",
             fix=f"its losses are {', '.join(losses)}",
         )
+
+
+def _require_no_graphs(recipe: Recipe) -> None:
+    if recipe.engine == "graphs":
+        raise SemreidError("engine=graphs is for one process", fix="train without torchrun, or set engine=eager")
 
 
 def _require_divisible(recipe: Recipe, processes: int) -> None:

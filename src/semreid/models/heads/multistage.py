@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
-from semreid.distributed import gather, gather_labels, rank, sent, world_size
+from semreid.distributed import gather, gather_labels, rank, world_size
 from semreid.errors import SemreidError
 from semreid.functional.gradcam import grad_cam
 from semreid.functional.hardmix import (
@@ -29,6 +29,7 @@ from semreid.functional.hardmix import (
     stripe,
 )
 from semreid.functional.pooling import resize_labels
+from semreid.host import from_host
 from semreid.models.heads.base import Head
 from semreid.models.heads.identity import GlobalPool, id_classifier, imprint, recognition_losses
 from semreid.models.trunk import Bottleneck, Maps
@@ -247,9 +248,9 @@ class Multistage(Head):
         count, _, *size = seen.view.maps.shape
         device, mixing = seen.pooled.device, self.mixing
         if mixing.kind == "batchdrop":
-            return stripe(sent(torch.rand(()), device), (size[0], size[1])).expand(count, -1, -1)
+            return stripe(from_host(lambda: torch.rand(()), device), (size[0], size[1])).expand(count, -1, -1)
         rows, columns, k = fit_grid((size[0], size[1]), mixing.grid, mixing.blocks)
-        draws = sent(_mine(torch.rand(count * world_size(), max(2, rows * columns))), device)
+        draws = from_host(lambda: _mine(torch.rand(count * world_size(), max(2, rows * columns))), device)
         if mixing.kind == "hardmix":
             blocks = salient_blocks(
                 block_scores(seen.cam(classes), (rows, columns)), k, ties=draws[:, : rows * columns]
@@ -261,7 +262,7 @@ class Multistage(Head):
     def _preference(self, feature: Tensor, count: int) -> Tensor:
         """How much each image of the global batch would take each other for its negative, (B, B)."""
         if self.mixing.negative == "random":
-            return sent(torch.rand(count, count), feature.device)
+            return from_host(lambda: torch.rand(count, count), feature.device)
         with torch.autocast(feature.device.type, enabled=False):
             everyone = gather(feature.detach().float())
             return -torch.cdist(everyone, everyone)

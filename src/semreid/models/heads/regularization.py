@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
-from semreid.distributed import sent
 from semreid.functional.pooling import max_pool, region_pool
+from semreid.host import from_host
 from semreid.models.heads.base import REGIONS, Head
 from semreid.models.heads.identity import BNNeck, id_classifier, imprint, recognition_losses
 from semreid.models.heads.parsing import batch_share
@@ -62,7 +62,7 @@ class Regularization(Head):
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute ``id`` and, where asked for, ``triplet`` from the regions that stay visible."""
         regions = maps["regions"]
-        kept = sent(sample_regions(), regions.device)
+        kept = from_host(sample_regions, regions.device)
         features = self.block(maps[self.source])
         # All that stays is one region: its maximum is that of the masked map, because features are not negative.
         feature = self.reduce(region_pool(features, kept[regions.long()], num_regions=2)[:, 1])

@@ -17,6 +17,7 @@ from semreid.data.batch import Batch
 from semreid.distributed import gather, gather_labels
 from semreid.errors import SemreidError
 from semreid.functional.alignment import aligned_triplet, next_person_triplets, random_triplets, texture_l1
+from semreid.host import from_host
 from semreid.models.heads.base import Head
 from semreid.models.trunk import Maps
 
@@ -181,15 +182,18 @@ class Texture(Head):
 
     def _some(self, maps: Maps, batch: Batch) -> tuple[Maps, Batch]:
         """The images of a batch that are painted: the first of the real ones, and all others."""
-        rows = torch.arange(len(batch.pids), device=batch.pids.device)
-        real = rows if batch.synthetic is None else batch.rows(synthetic=False)
-        kept = real[: math.ceil(self.share * len(real))]
-        if batch.synthetic is not None:
-            kept = torch.cat((kept, batch.rows(synthetic=True)))
+        count, synthetic, device = len(batch.pids), batch.synthetic, batch.pids.device
+
+        def rows() -> Tensor:
+            others = torch.zeros(count, dtype=torch.bool) if synthetic is None else synthetic
+            real = (~others).nonzero().squeeze(1)
+            return torch.cat((real[: math.ceil(self.share * len(real))], others.nonzero().squeeze(1)))
+
+        kept = from_host(rows, device)
         chosen = {
-            name: getattr(batch, name)[kept.to(getattr(batch, name).device)]
+            name: value[rows() if name == "synthetic" else kept]  # which stays on the host
             for name in ("images", "pids", "camids", "textures", "synthetic")
-            if getattr(batch, name) is not None and len(getattr(batch, name)) == len(rows)
+            if (value := getattr(batch, name)) is not None and len(value) == count
         }
         return {name: maps[name][kept] for name in maps if name.startswith("layer")}, replace(batch, **chosen)
 
