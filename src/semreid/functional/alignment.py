@@ -116,14 +116,20 @@ def aligned_triplet(maps: Tensor, triplets: Triplets, margin: float = 0.3, *, ch
     """
     if maps.ndim != 4:
         raise SemreidError(f"expected maps (B, C, h, w); got shape {tuple(maps.shape)}")
-    anchor, positive, negative = (maps[rows].float() for rows in triplets[:3])
-    scale = maps.shape[1] if channel_mean else 1
+    _, channels, h, w = maps.shape
+    distances = _squared_distances(maps) / (h * w * (channels if channel_mean else 1))
+    anchor, positive, negative, counts = triplets
+    return F.relu(distances[anchor, positive] - distances[anchor, negative] + margin) * counts
 
-    def distance(other: Tensor) -> Tensor:
-        squared: Tensor = (anchor - other).square().sum(dim=1).mean(dim=(1, 2))
-        return squared / scale
 
-    return F.relu(distance(positive) - distance(negative) + margin) * triplets.counts
+def _squared_distances(maps: Tensor) -> Tensor:
+    """Squared differences of all pairs of maps, summed, (B, B): one product, so that no map is copied for a triplet."""
+    with torch.autocast(maps.device.type, enabled=False):
+        flat = maps.float().permute(0, 2, 3, 1).flatten(1)  # in the order of memory where the channels are last
+        flat = flat - flat.mean(dim=0)  # what all have in common would cost digits
+        products = flat @ flat.T
+        lengths = products.diagonal()
+        return lengths[:, None] + lengths - 2 * products
 
 
 def texture_l1(predicted: Tensor, textures: Tensor, valid: Tensor | None = None) -> Tensor:

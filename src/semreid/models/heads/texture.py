@@ -27,6 +27,26 @@ PUBLISHED_BLOCKS = 3
 """The constraint is on the maps of the first three of four blocks; the released code has it on all."""
 
 
+class Reflecting(nn.Conv2d):
+    """Convolution on a map that is reflected at its border, in the type of the map, whatever autocast takes for safe.
+
+    Args:
+        c_in: Input channels.
+        c_out: Output channels.
+        kernel: Side of the kernel, odd.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int) -> None:
+        super().__init__(c_in, c_out, kernel)
+        self.border = (kernel // 2,) * 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c_in, h, w) to (B, c_out, h, w)."""
+        with torch.autocast(x.device.type, enabled=False):
+            wide = F.pad(x, self.border, mode="reflect")
+        return super().forward(wide)
+
+
 class Up(nn.Module):
     """Residual block → ReLU → twice the size → 3x3 convolution with nothing behind it.
 
@@ -44,12 +64,14 @@ class Up(nn.Module):
             nn.Conv2d(c_in, c_in, 3, padding=1, bias=False),
             nn.BatchNorm2d(c_in),
         )
-        self.conv = nn.Conv2d(c_in, c_out, 3, padding=1, padding_mode="reflect")
+        self.conv = Reflecting(c_in, c_out, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, c_in, h, w) to (B, c_out, 2h, 2w)."""
         y = F.relu(x + self.residual(x))
-        out: Tensor = self.conv(F.interpolate(y, scale_factor=2.0, mode="bilinear"))
+        with torch.autocast(y.device.type, enabled=False):  # which would bring all of it to float32 first
+            y = F.interpolate(y, scale_factor=2.0, mode="bilinear")
+        out: Tensor = self.conv(y)
         return out
 
 
@@ -78,7 +100,7 @@ class Decoder(nn.Module):
         joined = zip(sources, widths, strict=False)
         self.skips = nn.ModuleDict({source: _narrow(channels[source], width) for source, width in joined})
         self.blocks = nn.ModuleList(Up(a, b) for a, b in pairwise(widths))
-        self.paint = nn.Conv2d(widths[-1], 3, 7, padding=3, padding_mode="reflect")
+        self.paint = Reflecting(widths[-1], 3, 7)
         self.apply(_init)
 
     def forward(self, maps: Maps) -> tuple[Tensor, list[Tensor]]:
