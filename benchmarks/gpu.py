@@ -1,6 +1,6 @@
 """All that a GPU can tell in minutes: whether the numbers are right, how fast it is, and what it learns.
 
-python benchmarks/gpu.py --minutes 8 --out DIR            all parts, in order of worth, each with its own time
+python benchmarks/gpu.py --minutes 8 --out DIR            all parts but the last, in order of worth
 python benchmarks/gpu.py --minutes 2 --out DIR --only speed
 python benchmarks/gpu.py --rehearse --out DIR             everything in tiny sizes on a CPU, in a minute or two
 
@@ -9,6 +9,7 @@ speed   training steps, embedding, ranking; against the published formulations, 
 limit   what share of the card's peak a training step reaches, and what takes its time
 train   a ResNet-50 on synthetic people that all cores make meanwhile; leaves the weights
 real    baseline and unified model on the Market-1501 split of --data, if it is there
+schedule   MagnifierNet there in few steps and in many; only with --only schedule, for 8 minutes or more
 
 Each part writes DIR/PART.json after every result, so a run that is cut short leaves what it has: see docs/gpu.md.
 """
@@ -32,6 +33,7 @@ import torch
 
 from _gpu_learning import real, train
 from _gpu_results import FULL, TINY, Part
+from _gpu_schedule import schedule
 from _gpu_speed import limit, speed
 from semreid.files import write_json
 
@@ -82,8 +84,11 @@ PARTS: dict[str, tuple[Callable[[Part], None], float]] = {
     "limit": (limit, 0.09),
     "train": (train, 0.26),
     "real": (real, 0.20),
+    "schedule": (schedule, 0.50),
 }
 """What each does, and its share of the time; what one leaves, those behind it share."""
+BY_NAME = {"schedule"}
+"""Parts that are done only with ``--only``."""
 
 
 def main() -> None:
@@ -104,7 +109,7 @@ def main() -> None:
         sys.exit(
             "there is no GPU that PyTorch can use here: give --rehearse to run everything in tiny sizes on the CPU"
         )
-    names = [name for name in PARTS if not given.only or name in given.only]
+    names = [name for name in PARTS if (name in given.only if given.only else name not in BY_NAME)]
     end = time.monotonic() + 60 * given.minutes
     for number, name in enumerate(names):
         shares = [PARTS[each][1] for each in names[number:]]

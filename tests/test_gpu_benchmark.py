@@ -55,6 +55,21 @@ def test_a_rehearsal_leaves_the_results_of_all_parts(gpu, monkeypatch, tmp_path,
         assert 0 < course["seconds_to_80_percent"] <= course["seconds"]
 
 
+@pytest.mark.timeout(300)
+def test_a_schedule_is_compared_if_that_is_asked_for(gpu, monkeypatch, tmp_path) -> None:
+    market(tmp_path / "data" / "market1501")
+    arguments = ["--rehearse", "--minutes", "0.2", "--out", str(tmp_path / "out"), "--data", str(tmp_path / "data")]
+    monkeypatch.setattr("sys.argv", ["gpu.py", *arguments, "--only", "schedule"])
+    gpu["main"]()
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["schedule.json"]
+    found = json.loads((tmp_path / "out" / "schedule.json").read_text())
+    assert set(found["rates"]) == {"eager", "graphs"}
+    short, long = (found[name]["result"] for name in ("short", "long"))
+    assert long["steps"] == found["setting"]["long_steps"]
+    assert short["steps"] == max(2, round(0.3 * long["steps"]))
+    assert 0 < short["mAP"] < 100
+
+
 def test_without_a_gpu_it_says_so_and_names_the_way_out(gpu, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("sys.argv", ["gpu.py", "--out", str(tmp_path)])

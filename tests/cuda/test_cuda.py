@@ -51,9 +51,10 @@ def full_float32() -> Iterator[None]:
 
 
 def trainer_of(name: str, device: torch.device | str, **changes) -> Trainer:
-    options, pairs = STEPS[name]
+    options, synthetic = STEPS[name]
     changes = {"precision": "fp32", "optim": {"clip": 1.0, "ema": 0.9}, **changes}
-    trainer = make_trainer(str(device), pairs=pairs, model={"name": name.split()[0], "options": options}, **changes)
+    model = {"name": name.split()[0], "options": options}
+    trainer = make_trainer(str(device), synthetic=synthetic, model=model, **changes)
     trainer.model.train()
     return trainer
 
