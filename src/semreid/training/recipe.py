@@ -186,16 +186,17 @@ class GroupRecipe:
     """How crops are grouped.
 
     Attributes:
-        k1: Size of the neighbourhood in which two crops must find each other.
-        k2: Number of neighbours whose encodings are averaged.
+        k1: Size of the neighbourhood in which two crops must find each other; None for as many as people seem to have
+            crops, which a first look tells in each round.
+        k2: Number of neighbours whose encodings are averaged; None for what fits that.
         eps: Largest Jaccard distance of neighbours.
         min_samples: Neighbours, itself included, that make a crop the core of a group.
         balance: How far neighbours from other cameras are helped: not at all (0) to as near as those from the own (1).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    k1: Count = 15
-    k2: Count = 5
+    k1: Count | None = None
+    k2: Count | None = None
     eps: Annotated[float, Field(gt=0, lt=1)] = 0.5
     min_samples: Count = 4
     balance: Annotated[float, Field(ge=0, le=1)] = 0.7
