@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from semreid.data.crops import Crops, crops_at, crops_of
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
+from semreid.functional.grouping import group_features
 from semreid.gallery import Gallery
 from semreid.gallery.said import named
 from semreid.models.card import read_card
@@ -127,6 +129,12 @@ def test_shuffled_people_of_a_data_set_change_nothing(
         monkeypatch.setattr("semreid.data.crops.load_dataset", lambda _, dataset=dataset: dataset)
         adapt(recipe(rounds=1), crops_of("people:x"), start, tmp_path / name)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+def test_without_settings_crops_are_grouped_as_group_does_it() -> None:
+    asked = {name: value.default for name, value in signature(group_features).parameters.items()}
+    assert vars(AdaptRecipe().groups) == {name: asked[name] for name in vars(AdaptRecipe().groups)}
+    assert AdaptRecipe().groups.k1 is None  # as many as people have crops
 
 
 def test_resumes_to_the_same_bytes(adapted: Path, start: Path, crops: Crops, tmp_path: Path) -> None:
