@@ -14,6 +14,7 @@ from _gpu_speed import PUBLISHED_STEPS, recipe_of
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset, num_identities
 from semreid.data.store import Store, annotation_paths, build_store
+from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.models.loading import load_model
 from semreid.teachers.label import label
@@ -48,7 +49,7 @@ def schedule(part: Part) -> None:
     size = recipe.data.size
     part.note("setting", {"engine": engine, "steps_per_second": rate, "long_steps": steps, "size": size})
     for name, count in (("short", max(2, round(SHORT * steps))), ("long", steps)):
-        work = lambda _, c=count: course(part, recipe, dataset, store, c)  # noqa: E731
+        work = lambda b, c=count: course(part, _in_batches(recipe, b), dataset, store, c)  # noqa: E731
         part.attempt(name, work, batch)
 
 
@@ -83,6 +84,10 @@ def _recipe(part: Part) -> Recipe:
     return replace(recipe, data=data, schedule=replace(recipe.schedule, epochs=1, warmup_epochs=0.05, decay="cosine"))
 
 
+def _in_batches(recipe: Recipe, batch: int) -> Recipe:
+    return replace(recipe, data=replace(recipe.data, identities=max(2, batch // recipe.data.instances)))
+
+
 def _store(part: Part, dataset: ReIDDataset, size: tuple[int, int]) -> Store:
     """The images on the device, with the masks beside them or those of the parser that ships."""
     home = None if part.data is None else part.data / "annotations" / "market1501"
@@ -94,23 +99,24 @@ def _store(part: Part, dataset: ReIDDataset, size: tuple[int, int]) -> Store:
         return build_store(dataset.train, size, masks=masks).to(part.device)
 
 
+def _rate(part: Part, recipe: Recipe, dataset: ReIDDataset, store: Store) -> float:
+    trainer = Trainer(recipe, build_model(recipe, num_identities(dataset.train)), store, part.device)
+    _learn(trainer, WARM_UP + 2)
+    part.wait()
+    began, times = time.monotonic(), 50 if part.device.type == "cuda" else 2
+    _learn(trainer, times)
+    part.wait()
+    return times / (time.monotonic() - began)
+
+
 def _fastest(part: Part, recipe: Recipe, dataset: ReIDDataset, store: Store) -> tuple[Engine, float]:
     """The engine with most steps a second, and how many."""
     rates: dict[Engine, float] = {}
     for engine in ENGINES:
-        trainer = Trainer(
-            replace(recipe, engine=engine), build_model(recipe, num_identities(dataset.train)), store, part.device
-        )
         try:
-            _learn(trainer, WARM_UP + 2)
-            part.wait()
-            began, times = time.monotonic(), 50 if part.device.type == "cuda" else 2
-            _learn(trainer, times)
-            part.wait()
-        except RuntimeError as error:  # the other one may do
-            part.note(f"{engine} failed", str(error).splitlines()[0])
-        else:
-            rates[engine] = times / (time.monotonic() - began)
+            rates[engine] = _rate(part, replace(recipe, engine=engine), dataset, store)
+        except SemreidError as error:  # the other one may do
+            part.note(f"{engine} failed", str(error))
         part.free()
     part.note("rates", rates)
     return max(rates.items(), key=lambda pair: pair[1])

@@ -4,6 +4,7 @@ Tolerances are those of float32 whose sums are taken in another order. With ``SE
 stands in for the GPU, so that these tests themselves can be tried without one.
 """
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,16 +97,48 @@ def test_no_step_waits_for_the_device(name: str, device: torch.device) -> None:
             torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_a_replayed_graph_learns_what_the_step_as_written_does(name: str, device: torch.device) -> None:
-    """Other images and random numbers come in each step: one that reads those of the last step would be far off."""
-    plan = {"optim": {"name": "sgd", "lr": 1e-3, "clip": 1.0, "ema": 0.9}}
-    trainers = [trainer_of(name, device, engine=engine, **plan) for engine in ("eager", "graphs")]
-    expected, found = (steps_of(trainer, WARM_UP + 4) for trainer in trainers)
-    torch.testing.assert_close(found, expected, rtol=2e-2, atol=1e-3)
-    eager, replayed = (trainer.judged.state_dict() for trainer in trainers)
-    for key in (key for key, value in eager.items() if value.is_floating_point()):
-        torch.testing.assert_close(replayed[key], eager[key], rtol=2e-2, atol=1e-3)
+def learned_by(trainer: Trainer) -> torch.Tensor:
+    """How far the weights move in seven steps, of which a graph replays four; what it reads of the host is compared."""
+
+    def weights() -> torch.Tensor:
+        return torch.cat([p.detach().flatten().cpu() for p in trainer.model.parameters()])
+
+    start, rows = weights(), list(pk_batches(trainer.labels, 4, 2, seed=0, epoch=0))
+    for step in range(WARM_UP + 4):
+        trainer.set_lr(step / 10)
+        loss = trainer.step(trainer.batch(rows[step % len(rows)], step))["total"]
+        if trainer.replayed is not None and trainer.replayed.recorded:
+            trainer.set_lr(step / 10)  # for the same draws once more
+            for make, there in trainer.replayed._host._taken:
+                assert torch.equal(there.cpu(), make())
+    assert torch.isfinite(loss)
+    return weights() - start
+
+
+REPLAYED = {name: (name, {"optim": {"name": "sgd", "lr": 0.02, "clip": 1.0, "ema": 0.9}}, 0.05) for name in STEPS} | {
+    "adamw": ("baseline", {"optim": {"name": "adamw", "lr": 1e-3}}, 0.3),
+    "amsgrad": ("baseline", {"optim": {"name": "amsgrad", "lr": 1e-3}}, 0.3),
+    "bf16": ("unified", {"optim": {"name": "sgd", "lr": 0.02, "clip": 1.0}, "precision": "bf16"}, 0.3),
+    "two gradients": ("baseline", {"optim": {"separate_losses": ["identity.triplet"]}}, 0.3),
+}
+
+
+@pytest.mark.parametrize("case", REPLAYED)
+def test_a_replayed_graph_learns_what_the_step_as_written_does(case: str, device: torch.device) -> None:
+    """Weights that Adam moves by the sign of gradients near zero differ, and so do those that bf16 rounds."""
+    name, changes, tolerance = REPLAYED[case]
+    expected, found = (learned_by(trainer_of(name, device, engine=engine, **changes)) for engine in ("eager", "graphs"))
+    assert float((found - expected).norm() / expected.norm()) < tolerance
+
+
+def test_a_graph_is_recorded_anew_after_resuming(device: torch.device) -> None:
+    trainer = trainer_of("baseline", device, engine="graphs")
+    learned_by(trainer)
+    state = copy.deepcopy(trainer.state())
+    expected = learned_by(trainer)
+    trainer.restore(state)
+    found = learned_by(trainer)
+    assert float((found - expected).norm() / expected.norm()) < 0.3
 
 
 def test_maps_and_embeddings(device: torch.device) -> None:

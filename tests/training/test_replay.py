@@ -1,5 +1,8 @@
 """A replayed step learns what one that runs as written learns; a CPU runs it again where a GPU replays a graph."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -59,7 +62,32 @@ def test_a_resumed_run_replays_from_its_own_state(tmp_path) -> None:
     second = trainer_of("baseline", "graphs")
     steps_of(second, 0, 5)  # what it has recorded is of weights and moments that are about to be replaced
     second.restore(load_checkpoint(tmp_path / "checkpoint.pt", dump_recipe(second.recipe)))
+    assert second.replayed is not None
+    assert not second.replayed.recorded
+    assert all(isinstance(group["lr"], torch.Tensor) for group in second.optimiser.param_groups)
     torch.testing.assert_close(steps_of(second, 5, 11), expected, rtol=0, atol=0)
+    assert second.replayed.recorded
+
+
+def test_a_checkpoint_of_an_optimiser_that_was_not_fused_goes_on_fused() -> None:
+    trainer = trainer_of("baseline", "graphs", **EXACT)
+    state = trainer.state()
+    for group in state["optimiser"]["param_groups"]:
+        group |= {"fused": None, "lr": 0.01}
+    trainer.restore(state)
+    assert all(group["fused"] and float(group["lr"]) == pytest.approx(0.01) for group in trainer.optimiser.param_groups)
+
+
+def test_a_trainer_that_nobody_needs_frees_what_it_recorded() -> None:
+    trainer = trainer_of("baseline", "graphs")
+    steps_of(trainer, 0, WARM_UP + 1)
+    gc.disable()
+    try:
+        gone = weakref.ref(trainer)
+        del trainer
+        assert gone() is None  # without waiting for a collection: a graph holds all the memory of its step
+    finally:
+        gc.enable()
 
 
 def batch_of(*values: float) -> Batch:
@@ -85,26 +113,28 @@ class Counted:
 
 def test_new_batches_and_numbers_of_the_host_reach_what_was_recorded() -> None:
     work = Counted()
-    step = ReplayedStep(work, CPU)
+    step = ReplayedStep(CPU)
     for number in range(1, 8):
-        found = step(batch_of(number, number + 1), {"sum": 2.0})
+        found = step(work, batch_of(number, number + 1), {"sum": 2.0})
         assert (float(found["sum"]), float(found["told"])) == (2 * number + 1, number)
     assert work.told == 7  # no number is drawn and not used: the next ones would be others
 
 
 def test_other_weights_or_another_layout_are_recorded_anew() -> None:
-    step = ReplayedStep(Counted(), CPU)
-    for weight in (1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0):
-        assert float(step(batch_of(1, 1), {"sum": weight})["sum"]) == weight
-    for _ in range(5):
-        assert float(step(batch_of(1, 2, 3), {"sum": 1.0})["sum"]) == 2
+    step, work = ReplayedStep(CPU), Counted()
+    for number, weight in enumerate((1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0)):
+        assert float(step(work, batch_of(1, 1), {"sum": weight})["sum"]) == weight
+        assert step.recorded is (number % 5 >= WARM_UP)
+    for number in range(5):
+        assert float(step(work, batch_of(1, 2, 3), {"sum": 1.0})["sum"]) == 2
+        assert step.recorded is (number >= WARM_UP)
 
 
 def test_what_is_replayed_goes_without_asking_again() -> None:
-    step = ReplayedStep(Counted(), CPU)
+    step, work = ReplayedStep(CPU), Counted()
     for _ in range(WARM_UP + 1):
-        found = step(batch_of(1), {"sum": 1.0})
-    again = step(batch_of(5), {"sum": 1.0})
+        found = step(work, batch_of(1), {"sum": 1.0})
+    again = step(work, batch_of(5), {"sum": 1.0})
     assert again is found
     assert float(again["sum"]) == 5
 

@@ -39,6 +39,23 @@ def test_averaged_weights_forget_the_first_ones(figure_data: ReIDDataset) -> Non
     torch.testing.assert_close(trainer.judged.state_dict()[name], expected)
 
 
+def test_weights_without_counters_are_averaged_too() -> None:
+    model = torch.nn.Linear(2, 1)
+    average = module._Average(model, 0.5)
+    for _ in range(2):
+        average.update_parameters(model)
+    torch.testing.assert_close(average.module.weight, model.weight)
+
+
+def test_a_gradient_is_laid_out_like_its_parameter() -> None:
+    """Fused optimisers walk through both in the order of memory, and would mix up the values of another one."""
+    parameter = torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last)
+    gradient = torch.rand(4, 3, 2, 2)
+    found = module._laid_out(gradient, parameter)
+    assert found.stride() == parameter.stride()
+    assert torch.equal(found, gradient)
+
+
 def make_trainer(device: str, *, synthetic: bool = False, **changes) -> Trainer:
     """A trainer of a store with all that any head may want."""
     plan = recipe(**changes)

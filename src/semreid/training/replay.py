@@ -7,17 +7,22 @@ It reads and writes the same memory at each replay: new batches, random numbers 
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from semreid.data.batch import Batch
+from semreid.errors import SemreidError
 from semreid.host import HostTensors
 
 Losses = dict[str, Tensor]
+Work = Callable[[Batch, Mapping[str, float]], Losses]
+"""A step: learns from a batch, given the weights of the losses, and returns losses on the device."""
 WARM_UP = 3
 """Steps that run as they are written before one is recorded: libraries choose and optimisers build what they need."""
 
@@ -28,13 +33,10 @@ class ReplayedStep:
     On a CPU, which has no graphs, the same is done with a step that is run again instead.
 
     Args:
-        work: The step: learns from a batch, given the weights of the losses, and returns losses on the device. It must
-            not look at what the device computed, and takes from the host by `semreid.host.from_host` alone.
         device: Where it runs.
     """
 
-    def __init__(self, work: Callable[[Batch, Mapping[str, float]], Losses], device: torch.device) -> None:
-        self.work, self.device = work, device
+    def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.forget()
 
@@ -42,13 +44,29 @@ class ReplayedStep:
         """Record anew: the tensors that a step works on have been replaced."""
         self._kind: object = None
         self._seen = 0
-        self._replay: Callable[[], None] | None = None
+        self._batch: Batch | None = None
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._losses: Losses = {}
 
-    def __call__(self, batch: Batch, weights: Mapping[str, float]) -> Losses:
+    @property
+    def recorded(self) -> bool:
+        """Whether the next step of the same kind is replayed."""
+        return self._batch is not None
+
+    def __call__(self, work: Work, batch: Batch, weights: Mapping[str, float]) -> Losses:
         """Learn from a batch.
+
+        Args:
+            work: The step, the same in every call. It must not look at what the device computed, and takes from the
+                host by `semreid.host.from_host` alone.
+            batch: The batch.
+            weights: Weights of the losses.
 
         Returns:
             What the step returns. The next call writes to the same memory.
+
+        Raises:
+            SemreidError: If the step cannot be recorded.
         """
         kind = (_layout(batch), dict(weights))
         if kind != self._kind:
@@ -56,47 +74,47 @@ class ReplayedStep:
             self._kind = kind
         self._seen += 1
         if self._seen <= WARM_UP:
-            return self._as_written(batch, weights)
-        if self._replay is None:
-            self._record(batch, weights)
+            self._host = HostTensors()
+            with _beside(self._stream), self._host.noted():
+                return work(batch, weights)
+        if self._batch is None:
+            self._batch = _copied(batch)
+            if self._stream is not None:
+                self._graph, self._losses = self._record(partial(work, self._batch, weights), self._stream)
         else:
             _overwrite(self._batch, batch)
-        assert self._replay is not None
         self._host.renew()
-        self._replay()
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            with self._host.given():
+                self._losses.update(work(self._batch, weights))
         return self._losses
 
-    def _as_written(self, batch: Batch, weights: Mapping[str, float]) -> Losses:
-        self._host = HostTensors()
-        with _beside(self._stream), self._host.noted():
-            return self.work(batch, weights)
-
-    def _record(self, batch: Batch, weights: Mapping[str, float]) -> None:
-        self._batch = _copied(batch)
-
-        def step() -> Losses:
-            with self._host.given():
-                return self.work(self._batch, weights)
-
-        if self._stream is None:
-            losses: Losses = {}
-            self._replay, self._losses = (lambda: losses.update(step())), losses
-            return
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
-            self._losses = step()
-        self._replay = graph.replay
+    def _record(self, step: Callable[[], Losses], stream: torch.cuda.Stream) -> tuple[torch.cuda.CUDAGraph, Losses]:
+        usual, graph = torch.cuda.current_stream(stream.device), torch.cuda.CUDAGraph()
+        gc.collect()  # another graph must not end while this one is recorded
+        try:
+            with torch.cuda.graph(graph, stream=stream), self._host.given():
+                losses = step()
+        except RuntimeError as error:
+            torch.cuda.set_stream(usual)  # a recording that failed does not go back to it
+            self.forget()
+            message = f"this step cannot be recorded as a CUDA graph: {error}"
+            raise SemreidError(message, fix="set engine=eager") from error
+        return graph, losses
 
 
 def make_replayable(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
     """Let an optimiser be recorded: its learning rate becomes a number on the device, which can be changed there.
 
     Args:
-        optimiser: The optimiser, one of those that are fused.
+        optimiser: The optimiser, of a kind that can be fused; the others ask the device for the learning rate.
         device: Where its parameters are.
     """
     for group in optimiser.param_groups:
         group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        group["fused"], group["foreach"] = True, None
         if "capturable" in group:
             group["capturable"] = True
 
@@ -109,9 +127,11 @@ def _beside(stream: torch.cuda.Stream | None) -> Iterator[None]:
         return
     usual = torch.cuda.current_stream(stream.device)
     stream.wait_stream(usual)
-    with torch.cuda.stream(stream):
-        yield
-    usual.wait_stream(stream)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        usual.wait_stream(stream)
 
 
 def _layout(batch: Batch) -> list[Any]:

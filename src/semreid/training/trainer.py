@@ -67,7 +67,8 @@ class _Average(AveragedModel):
         floats = [pair for pair in both if pair[0].is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], share)
         counts = [pair for pair in both if not pair[0].is_floating_point()]
-        torch._foreach_copy_([a for a, _ in counts], [b for _, b in counts])
+        if counts:
+            torch._foreach_copy_([a for a, _ in counts], [b for _, b in counts])
         self.n_averaged += 1
 
 
@@ -109,7 +110,7 @@ class Trainer:
         if self.recipe.engine == "compiled":
             self._compile_trunk()
         elif self.recipe.engine == "graphs":
-            self.replayed = ReplayedStep(self._learn, self.device)
+            self.replayed = ReplayedStep(self.device)
             self._make_replayable()
 
     @property
@@ -205,8 +206,9 @@ class Trainer:
         Returns:
             Detached losses by name and their weighted ``total``; with the engine ``graphs`` valid until the next step.
         """
-        learn = self.replayed or self._learn
-        losses = learn(batch, loss_weights(self.recipe.losses, self.epoch))
+        weights = loss_weights(self.recipe.losses, self.epoch)
+        replayed = self.replayed
+        losses = self._learn(batch, weights) if replayed is None else replayed(self._learn, batch, weights)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         return losses
@@ -243,7 +245,7 @@ class Trainer:
         ]
         for optimiser, found in zip((self.optimiser, second), gradients, strict=True):
             for parameter, gradient in zip(parameters, found, strict=True):
-                parameter.grad = gradient
+                parameter.grad = gradient if gradient is None else _laid_out(gradient, parameter)
             self._move(optimiser)
 
     def _compile_trunk(self) -> None:
@@ -350,6 +352,12 @@ def sum_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Te
     """
     _require_losses(weights, losses)
     return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+
+
+def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The gradient in the order of memory of its parameter, which fused optimisers take for granted."""
+    same = gradient.stride() == parameter.stride()
+    return gradient if same else torch.empty_like(parameter).copy_(gradient)
 
 
 def _require_losses(names: Iterable[str], losses: Mapping[str, Tensor]) -> None:

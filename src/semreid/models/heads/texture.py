@@ -76,9 +76,8 @@ class Up(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, c_in, h, w) to (B, c_out, 2h, 2w)."""
         y = F.relu(x + self.residual(x))
-        with _in_its_own_type(y):
-            y = F.interpolate(y, scale_factor=2.0, mode="bilinear")
-        out: Tensor = self.conv(y)
+        larger = F.interpolate(y, scale_factor=2.0, mode="bilinear")  # in float32, as gradients are added up there
+        out: Tensor = self.conv(larger.to(y.dtype))
         return out
 
 
