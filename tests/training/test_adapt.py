@@ -131,7 +131,21 @@ def test_shuffled_people_of_a_data_set_change_nothing(
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
-def test_without_settings_crops_are_grouped_as_group_does_it() -> None:
+def test_without_settings_neighbourhoods_shrink_to_what_people_have_but_never_grow(
+    start: Path, crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def grouped(*args: object, **settings: object) -> object:
+        asked.append(settings)
+        return group_features(*args, **settings)
+
+    monkeypatch.setattr(rounds, "group_features", grouped)
+    adapt(recipe(rounds=1, steps=1, groups={"min_samples": 2}), crops, start, tmp_path / "run")
+    assert (asked[0]["k1"], asked[0]["k2"], asked[0]["largest"]) == (None, None, 15)
+
+
+def test_without_settings_crops_are_grouped_by_the_defaults_of_group() -> None:
     asked = {name: value.default for name, value in signature(group_features).parameters.items()}
     assert vars(AdaptRecipe().groups) == {name: asked[name] for name in vars(AdaptRecipe().groups)}
     assert AdaptRecipe().groups.k1 is None  # as many as people have crops

@@ -161,6 +161,7 @@ def group_features(
     said: Said | None = None,
     k1: int | None = None,
     k2: int | None = None,
+    largest: int = MOST,
     eps: float = 0.5,
     min_samples: int = 4,
     balance: float = 0.7,
@@ -173,11 +174,12 @@ def group_features(
         tracks: Track of each, (N,); -1 for none.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
         said: What people said of the crops.
-        k1: As in `jaccard_graph`; None for as many as people have crops, 5 to 30, which the groups of a first look with
-            15 tell. No more than a tenth of the crops (or ``min_samples``): among few, the neighbours of everybody are
-            the same.
+        k1: As in `jaccard_graph`; None for as many as people have crops, which the groups of a first look with 15 tell,
+            5 at least and ``largest`` at most. No more than a tenth of the crops (or ``min_samples``): among few, the
+            neighbours of everybody are the same.
         k2: As in `jaccard_graph`; None for 5, or a third of what the first look tells if that is less, but 2 at least.
             No more than ``k1``.
+        largest: ``k1`` at most, where a first look decides; 15 or more.
         eps: As in `density_groups`.
         min_samples: As in `density_groups`.
         balance: How far neighbours from other cameras are helped: 0 not at all, 1 until those of all cameras come
@@ -192,6 +194,7 @@ def group_features(
     """
     vectors, handicap = paired_features(features, features)[0].cpu().numpy(), None
     most = max(len(vectors) // 10, min_samples)
+    largest = min(largest, most)
     first = min(FIRST_LOOK if k1 is None else k1, most)
     if len(np.unique(camids)) > 1:
         cameras, counts = np.unique(camids, return_counts=True)
@@ -202,7 +205,7 @@ def group_features(
         handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
     bound, apart, people = _known(tracks, camids, times, said)
     pooled = torch.from_numpy(vectors)
-    near = neighbours(pooled, min(MOST, most) if k1 is None else max(first, 1), handicap)
+    near = neighbours(pooled, largest if k1 is None else max(first, 1), handicap)
 
     def look(k1: int, averaged: int) -> tuple[csr_matrix, Groups]:
         graph = _graph(pooled, near, k1, min(averaged if k2 is None else k2, k1), max(STRANGERS, min(eps + 1e-6, 1.0)))
@@ -211,7 +214,7 @@ def group_features(
     graph, groups = look(first, AVERAGED)
     sizes = np.bincount(groups[groups >= 0])
     if k1 is None and len(sizes):
-        second = min(max(round(float((sizes**2).sum() / sizes.sum())), 5), MOST, most)
+        second = min(max(round(float((sizes**2).sum() / sizes.sum())), 5), largest)
         if second != first:
             del graph  # of many crops, two would be too large
             graph, groups = look(second, min(AVERAGED, max(2, round(second / 3))))

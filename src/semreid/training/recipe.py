@@ -187,7 +187,7 @@ class GroupRecipe:
 
     Attributes:
         k1: Size of the neighbourhood in which two crops must find each other; None for as many as people seem to have
-            crops, which a first look tells in each round.
+            crops, which a first look with 15 tells in each round, but 15 at most.
         k2: Number of neighbours whose encodings are averaged; None for what fits that.
         eps: Largest Jaccard distance of neighbours.
         min_samples: Neighbours, itself included, that make a crop the core of a group.
