@@ -304,9 +304,10 @@ def test_as_many_neighbours_as_people_have_crops(each, bounds):
     expected, same = group_features(features, *unknown, k1=k1, k2=min(5, round(k1 / 3)))
     np.testing.assert_array_equal(groups, same)
     assert (graph != expected).nnz == 0
-    fifteen, _ = group_features(features, *unknown, largest=15)
-    k1 = min(15, k1)
-    assert (fifteen != group_features(features, *unknown, k1=k1, k2=min(5, round(k1 / 3)))[0]).nnz == 0
+    for largest in (7, 15):
+        graph, _ = group_features(features, *unknown, largest=largest)
+        fewer = min(largest, k1)
+        assert (graph != group_features(features, *unknown, k1=fewer, k2=min(5, max(2, round(fewer / 3))))[0]).nnz == 0
 
 
 def test_where_a_first_look_finds_nobody_there_is_no_second():

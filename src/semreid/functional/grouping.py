@@ -179,7 +179,7 @@ def group_features(
             neighbours of everybody are the same.
         k2: As in `jaccard_graph`; None for 5, or a third of what the first look tells if that is less, but 2 at least.
             No more than ``k1``.
-        largest: ``k1`` at most, where a first look decides; 15 or more.
+        largest: ``k1`` at most, where a first look decides.
         eps: As in `density_groups`.
         min_samples: As in `density_groups`.
         balance: How far neighbours from other cameras are helped: 0 not at all, 1 until those of all cameras come
@@ -205,7 +205,7 @@ def group_features(
         handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
     bound, apart, people = _known(tracks, camids, times, said)
     pooled = torch.from_numpy(vectors)
-    near = neighbours(pooled, largest if k1 is None else max(first, 1), handicap)
+    near = neighbours(pooled, max(first, largest if k1 is None else 1), handicap)
 
     def look(k1: int, averaged: int) -> tuple[csr_matrix, Groups]:
         graph = _graph(pooled, near, k1, min(averaged if k2 is None else k2, k1), max(STRANGERS, min(eps + 1e-6, 1.0)))
