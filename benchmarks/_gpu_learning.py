@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ AUGMENT = {
     "erase": 0.3,
     "erase_area": [0.02, 0.2],
 }
+AUGMENT_REAL = {"flip": 0.5, "pad": 10, "erase": 0.5, "erase_area": [0.02, 0.3]}
 OPTIM = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05, "decay_norms": False, "ema": 0.998}
 
 
@@ -129,8 +131,13 @@ def real(part: Part) -> None:
 
 def labels_of(part: Part) -> list[str]:
     """Kinds of annotations that lie beside the data, in ``annotations/market1501``."""
+    return [kind for kind in ("masks", "textures") if (annotations_of(part) / kind).is_dir()]
+
+
+def annotations_of(part: Part) -> Path:
+    """Where annotations lie beside the data."""
     assert part.data is not None
-    return [kind for kind in ("masks", "textures") if (part.data / "annotations" / "market1501" / kind).is_dir()]
+    return part.data / "annotations" / "market1501"
 
 
 def course(
@@ -138,13 +145,12 @@ def course(
 ) -> dict[str, Any]:
     """One training of as many epochs as the time allows, judged ten times; judging is not counted."""
     parts = ["stages"] + ["parsing", "srb", "sfb"] * ("masks" in labels) + ["texture"] * ("textures" in labels)
-    content = {"optim": OPTIM, "augment": {"flip": 0.5, "pad": 10, "erase": 0.5, "erase_area": [0.02, 0.3]}}
-    recipe = recipe_of(part, name, batch, **content)
+    recipe = recipe_of(part, name, batch, optim=OPTIM, augment=AUGMENT_REAL)
     if name == "unified":
         options = {"parts": parts, "unit_triplet": True, "dim": 256}
         recipe = replace(recipe, model=replace(recipe.model, options=options))
     model = build_model(recipe, num_identities(dataset.train))
-    home = None if part.data is None else part.data / "annotations" / "market1501"
+    home = annotations_of(part)
     masks = annotation_paths(dataset, dataset.train, "masks", home) if "masks" in labels else None
     textures = annotation_paths(dataset, dataset.train, "textures", home) if "textures" in labels else None
     side = model.texture_side

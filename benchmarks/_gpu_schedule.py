@@ -6,11 +6,10 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from _gpu_learning import OPTIM, specs
+from _gpu_learning import AUGMENT_REAL, OPTIM, annotations_of, labels_of, specs
 from _gpu_results import Part
-from _gpu_speed import PUBLISHED_STEPS, recipe_of
+from _gpu_speed import PUBLISHED_STEPS, batches_of, recipe_of
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset, num_identities
 from semreid.data.store import Store, annotation_paths, build_store
@@ -23,8 +22,6 @@ from semreid.training.recipe import Recipe
 from semreid.training.replay import WARM_UP
 from semreid.training.trainer import Trainer
 
-Engine = Literal["eager", "graphs"]
-ENGINES: tuple[Engine, ...] = ("eager", "graphs")
 SHORT = 0.3
 """Of the steps of the long one: ten minutes of MagnifierNet's published steps, at 28 of them a second."""
 
@@ -40,16 +37,14 @@ def schedule(part: Part) -> None:
         part.note("left out", "there is no folder market1501 below --data")
         return
     dataset = load_dataset(spec)
-    recipe = _recipe(part)
-    store = _store(part, dataset, recipe.data.size)
-    engine, rate = _fastest(part, recipe, dataset, store)
-    recipe = replace(recipe, engine=engine)
+    batch = part.scale.people[0] * part.scale.people[1]
+    store = _store(part, dataset, _recipe(part, batch).data.size)
+    rates = _rates(part, batch, dataset, store)
+    engine, rate = max(rates.items(), key=lambda pair: pair[1])
     steps = max(4, min(PUBLISHED_STEPS, int(0.9 * part.left * rate / (1 + SHORT))))
-    batch = recipe.data.identities * recipe.data.instances
-    size = recipe.data.size
-    part.note("setting", {"engine": engine, "steps_per_second": rate, "long_steps": steps, "size": size})
+    part.note("setting", {"engine": engine, "long_steps": steps, "size": store.images.shape[1:3]})
     for name, count in (("short", max(2, round(SHORT * steps))), ("long", steps)):
-        work = lambda b, c=count: course(part, _in_batches(recipe, b), dataset, store, c)  # noqa: E731
+        work = lambda b, c=count: course(part, _recipe(part, b, engine), dataset, store, c)  # noqa: E731
         part.attempt(name, work, batch)
 
 
@@ -75,48 +70,39 @@ def _learn(trainer: Trainer, steps: int) -> None:
         trainer.epoch += 1
 
 
-def _recipe(part: Part) -> Recipe:
-    batch = part.scale.people[0] * part.scale.people[1]
-    augment = {"flip": 0.5, "pad": 10, "erase": 0.5, "erase_area": [0.02, 0.3]}
-    recipe = recipe_of(part, "magnifiernet", batch, optim=OPTIM, augment=augment)
+def _recipe(part: Part, batch: int, engine: str = "eager") -> Recipe:
+    recipe = recipe_of(part, "magnifiernet", batch, optim=OPTIM, augment=AUGMENT_REAL, engine=engine)
     h, w = recipe.data.size
     data = replace(recipe.data, height=max(64, h // 2), width=max(32, w // 2))
     return replace(recipe, data=data, schedule=replace(recipe.schedule, epochs=1, warmup_epochs=0.05, decay="cosine"))
 
 
-def _in_batches(recipe: Recipe, batch: int) -> Recipe:
-    return replace(recipe, data=replace(recipe.data, identities=max(2, batch // recipe.data.instances)))
-
-
 def _store(part: Part, dataset: ReIDDataset, size: tuple[int, int]) -> Store:
     """The images on the device, with the masks beside them or those of the parser that ships."""
-    home = None if part.data is None else part.data / "annotations" / "market1501"
     with tempfile.TemporaryDirectory() as made:
-        if home is None or not (home / "masks").is_dir():
+        home = annotations_of(part)
+        if "masks" not in labels_of(part):
             home = Path(made)
             label([load_model("people-parser").to(part.device)], dataset, home, split="train")
         masks = annotation_paths(dataset, dataset.train, "masks", home)
         return build_store(dataset.train, size, masks=masks).to(part.device)
 
 
-def _rate(part: Part, recipe: Recipe, dataset: ReIDDataset, store: Store) -> float:
-    trainer = Trainer(recipe, build_model(recipe, num_identities(dataset.train)), store, part.device)
-    _learn(trainer, WARM_UP + 2)
-    part.wait()
-    began, times = time.monotonic(), 50 if part.device.type == "cuda" else 2
-    _learn(trainer, times)
-    part.wait()
-    return times / (time.monotonic() - began)
-
-
-def _fastest(part: Part, recipe: Recipe, dataset: ReIDDataset, store: Store) -> tuple[Engine, float]:
-    """The engine with most steps a second, and how many."""
-    rates: dict[Engine, float] = {}
-    for engine in ENGINES:
+def _rates(part: Part, batch: int, dataset: ReIDDataset, store: Store) -> dict[str, float]:
+    """Steps a second by the engines that work here."""
+    rates: dict[str, float] = {}
+    for engine in ("eager", "graphs"):
         try:
-            rates[engine] = _rate(part, replace(recipe, engine=engine), dataset, store)
+            rates[engine] = _rate(part, _recipe(part, batch, engine), dataset, store)
         except SemreidError as error:  # the other one may do
             part.note(f"{engine} failed", str(error))
         part.free()
     part.note("rates", rates)
-    return max(rates.items(), key=lambda pair: pair[1])
+    return rates
+
+
+def _rate(part: Part, recipe: Recipe, dataset: ReIDDataset, store: Store) -> float:
+    trainer = Trainer(recipe, build_model(recipe, num_identities(dataset.train)), store, part.device)
+    trainer.model.train()
+    following = batches_of(trainer)
+    return part.rate(lambda: trainer.step(following()), WARM_UP + 1)

@@ -2,7 +2,7 @@
 
 python benchmarks/gpu.py --minutes 8 --out DIR            all parts but the last, in order of worth
 python benchmarks/gpu.py --minutes 2 --out DIR --only speed
-python benchmarks/gpu.py --rehearse --out DIR             everything in tiny sizes on a CPU, in a minute or two
+python benchmarks/gpu.py --rehearse --out DIR             the same in tiny sizes on a CPU, in a minute or two
 
 proof   the tests marked cuda: the GPU computes what the CPU computes
 speed   training steps, embedding, ranking; against the published formulations, and with one thing changed at a time

@@ -40,10 +40,6 @@ class _Losses(nn.Module):
         return self.model.losses(batch)
 
 
-COMPILER: dict[str, Any] = {}
-"""What `torch.compile` is told."""
-
-
 class _Average(AveragedModel):
     """Averaged weights and statistics; at first over few steps, for in a short run the first ones would stay.
 
@@ -255,7 +251,7 @@ class Trainer:
                 "optim.separate_losses takes two gradients of one step, which a compiled trunk cannot",
                 fix="set engine=eager",
             )
-        self.model.trunk.compile(**COMPILER)
+        self.model.trunk.compile()
 
     def _make_replayable(self) -> None:
         """Let a step of this trainer be recorded, from its state of now."""
