@@ -74,22 +74,21 @@ def batch_hard_triplet(embeddings: Tensor, pids: Tensor, margin: float | None = 
         pids,
     )
     embeddings = embeddings.float()
-    positive, negative, has_negative = _hardest(embeddings.detach(), pids)
-    # Only the mined pairs need a gradient: B distances instead of B x B, and exact ones.
-    to_positive = torch.linalg.vector_norm(embeddings - embeddings[positive], dim=1)
-    to_negative = torch.linalg.vector_norm(embeddings - embeddings[negative], dim=1)
-    gap = (to_positive - to_negative).masked_fill(~has_negative, -torch.inf)
+    hardest, lonely = _hardest(embeddings.detach(), pids)
+    # Only the mined pairs need a gradient: 2 x B distances instead of B x B, and exact ones.
+    to_positive, to_negative = torch.linalg.vector_norm(embeddings - embeddings[hardest], dim=2)
+    gap = (to_positive - to_negative).masked_fill(lonely, -torch.inf)
     return (F.softplus(gap) if margin is None else F.relu(gap + margin)).mean()
 
 
-def _hardest(embeddings: Tensor, pids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Index of the farthest positive and nearest negative of every anchor, and whether it has a negative."""
+def _hardest(embeddings: Tensor, pids: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the farthest positive and the nearest negative of every anchor, (2, B), and whether it has no negative."""
     with torch.autocast(embeddings.device.type, enabled=False):
         distances = torch.cdist(embeddings, embeddings)
     same = pids[:, None] == pids[None, :]
-    positive = distances.masked_fill(~same, -torch.inf).argmax(dim=1)
+    positive = distances.where(same, -torch.inf).argmax(dim=1)
     negative = distances.masked_fill(same, torch.inf).argmin(dim=1)
-    return positive, negative, ~same.all(dim=1)
+    return torch.stack((positive, negative)), same.all(dim=1)
 
 
 def center_loss(embeddings: Tensor, pids: Tensor, centers: Tensor) -> Tensor:
