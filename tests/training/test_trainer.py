@@ -44,8 +44,22 @@ def test_weights_without_counters_are_averaged_too() -> None:
     model = torch.nn.Linear(2, 1)
     average = module._Average(model, 0.5)
     for _ in range(2):
-        average.update_parameters(model)
+        average.update()
     torch.testing.assert_close(average.module.weight, model.weight)
+
+
+def test_the_average_follows_a_model_that_takes_back_weights() -> None:
+    """The tensors are looked for once, and stay the model's and the average's own when a run is resumed."""
+    model = torch.nn.BatchNorm1d(2)
+    average = module._Average(model, 0.5)
+    stored = {name: value + 9 for name, value in average.state_dict().items()}
+    average.load_state_dict(stored | {"n_averaged": torch.tensor(0)})
+    stored = {"weight": torch.full((2,), 4.0), "num_batches_tracked": torch.tensor(7)}
+    model.load_state_dict(model.state_dict() | stored)
+    average.update()
+    assert average.n_averaged == 1
+    assert average.module.weight.tolist() == [4.0, 4.0]
+    assert average.module.num_batches_tracked == 7
 
 
 def test_a_gradient_is_laid_out_like_its_parameter() -> None:

@@ -82,7 +82,7 @@ def batch_hard_triplet(embeddings: Tensor, pids: Tensor, margin: float | None = 
 
 
 def _hardest(embeddings: Tensor, pids: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the farthest positive and the nearest negative of every anchor, (2, B), and whether it has no negative."""
+    """Index of the farthest positive and nearest negative of every anchor, (2, B), and whether it lacks a negative."""
     with torch.autocast(embeddings.device.type, enabled=False):
         distances = torch.cdist(embeddings, embeddings)
     same = pids[:, None] == pids[None, :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 
 from semreid import distributed
 from semreid.data import augment
@@ -40,31 +40,36 @@ class _Losses(nn.Module):
         return self.model.losses(batch)
 
 
-class _Average(AveragedModel):
+class _Average(nn.Module):
     """Averaged weights and statistics; at first over few steps, for in a short run the first ones would stay.
 
-    Unlike its base, it never waits for the device.
+    Never waits for the device, and looks for the tensors of both only once.
 
     Args:
         model: The model to average.
         decay: Share of the average that a step leaves, once there were many.
     """
 
+    n_averaged: Tensor
+
     def __init__(self, model: nn.Module, decay: float) -> None:
-        super().__init__(model, use_buffers=True)
-        self.decay = decay
+        super().__init__()
+        self.module, self.decay = copy.deepcopy(model), decay
+        self.register_buffer("n_averaged", torch.zeros((), dtype=torch.long))  # which stays on the host
+        both = [list(chain(m.parameters(), m.buffers())) for m in (self.module, model)]
+        self._floats = [[tensor for tensor in tensors if tensor.is_floating_point()] for tensors in both]
+        self._counts = [[tensor for tensor in tensors if not tensor.is_floating_point()] for tensors in both]
 
     @torch.no_grad()
-    def update_parameters(self, model: nn.Module) -> None:
-        """Take in the weights of a step."""
-        steps = int(self.n_averaged)  # which stays on the host
+    def update(self) -> None:
+        """Take in the weights that the model has now."""
+        steps = int(self.n_averaged)
         share = 1 - min(self.decay, (1 + steps) / (10 + steps)) if steps else 1.0
-        both = list(zip(*(chain(m.parameters(), m.buffers()) for m in (self.module, model)), strict=True))
-        floats = [pair for pair in both if pair[0].is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], share)
-        counts = [pair for pair in both if not pair[0].is_floating_point()]
-        if counts:
-            torch._foreach_copy_([a for a, _ in counts], [b for _, b in counts])
+        average, now = self._floats
+        torch._foreach_lerp_(average, now, share)
+        average, now = self._counts
+        if average:
+            torch._foreach_copy_(average, now)
         self.n_averaged += 1
 
 
@@ -206,7 +211,7 @@ class Trainer:
         replayed = self.replayed
         losses = self._learn(batch, weights) if replayed is None else replayed(self._learn, batch, weights)
         if self.ema is not None:
-            self.ema.update_parameters(self.model)
+            self.ema.update()
         return losses
 
     def _learn(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
