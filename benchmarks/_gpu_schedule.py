@@ -13,7 +13,6 @@ from _gpu_speed import PUBLISHED_STEPS, batches_of, recipe_of
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset, num_identities
 from semreid.data.store import Store, annotation_paths, build_store
-from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.models.loading import load_model
 from semreid.teachers.label import label
@@ -40,6 +39,8 @@ def schedule(part: Part) -> None:
     batch = part.scale.people[0] * part.scale.people[1]
     store = _store(part, dataset, _recipe(part, batch).data.size)
     rates = _rates(part, batch, dataset, store)
+    if not rates:
+        return
     engine, rate = max(rates.items(), key=lambda pair: pair[1])
     steps = max(4, min(PUBLISHED_STEPS, int(0.9 * part.left * rate / (1 + SHORT))))
     part.note("setting", {"engine": engine, "long_steps": steps, "size": store.images.shape[1:3]})
@@ -94,8 +95,8 @@ def _rates(part: Part, batch: int, dataset: ReIDDataset, store: Store) -> dict[s
     for engine in ("eager", "graphs"):
         try:
             rates[engine] = _rate(part, _recipe(part, batch, engine), dataset, store)
-        except SemreidError as error:  # the other one may do
-            part.note(f"{engine} failed", str(error))
+        except Exception as error:  # the other one may do
+            part.note(f"{engine} failed", f"{type(error).__name__}: {error}")
         part.free()
     part.note("rates", rates)
     return rates

@@ -29,7 +29,8 @@ from tests.training.test_loop import recipe
 from tests.training.test_trainer import STEPS, make_trainer
 from tests.two_processes import run_by_two
 
-pytestmark = pytest.mark.cuda
+# PyTorch warns once that its way to find out who waits is a prototype, and cuBLAS in threads that are new to it.
+pytestmark = [pytest.mark.cuda, pytest.mark.filterwarnings("default")]
 REHEARSED = bool(os.environ.get("SEMREID_REHEARSE_CUDA"))
 
 
@@ -83,14 +84,17 @@ def test_steps_in_bf16(name: str, device: torch.device) -> None:
     torch.testing.assert_close(found["total"], expected["total"], rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize("engine", ["eager", "graphs"])
 @pytest.mark.parametrize("name", STEPS)
-def test_no_step_waits_for_the_device(name: str, device: torch.device) -> None:
-    trainer = trainer_of(name, device)
-    steps_of(trainer)  # what is sent once is there
-    if not REHEARSED:
-        torch.cuda.set_sync_debug_mode("error")
+def test_no_step_waits_for_the_device(name: str, engine: str, device: torch.device) -> None:
+    optim = {"name": "sgd", "lr": 0.02, "clip": 1.0, "ema": 0.9}
+    trainer = trainer_of(name, device, engine=engine, optim=optim)
+    steps_of(trainer, WARM_UP + 1)  # what is sent once is there, and what is recorded
+    rows = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=0)))
     try:
-        rows = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=0)))
+        if not REHEARSED:
+            torch.cuda.set_sync_debug_mode("error")
+        trainer.set_lr(0.5)
         trainer.step(trainer.batch(rows, 3))
     finally:
         if not REHEARSED:
@@ -112,6 +116,7 @@ def learned_by(trainer: Trainer) -> torch.Tensor:
             for make, there in trainer.replayed._host._taken:
                 assert torch.equal(there.cpu(), make())
     assert torch.isfinite(loss)
+    assert trainer.replayed is None or trainer.replayed.recorded
     return weights() - start
 
 
@@ -128,7 +133,9 @@ def test_a_replayed_graph_learns_what_the_step_as_written_does(case: str, device
     """Weights that Adam moves by the sign of gradients near zero differ, and so do those that bf16 rounds."""
     name, changes, tolerance = REPLAYED[case]
     expected, found = (learned_by(trainer_of(name, device, engine=engine, **changes)) for engine in ("eager", "graphs"))
-    assert float((found - expected).norm() / expected.norm()) < tolerance
+    apart = float((found - expected).norm() / expected.norm())
+    print(f"{case}: {apart:.2g} of {tolerance}")
+    assert apart < tolerance
 
 
 def test_a_graph_is_recorded_anew_after_resuming(device: torch.device) -> None:

@@ -12,6 +12,7 @@ from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.alignment import random_triplets
 from semreid.models.heads import Texture
+from semreid.models.heads.texture import _Reflection
 from semreid.models.trunk import Maps, build_trunk
 from semreid.people.body import build_body
 from semreid.people.poses import draw_pose, take_pose
@@ -103,6 +104,22 @@ def test_a_share_of_the_real_images_is_painted_and_all_synthetic_ones() -> None:
         expected = whole.losses({name: trunk[kept] for name, trunk in maps.items()}, fewer)
         for name in ("reconstruction", "triplet"):
             torch.testing.assert_close(found[name], expected[name])
+
+
+@pytest.mark.parametrize(("size", "border"), [((8, 4), 1), ((4, 2), 1), ((9, 12), 3), ((4, 5), 3)])
+def test_reflection_is_that_of_pytorch_with_the_channels_last(size: tuple[int, int], border: int) -> None:
+    draws = torch.Generator().manual_seed(border)
+    maps = torch.randn(3, 5, *size, generator=draws, dtype=torch.float64).to(memory_format=torch.channels_last)
+    weight = torch.randn(3, 5, *(side + 2 * border for side in size), generator=draws, dtype=torch.float64)
+    gradients = []
+    for reflect in (_Reflection.apply, lambda x, by: F.pad(x, (by,) * 4, mode="reflect")):
+        seen = maps.clone(memory_format=torch.channels_last).requires_grad_()
+        wide = reflect(seen, border)
+        (wide * weight).sum().backward()
+        assert torch.equal(wide, F.pad(maps, (border,) * 4, mode="reflect"))
+        assert wide.is_contiguous(memory_format=torch.channels_last)
+        gradients.append(seen.grad)
+    torch.testing.assert_close(*gradients)
 
 
 def test_initialisation_is_that_of_the_released_code() -> None:

@@ -12,7 +12,7 @@ from semreid.errors import SemreidError
 from semreid.host import from_host
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.recipe import dump_recipe
-from semreid.training.replay import WARM_UP, ReplayedStep
+from semreid.training.replay import WARM_UP, ReplayedStep, make_replayable
 from semreid.training.trainer import Trainer
 from tests.training.test_trainer import STEPS, make_trainer
 
@@ -145,3 +145,14 @@ def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SemreidError, match="engine=graphs is for one process") as caught:
         trainer_of("baseline", "graphs")
     assert "engine=eager" in caught.value.fix
+
+
+def test_steps_that_were_counted_on_the_host_go_to_the_parameters() -> None:
+    """A checkpoint may be that of an optimiser that was not fused, and a fused one wants the number where it works."""
+    parameter = torch.nn.Parameter(torch.empty(2, device="meta"))
+    optimiser = torch.optim.AdamW([parameter])
+    optimiser.state[parameter] = {"step": torch.tensor(3.0)}
+    make_replayable(optimiser, parameter.device)
+    (group,) = optimiser.param_groups
+    assert optimiser.state[parameter]["step"].device == group["lr"].device == parameter.device
+    assert group["capturable"]

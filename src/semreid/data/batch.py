@@ -57,10 +57,11 @@ class Batch:
         if self.synthetic is None:
             return self
         kept: dict[str, Any] = {}
+        rows = self.rows(synthetic=False)
         for field in fields(self):
             value = getattr(self, field.name)
             left_out = value is None or field.name in ("textures", "synthetic")
-            kept[field.name] = None if left_out else value[self.rows(synthetic=False)]
+            kept[field.name] = None if left_out else value[rows]
         return Batch(**kept)
 
     def rows(self, *, synthetic: bool) -> Tensor:

@@ -76,7 +76,7 @@ def batch_hard_triplet(embeddings: Tensor, pids: Tensor, margin: float | None = 
     embeddings = embeddings.float()
     hardest, lonely = _hardest(embeddings.detach(), pids)
     # Only the mined pairs need a gradient: 2 x B distances instead of B x B, and exact ones.
-    to_positive, to_negative = torch.linalg.vector_norm(embeddings - embeddings[hardest], dim=2)
+    to_positive, to_negative = torch.linalg.vector_norm(embeddings - F.embedding(hardest, embeddings), dim=2)
     gap = (to_positive - to_negative).masked_fill(lonely, -torch.inf)
     return (F.softplus(gap) if margin is None else F.relu(gap + margin)).mean()
 

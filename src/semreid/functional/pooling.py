@@ -19,7 +19,7 @@ def avg_pool(maps: Tensor) -> Tensor:
         maps: Feature maps, (B, C, h, w).
 
     Returns:
-        Vectors, (B, C).
+        Vectors, (B, C); those of maps in half precision in float32, in which they are added up.
 
     Raises:
         SemreidError: If ``maps`` does not have four dimensions.
@@ -29,7 +29,7 @@ def avg_pool(maps: Tensor) -> Tensor:
         tensor([[2.]])
     """
     _positions(maps)
-    return maps.mean(dim=(2, 3))
+    return maps.mean(dim=(2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
 
 
 def max_pool(maps: Tensor) -> Tensor:
@@ -48,7 +48,8 @@ def max_pool(maps: Tensor) -> Tensor:
         >>> max_pool(torch.tensor([[[[1.0, 3.0]]]]))
         tensor([[3.]])
     """
-    return _positions(maps).max(dim=2).values
+    _positions(maps)
+    return maps.permute(0, 2, 3, 1).flatten(1, 2).max(dim=1).values  # in the order of memory where channels are last
 
 
 def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor:

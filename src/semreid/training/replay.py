@@ -100,6 +100,8 @@ class ReplayedStep:
         except RuntimeError as error:
             torch.cuda.set_stream(usual)  # a recording that failed does not go back to it
             self.forget()
+            if isinstance(error, torch.OutOfMemoryError):  # a smaller batch may do
+                raise
             message = f"this step cannot be recorded as a CUDA graph: {error}"
             raise SemreidError(message, fix="set engine=eager") from error
         return graph, losses
@@ -117,6 +119,9 @@ def make_replayable(optimiser: torch.optim.Optimizer, device: torch.device) -> N
         group["fused"], group["foreach"] = True, None
         if "capturable" in group:
             group["capturable"] = True
+    for parameter, state in optimiser.state.items():
+        if "step" in state:  # counted on the host so far, where it was not fused
+            state["step"] = state["step"].to(parameter.device, torch.float32)
 
 
 @contextlib.contextmanager

@@ -35,8 +35,8 @@ class GlobalPool(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Pool (B, C, h, w) to (B, C)."""
         if self.kind == "gem":
-            return gem_pool(maps.float(), self.p)
-        return (avg_pool if self.kind == "avg" else max_pool)(maps.float())
+            return gem_pool(maps, self.p)
+        return (avg_pool if self.kind == "avg" else max_pool)(maps).float()
 
 
 class BNNeck(nn.BatchNorm1d):

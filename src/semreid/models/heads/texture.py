@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from semreid.atlas import SIZE, valid_texels
 from semreid.data.batch import Batch
@@ -28,10 +28,37 @@ PUBLISHED_BLOCKS = 3
 """The constraint is on the maps of the first three of four blocks; the released code has it on all."""
 
 
-def _in_its_own_type(maps: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Keep autocast from bringing maps to float32 for work that loses nothing without."""
-    kind = maps.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
+class _Reflection(torch.autograd.Function):
+    """Reflect a map at its border, channels last in memory; PyTorch's own way takes another order on a GPU, and back.
+
+    The gradient of what was reflected is added where it came from.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, maps: Tensor, border: int) -> Tensor:
+        ctx.border = border  # type: ignore[attr-defined]
+        batch, channels, *size = maps.shape
+        height, width = (side + 2 * border for side in size)
+        wide = maps.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
+        wide[:, :, border:-border, border:-border] = maps
+        rows = wide[..., border:-border]
+        for part, dim in ((rows, 2), (wide, 3)):
+            last = part.shape[dim] - 1
+            part.narrow(dim, 0, border).copy_(part.narrow(dim, border + 1, border).flip(dim))
+            part.narrow(dim, last + 1 - border, border).copy_(part.narrow(dim, last - 2 * border, border).flip(dim))
+        return wide
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        border: int = ctx.border  # type: ignore[attr-defined]
+        for dim in (2, 3):
+            inner = gradient.shape[dim] - 2 * border
+            found = gradient.narrow(dim, border, inner).clone(memory_format=torch.channels_last)
+            found.narrow(dim, 1, border).add_(gradient.narrow(dim, 0, border).flip(dim))
+            found.narrow(dim, inner - border - 1, border).add_(gradient.narrow(dim, border + inner, border).flip(dim))
+            gradient = found
+        return gradient, None
 
 
 class Reflecting(nn.Conv2d):
@@ -45,12 +72,11 @@ class Reflecting(nn.Conv2d):
 
     def __init__(self, c_in: int, c_out: int, kernel: int) -> None:
         super().__init__(c_in, c_out, kernel)
-        self.border = (kernel // 2,) * 4
+        self.border = kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, c_in, h, w) to (B, c_out, h, w)."""
-        with _in_its_own_type(x):
-            wide = F.pad(x, self.border, mode="reflect")
+        wide: Tensor = _Reflection.apply(x, self.border)  # type: ignore[no-untyped-call]
         return super().forward(wide)
 
 
@@ -223,7 +249,8 @@ class Texture(Head):
             for name in ("images", "pids", "camids", "textures", "synthetic")
             if (value := getattr(batch, name)) is not None and len(value) == count
         }
-        return {name: maps[name][kept] for name in maps if name.startswith("layer")}, replace(batch, **chosen)
+        read = ("layer4", *self.decoder.skips)
+        return {name: maps[name][kept] for name in read}, replace(batch, **chosen)
 
     def _reconstruction(self, painted: Tensor, batch: Batch) -> Tensor:
         if batch.textures is None:
