@@ -41,11 +41,10 @@ class _Reflection(torch.autograd.Function):
         height, width = (side + 2 * border for side in size)
         wide = maps.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
         wide[:, :, border:-border, border:-border] = maps
-        rows = wide[..., border:-border]
-        for part, dim in ((rows, 2), (wide, 3)):
-            last = part.shape[dim] - 1
-            part.narrow(dim, 0, border).copy_(part.narrow(dim, border + 1, border).flip(dim))
-            part.narrow(dim, last + 1 - border, border).copy_(part.narrow(dim, last - 2 * border, border).flip(dim))
+        for part, dim in ((wide[..., border:-border], 2), (wide, 3)):
+            end = part.shape[dim]
+            part.narrow(dim, 0, border).copy_(_mirrored(part, dim, border + 1, border))
+            part.narrow(dim, end - border, border).copy_(_mirrored(part, dim, end - 2 * border - 1, border))
         return wide
 
     @staticmethod
@@ -55,10 +54,15 @@ class _Reflection(torch.autograd.Function):
         for dim in (2, 3):
             inner = gradient.shape[dim] - 2 * border
             found = gradient.narrow(dim, border, inner).clone(memory_format=torch.channels_last)
-            found.narrow(dim, 1, border).add_(gradient.narrow(dim, 0, border).flip(dim))
-            found.narrow(dim, inner - border - 1, border).add_(gradient.narrow(dim, border + inner, border).flip(dim))
+            found.narrow(dim, 1, border).add_(_mirrored(gradient, dim, 0, border))
+            found.narrow(dim, inner - border - 1, border).add_(_mirrored(gradient, dim, border + inner, border))
             gradient = found
         return gradient, None
+
+
+def _mirrored(maps: Tensor, dim: int, start: int, length: int) -> Tensor:
+    part = maps.narrow(dim, start, length)
+    return part if length == 1 else part.flip(dim)
 
 
 class Reflecting(nn.Conv2d):
