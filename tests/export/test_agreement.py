@@ -40,6 +40,13 @@ def test_a_file_that_does_not_agree_is_refused_though_its_map_is_as_good(figure_
         accepted(Oracle(), Oracle(noise=0.05), Int8(figure_data, 100, same_neighbours=1.01))
 
 
+@pytest.mark.parametrize("loss", [-1, 101, float("nan"), float("inf")])
+def test_losses_that_bound_nothing_are_refused(figure_data: ReIDDataset, loss: float) -> None:
+    with pytest.raises(SemreidError, match="points of mAP") as caught:
+        Int8(figure_data, max_map_loss=loss)
+    assert "--max-map-loss 0.5" in caught.value.fix
+
+
 @pytest.mark.parametrize("exported", [Oracle(), Oracle(knows=False)])
 def test_data_on_which_the_model_is_at_chance_judge_nothing(figure_data: ReIDDataset, exported: Oracle) -> None:
     with pytest.raises(SemreidError, match=r"int8 cannot be judged on people: the model itself has .* chance has"):

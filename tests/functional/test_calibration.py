@@ -272,10 +272,16 @@ def test_a_rate_that_people_are_too_few_for_is_refused():
         calibrate(*crowd(people=9))
 
 
-@pytest.mark.parametrize("prior", [0, 1, -1, float("nan")])
+@pytest.mark.parametrize("prior", [0, 1, -1, 1e-320, 1 - 1e-16, float("nan")])
 def test_priors_out_of_range_are_refused(made, prior):
     with pytest.raises(SemreidError, match="a prior lies between 0 and 1"):
         made[0].probability(0.5, prior=prior)
+
+
+def test_no_likelihood_ratio_is_too_large_for_a_posterior():
+    ratios = np.array([-np.inf, -1e4, 0.0, 1e4, np.inf])
+    np.testing.assert_allclose(posterior(ratios, 1e-12), [0, 0, 1e-12, 1, 1], rtol=1e-9)
+    np.testing.assert_allclose(posterior(np.log(3.0), 0.2), 3 * 0.2 / (3 * 0.2 + 0.8))
 
 
 def test_survives_json(made):

@@ -393,6 +393,13 @@ def test_fields_out_of_range_are_named(client, fields, names):
     response = client.post("/api/search", data={"id": "3_c1_0", **fields})
     assert response.status_code == 422
     assert names in response.json()["error"]
+    assert response.json()["fix"]
+
+
+def test_text_where_a_file_should_be_is_told_in_the_words_of_http(client):
+    answer = client.post("/api/search", data={"image": "a.png"}).json()
+    assert answer["error"] == "image: is no file; files are sent as multipart/form-data"
+    assert "/programs" in answer["fix"]
 
 
 def test_a_vector_that_is_not_there_is_told_as_404(client):

@@ -64,6 +64,7 @@ def test_overrides(tmp_path: Path) -> None:
     assert recipe.augment.erase_area == (0.1, 0.2)
     assert recipe.seed == 7
     assert load_recipe(write(path, "")) == Recipe()
+    assert load_recipe(write(path, "optim:\n"), ["optim.lr=0.1"]).optim.lr == 0.1
 
 
 def test_losses_have_dots_in_their_names_and_may_weigh_by_epoch(tmp_path: Path) -> None:
@@ -89,7 +90,9 @@ def test_losses_have_dots_in_their_names_and_may_weigh_by_epoch(tmp_path: Path) 
         ("losses.identity.id={}", "'losses.identity.id", ""),
         ("optim.lr", "cannot read the override", "key.sub=value"),
         ("optim.lr=[", "not YAML", ""),
-        ("seed.x=1", "'seed' holds a value", ""),
+        ("seed.x=1", "'seed' holds a value", "seed=..."),
+        ("augment.erase_area=[0.9,0.1]", "'augment.erase_area': the smallest share comes first", ""),
+        ("augment.pad=100000", "'augment.pad'", ""),
     ],
 )
 def test_wrong_keys_and_values_name_themselves(tmp_path: Path, override: str, message: str, fix: str) -> None:
@@ -125,6 +128,9 @@ def test_unknown_key_deep_inside() -> None:
     with pytest.raises(SemreidError, match=r"'data\.hight'") as caught:
         parse_recipe({"data": {"hight": 3}})
     assert "height" in caught.value.fix
+    with pytest.raises(SemreidError, match=r"'augment\.flop'") as caught:  # which adapting has defaults of its own for
+        parse_recipe({"augment": {"flop": 1}}, "recipe", AdaptRecipe)
+    assert caught.value.fix == "did you mean 'flip'?"
 
 
 def test_adapting_without_a_recipe_is_what_the_recipe_for_small_machines_says() -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from torch import Tensor
 
 from semreid.host import sent
@@ -23,6 +23,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _LUMA = (0.299, 0.587, 0.114)
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _ascending(area: tuple[float, float]) -> tuple[float, float]:
+    if area[0] > area[1]:
+        raise ValueError("the smallest share comes first, then the largest")
+    return area
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class AugmentRecipe:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     flip: Share = 0.5
-    pad: Annotated[int, Field(ge=0)] = 10
+    pad: Annotated[int, Field(ge=0, le=256)] = 10
     translate: Share = 0.0
     zoom: Share = 0.0
     jitter: Share = 0.0
@@ -54,7 +60,7 @@ class AugmentRecipe:
     sharpness: Share = 0.0
     noise: Share = 0.0
     erase: Share = 0.5
-    erase_area: tuple[Share, Share] = (0.02, 0.4)
+    erase_area: Annotated[tuple[Share, Share], AfterValidator(_ascending)] = (0.02, 0.4)
     cutout: Share = 0.0
     cutout_size: Share = 0.5
 

@@ -40,6 +40,13 @@ class Int8:
     mean_cosine: float = 0.98
     same_neighbours: float = 0.8
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_map_loss <= 100:
+            raise SemreidError(
+                f"int8 cannot be judged by a loss of at most {self.max_map_loss:g} points of mAP",
+                fix="take 0 to 100, such as --max-map-loss 0.5",
+            )
+
 
 @dataclass(frozen=True)
 class Agreement:

@@ -303,6 +303,9 @@ def log_likelihood_ratio(score: ArrayLike, knots: Knots) -> NDArray[np.float64]:
     return np.asarray(np.interp(np.asarray(score, float), x, y))
 
 
+LEAST_PRIOR = 1e-12
+
+
 def require_prior(prior: float) -> None:
     """Refuse a probability before looking that leaves nothing to be learned.
 
@@ -310,10 +313,13 @@ def require_prior(prior: float) -> None:
         prior: The probability.
 
     Raises:
-        SemreidError: If it is not between 0 and 1.
+        SemreidError: If it is not between 0 and 1, or nearer to either than one in a million million.
     """
-    if not 0 < prior < 1:
-        raise SemreidError(f"a prior lies between 0 and 1; got {prior:g}", fix="0.5 is as likely as not")
+    if not LEAST_PRIOR <= prior <= 1 - LEAST_PRIOR:
+        raise SemreidError(
+            f"a prior lies between 0 and 1, at least {LEAST_PRIOR:g} from both; got {prior:g}",
+            fix="0.5 is as likely as not",
+        )
 
 
 def posterior(llr: ArrayLike, prior: float) -> NDArray[np.float64]:
@@ -334,7 +340,7 @@ def posterior(llr: ArrayLike, prior: float) -> NDArray[np.float64]:
         array([0.01, 0.5 ])
     """
     require_prior(prior)
-    return np.asarray(1 / (1 + np.exp(-np.asarray(llr, float)) * (1 - prior) / prior))
+    return np.asarray(np.exp(-np.logaddexp(0, np.log((1 - prior) / prior) - np.asarray(llr, float))))
 
 
 def fit_logistic(scores: PairScores) -> Knots:

@@ -14,6 +14,6 @@ class RequestError(SemreidError):
         fix: What the caller can do about it.
     """
 
-    def __init__(self, status: int, what: str, fix: str = "") -> None:
+    def __init__(self, status: int, what: str, fix: str) -> None:
         super().__init__(what, fix)
         self.status = status

@@ -127,7 +127,9 @@ class Access:
                 421, "this server answers to localhost only", "ask http://localhost, or start it with a token"
             )
         if request.method not in SAFE and not _same_origin(request):
-            return RequestError(403, "this request comes from the page of another server")
+            return RequestError(
+                403, "this request comes from the page of another server", "open this server's own page"
+            )
         try:
             known = not self.token or request.url.path.startswith(OPEN) or self._admits(request)
         except RequestError as error:

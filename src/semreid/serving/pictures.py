@@ -93,7 +93,9 @@ class Pictures:
         try:
             return cut(read_image(source), entry.box)
         except SemreidError as error:
-            raise RequestError(404, f"the picture of row {entry.id} cannot be read") from error
+            raise RequestError(
+                404, f"the picture of row {entry.id} cannot be read", "see that its file is where the gallery has it"
+            ) from error
 
     def file(self, path: str) -> Path | None:
         """Find the real place of a file.

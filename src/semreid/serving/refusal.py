@@ -18,6 +18,7 @@ from semreid.serving.templating import render
 
 logger = logging.getLogger(__name__)
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "10"}, 503: {"Retry-After": "5"}}
+DESCRIBED = "/programs says which requests there are, and what their fields may hold"
 PROGRAMS = ("/api/", "/openapi.json", "/healthz", "/metrics", "/picture")
 """Paths that answer with JSON when they refuse; all others answer with a page."""
 
@@ -56,13 +57,13 @@ async def on_semreid_error(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Handle an unknown path, a wrong method or a body that is none."""
     assert isinstance(error, HTTPException)
-    return refusal(request, RequestError(error.status_code, str(error.detail)))
+    return refusal(request, RequestError(error.status_code, str(error.detail), DESCRIBED))
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:
     """Handle fields of the wrong type or out of range."""
     assert isinstance(error, RequestValidationError)
-    return refusal(request, RequestError(422, "; ".join(map(_complaint, error.errors()))))
+    return refusal(request, RequestError(422, "; ".join(map(_complaint, error.errors())), DESCRIBED))
 
 
 async def on_bug(request: Request, error: Exception) -> Response:
@@ -81,4 +82,7 @@ def _to_login(request: Request) -> Response:
 
 def _complaint(error: dict[str, Any]) -> str:
     field = ".".join(str(part) for part in error["loc"][1:])
-    return f"{field}: {error['msg']}" if field else str(error["msg"])
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    if "UploadFile" in reason:  # the words of the framework for text where a file should be
+        reason = "is no file; files are sent as multipart/form-data"
+    return f"{field}: {reason}" if field else reason

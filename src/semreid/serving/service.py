@@ -374,7 +374,9 @@ class Service:
 
     def _require_regions(self, status: int) -> _Regions:
         if self.regions is None:
-            raise RequestError(status, "this model does not look at body regions")
+            raise RequestError(
+                status, "this model does not look at body regions", "serve one that does, such as people-s"
+            )
         return self.regions
 
     async def _vector(self, crop: Crop, *, flip: bool = False) -> Vector:

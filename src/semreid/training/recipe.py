@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, overload
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints, overload
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -346,7 +346,8 @@ def parse_recipe(content: dict[str, Any], source: str = "recipe", kind: type[Any
             raise SemreidError(what, fix="write the new names; what they mean is the same") from error
         key = keys[0]
         fix = _suggest(kind, first["loc"]) if first["type"] in _UNKNOWN_KEY else ""
-        raise SemreidError(f"{source}: '{key}': {first['msg']} (got {brief(repr(first['input']))})", fix=fix) from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SemreidError(f"{source}: '{key}': {reason} (got {brief(repr(first['input']))})", fix=fix) from error
 
 
 RENAMED = {
@@ -379,16 +380,21 @@ def _apply(content: dict[str, Any], override: str) -> None:
     if not equals or not last:
         raise SemreidError(f"cannot read the override '{override}'", fix="write key.sub=value, such as optim.lr=3e-4")
     for parent in parents:
-        content = content.setdefault(parent, {})
+        if content.get(parent) is None:  # not there, or there and empty
+            content[parent] = {}
+        content = content[parent]
         if not isinstance(content, dict):
-            raise SemreidError(f"override '{override}': '{parent}' holds a value, not keys")
+            raise SemreidError(
+                f"override '{override}': '{parent}' holds a value, not keys",
+                fix=f"set it as a whole ({parent}=...), or write keys below it in the recipe",
+            )
     content[last] = parse_yaml(text, f"the value of the override '{key}'", fix="write a value as YAML has it")
 
 
 def _suggest(kind: type[Any], location: tuple[int | str, ...]) -> str:
     parent: Any = kind
     for part in location[:-1]:
-        parent = {f.name: f.default_factory for f in dataclasses.fields(parent)}[str(part)]
+        parent = get_type_hints(parent)[str(part)]
     names = [f.name for f in dataclasses.fields(parent)]
     close = difflib.get_close_matches(str(location[-1]), names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"the keys here are {', '.join(names)}"
