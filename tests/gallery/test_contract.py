@@ -174,6 +174,15 @@ def test_rows_are_exchanged_while_they_are_as_they_were(gallery: Gallery) -> Non
     assert gallery.get(names) == [*after, *other[5:9], None, *entries[15:]]
 
 
+def test_renewing_keeps_what_was_said(gallery: Gallery) -> None:
+    vectors, entries = make_rows(ROWS)
+    gallery.add(vectors[:10], [replace(entry, pid="anna", tags=("said",)) for entry in entries[:10]])
+    assert gallery.renew(vectors[::-1], [Entry(entry.id) for entry in entries]) == (ROWS - 10, 10, 0)
+    known = [replace(entry, pid="anna", tags=("said",)) for entry in entries[:10]]
+    assert gallery.get([entry.id for entry in entries]) == [*known, *(Entry(entry.id) for entry in entries[10:])]
+    np.testing.assert_array_equal(gallery.vectors([entry.id for entry in entries]), vectors[::-1])
+
+
 def test_removing_by_id_and_by_filter(gallery: Gallery) -> None:
     vectors, entries = make_rows(ROWS)
     gallery.add(vectors, entries)
@@ -186,7 +195,7 @@ def test_removing_by_id_and_by_filter(gallery: Gallery) -> None:
     assert gallery.count() == len(wanted)
     assert not {m.entry.id for m in gallery.search(vectors[:1], ROWS)[0]} - set(wanted)
     for wrong in ({}, {"ids": ["id0002"], "where": Filter(camids=[1])}):
-        with pytest.raises(SemreidError, match="needs ids or a filter"):
+        with pytest.raises(SemreidError, match=r"to remove is said (nowhere|twice.*)\n  way out: give ids"):
             gallery.remove(**wrong)
     assert gallery.add(vectors, entries).new == ROWS - len(wanted)
 

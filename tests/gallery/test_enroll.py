@@ -10,6 +10,7 @@ import pytest
 
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery
+from semreid.gallery.corrections import Corrections
 from semreid.gallery.enroll import annotated, crops_below, crops_of_data, crops_of_rows, enroll, enroll_features
 from tests.conftest import draw_figure, write_figures, write_image
 from tests.gallery.helpers import DIM, MODEL, Stub
@@ -103,13 +104,94 @@ def test_a_second_run_reads_nothing_and_replacing_reads_all(gallery: Gallery, tm
     assert third.seen == 10
 
 
-def test_a_renewed_row_keeps_its_person_where_its_file_tells_none(gallery: Gallery, tmp_path: Path) -> None:
+def test_what_was_said_by_hand_survives_renewing_until_the_files_tell_who_it_is(
+    gallery: Gallery, tmp_path: Path
+) -> None:
+    crops = crops_below(place(tmp_path, "1.png", "2.png", "3.png"))
+    enroll(gallery, Stub(), annotated(crops, camid=3, tags=["gate"]))
+    corrections = Corrections(gallery, tmp_path / "steps.json")
+    ids = [crop.entry.id for crop in crops]
+    corrections.split(None, ids[:2], "anna")
+    corrections.leave_out(ids[2:])
+    renewed = [*annotated(crops[:1], tags=["night"]), *annotated(crops[1:2], pid="bert"), crops[2]]
+    enroll(gallery, Stub(), renewed, replace_known=True)
+    facts = [(row.pid, row.camid, row.tags) for row in gallery.get(ids) if row]
+    assert facts == [("anna", 3, ("gate", "night")), ("bert", 3, ("gate",)), (None, 3, ("gate", "not-a-person"))]
+
+
+def test_a_new_track_loses_no_name(gallery: Gallery, tmp_path: Path) -> None:
+    place(tmp_path, "1.png")
+    for track in (17, 18):
+        (tmp_path / "t.csv").write_text(f"path,pid,track\n1.png,0,{track}\n")
+        (crop,) = crops_below(tmp_path / "t.csv")
+        enroll(gallery, Stub(), [crop], replace_known=True)
+        if track == 17:
+            Corrections(gallery, tmp_path / "steps.json").split(None, [crop.entry.id], "anna")
+    assert gallery.get([crop.entry.id]) == [replace(crop.entry, pid="anna", tags=("track:18",))]
+
+
+@pytest.mark.parametrize("replace_known", [False, True])
+def test_what_is_said_while_crops_are_embedded_survives(tmp_path: Path, replace_known: bool) -> None:
+    """By the page, which is another process, of a row that was not there when the crops were looked up."""
     crops = crops_below(place(tmp_path, "1.png", "2.png"))
-    enroll(gallery, Stub(), crops)
-    said = [replace(crop.entry, pid="anna", tags=("split:k:left",)) for crop in crops]
-    gallery.exchange([crop.entry for crop in crops], said)
-    enroll(gallery, Stub(), [crops[0], *annotated(crops[1:], pid="bert")], replace_known=True)
-    assert gallery.get([entry.id for entry in said]) == [said[0], replace(crops[1].entry, pid="bert")]
+    one, other = (Gallery.open(tmp_path / "g.parquet", dim=DIM, fingerprint=MODEL) for _ in range(2))
+    said = [replace(crop.entry, pid="anna") for crop in crops]
+
+    class Slow(Stub):
+        def embed(self, images, **settings):
+            if not other.count():
+                other.add(np.eye(DIM)[:2], said)
+            return super().embed(images, **settings)
+
+    done = enroll(one, Slow(), crops, batch_size=1, replace_known=replace_known)
+    assert done == ((0, 2, 0, []) if replace_known else (0, 0, 2, []))
+    assert one.get([row.id for row in said]) == said
+
+
+@pytest.mark.parametrize("pid", ["0", "00", "-1", "-7"])
+def test_no_person_is_called_like_nobody_or_junk(gallery: Gallery, tmp_path: Path, pid: str) -> None:
+    crops = crops_below(place(tmp_path, "1.png"))
+    with pytest.raises(SemreidError, match=f"pid '{pid}' names no person") as caught:
+        annotated(crops, pid=pid)
+    assert caught.value.fix
+    features(tmp_path / "f.parquet", path=["1.png", "2.png"], pid=[pid, "anna"])
+    enroll_features(gallery, tmp_path / "f.parquet")
+    people = [row.pid for rows, _ in gallery.scan() for row in rows]
+    assert people == (["anna"] if pid.startswith("-") else [None, "anna"])
+
+
+def test_who_is_named_for_all_is_no_word_of_a_machine(tmp_path: Path) -> None:
+    (crop,) = crops_below(place(tmp_path, "1.png"))
+    grouped = crop._replace(entry=replace(crop.entry, pid="group-1", tags=("door", "grouped")))
+    assert annotated([grouped], pid="anna")[0].entry == replace(crop.entry, pid="anna", tags=("door",))
+
+
+def test_a_table_without_people(tmp_path: Path) -> None:
+    place(tmp_path, "1.png", "2.png")
+    (tmp_path / "t.csv").write_text("path,camid,track\n1.png,3,17\n2.png,4,\n,,\n")
+    assert facts(crops_below(tmp_path / "t.csv", unlabelled=True)) == {
+        "1.png": (None, 3, None),
+        "2.png": (None, 4, None),
+    }
+    (tmp_path / "t.csv").write_text("path,pid\n1.png,anna\n2.png,\n")
+    assert [crop.entry.pid for crop in crops_below(tmp_path / "t.csv", unlabelled=True)] == ["anna", None]
+
+
+def features(file: Path, **columns: object) -> Path:
+    """A file as `semreid embed` writes it, with columns that a user has added."""
+    rows = len(next(iter(columns.values())))
+    fixed = pa.FixedSizeListArray.from_arrays(pa.array(np.eye(DIM, dtype=np.float32)[:rows].ravel()), DIM)
+    pq.write_table(pa.table({**columns, "vector": fixed}), file)
+    return file
+
+
+def test_what_the_user_says_of_all_features(gallery: Gallery, tmp_path: Path) -> None:
+    file = features(tmp_path / "f.parquet", id=["a", "b"], tags=[["day"], []])
+    assert enroll_features(gallery, file, pid="anna", camid=3, tags=["gate"]).new == 2
+    rows = [Entry("a", pid="anna", camid=3, tags=("day", "gate")), Entry("b", pid="anna", camid=3, tags=("gate",))]
+    assert gallery.get(["a", "b"]) == rows
+    assert enroll_features(gallery, file, replace_known=True).replaced == 2
+    assert gallery.get(["a", "b"]) == rows  # what was said stays
 
 
 def test_the_track_of_a_table_becomes_a_tag(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_texts_that_cannot_be_stored_or_quoted_are_refused(text) -> None:
     ("wrong", "message"),
     [
         ({"camids": [-1]}, "camid -1 is not a whole number from 0"),
+        ({"camids": [10**23]}, "camid 1000.* is not a whole number from 0 to 2147483647\n  way out: number"),
         ({"camids": [True]}, "camid True"),
         ({"camids": ["1"]}, "camid '1'"),
         ({"exclude_camids": [1.0]}, "camid 1.0"),

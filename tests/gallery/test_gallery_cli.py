@@ -55,6 +55,8 @@ def test_the_main_job(run, crops: Path, model: Path, tmp_path: Path, name: str) 
     matches = json.loads(out)["results"][0]["matches"]
     assert [m["camid"] for m in matches] == [2, 2, 2]
     assert [set(m) for m in matches] == [{"similarity", "id", "path", "pid", "camid", "timestamp", "box", "tags"}] * 3
+    everything = run("gallery", "search", crops, *where, "--model", model, "--json").out  # at any depth
+    assert len(json.loads(everything)["results"]) == 24
     table = run("gallery", "search", crops / "person1", *where, "--model", model, "--pid", "person3", "--rerank")[1]
     assert table.count("person3") > 6
     assert "person2" not in table
@@ -99,6 +101,11 @@ def test_data_sets_and_features(run, crops: Path, model: Path, tmp_path: Path) -
     run("embed", model, crops, "--out", tmp_path / "f.parquet")
     code, out, _ = run("gallery", "add", tmp_path / "f.parquet", *add)
     assert (code, out.splitlines()[-1]) == (0, f"0 rows added to {tmp_path}/g.db, 0 replaced, 24 there before")
+    assert run("gallery", "add", tmp_path / "f.parquet", *add, "--tag", "night", "--camid", 7, "--replace").code == 0
+    with Gallery.open(tmp_path / "g.db") as gallery:
+        rows = [row for rows, _ in gallery.scan() for row in rows]
+    assert {(row.camid, row.tags) for row in rows} == {(7, ("night",))}
+    assert {row.pid for row in rows} == {f"person{i}" for i in range(4)}
 
 
 def test_a_gallery_is_made_anew_for_another_model_and_loses_no_name(
@@ -130,7 +137,13 @@ def test_a_gallery_is_made_anew_for_another_model_and_loses_no_name(
         (["search", "{tmp}/x.png", "--gallery", "{filled}", "--model", "{model}"], "cannot read"),
         (["search", "{query}", "--gallery", "{filled}", "--model", "{model}", "--since", "noon"], "the time 'noon'"),
         (["search", "{query}", "--gallery", "{filled}", "--model", "{model}", "--parts"], "knows no body regions"),
-        (["remove", "--gallery", "{filled}"], "needs ids or a filter"),
+        (["remove", "--gallery", "{filled}"], "is said nowhere\n  way out: give ids of rows, or"),
+        (["remove", "--gallery", "{filled}", "x", "--pid", "y"], "is said twice: by ids and by a filter\n  way out: "),
+        (["add", "{crops}", "--gallery", "{tmp}/g.db", "--split", "all"], "--split has no meaning for"),
+        (["add", "x.parquet", "--gallery", "{tmp}/g.db", "--unlabelled"], "--unlabelled has no meaning for x.parquet"),
+        (["add", "x.PARQUET", "--gallery", "{tmp}/g.db", "--skip-corrupt"], "way out: leave out --skip-corrupt"),
+        (["add", "--data", "folder:x", "--gallery", "{tmp}/g.db", "--unlabelled"], "no meaning for folder:x"),
+        (["add", "{crops}", "--gallery", "{tmp}/g.db", "--pid", "-1"], "pid '-1' names no person"),
     ],
 )
 def test_what_cannot_be_done_is_one_message_with_exit_status_1(

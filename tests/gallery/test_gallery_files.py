@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from subprocess import PIPE
 
@@ -15,7 +16,8 @@ import pytest
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery, memory, parquet
 from semreid.gallery.enroll import enroll_features
-from semreid.gallery.parquet import KEY
+from semreid.gallery.entry import Meta
+from semreid.gallery.parquet import KEY, read_features
 from tests.gallery.helpers import DIM, MODEL, make_rows
 
 
@@ -96,6 +98,10 @@ def lists(*rows: list | None) -> pa.Array:
         ({"pid": pa.array(range(20))}, "row 0: pid 0 is not a text"),
         ({"camid": pa.array([1] * 19 + [-1])}, "row 19: camid -1 is not a whole number"),
         ({"timestamp": pa.array([1.0] * 19 + [float("nan")])}, "row 19: timestamp nan is not a number"),
+        (
+            {"timestamp": pa.array(["noon"] * 20)},
+            "row 0: cannot read the time 'noon'\n  way out: write seconds, or ISO",
+        ),
         ({"tags": pa.array([["a\nb"]] * 20)}, "row 0: tag 'a\\\\nb' holds a control character"),
     ],
 )
@@ -152,6 +158,27 @@ def test_files_of_other_tools_keep_what_they_know(tmp_path: Path) -> None:
         gallery.import_parquet(tmp_path / "g.parquet")
         assert gallery.get(["a", "b"]) == [Entry(id="a"), Entry(id="b")]
         np.testing.assert_array_equal(gallery.vectors(["a", "b"]), [[0.5] * 4, [0, 0, 0, 1]])
+
+
+MOMENT = datetime(2024, 5, 3, 14, 22, 7, 500_000)
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        (pa.array(["2024-05-03T14:22:07.5", " 90.5 ", "", None]), [1714746127.5, 90.5, None, None]),
+        (pa.array(["2024-05-03T16:22:07.5+02:00"]).dictionary_encode(), [1714746127.5]),
+        (pa.array([MOMENT, None], pa.timestamp("ns")), [1714746127.5, None]),
+        (pa.array([MOMENT], pa.timestamp("ms", tz="Europe/Berlin")), [1714746127.5]),
+        (pa.array([MOMENT.date()], pa.date32()), [1714694400.0]),
+        (pa.array([5, None]), [5.0, None]),
+    ],
+)
+def test_times_are_read_as_tables_have_them(tmp_path: Path, times: pa.Array, seconds: list[float | None]) -> None:
+    vectors = pa.array([[1.0] * 4] * len(times), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"timestamp": times, "vector": vectors}), tmp_path / "f.parquet")
+    ((entries, _),) = read_features(tmp_path / "f.parquet", Meta(4, ""))
+    assert [entry.timestamp for entry in entries] == seconds
 
 
 FORMLESS = ["", "memory", "g.sqlite", "ftp://host", "gallery", "/tmp"]

@@ -81,12 +81,15 @@ def add(
     """
     if (images is not None) + bool(data) + bool(other) != 1:
         raise typer.BadParameter("give IMAGES, --data or --from, one of them")
-    features = images is not None and images.suffix == ".parquet"
-    crops = (
-        []
-        if features
-        else annotated(_crops(images, data, split, other, unlabelled), pid=pid, camid=camid, tags=tags or ())
+    features = images is not None and images.suffix.lower() == ".parquet"
+    _refuse(
+        images or data or other,
+        split=split != "gallery" and not data,
+        unlabelled=unlabelled and (images is None or features),
+        skip_corrupt=skip_corrupt and features,
     )
+    said = {"pid": pid, "camid": camid, "tags": tags or ()}
+    crops = [] if features else annotated(_crops(images, data, split, other, unlabelled), **said)  # type: ignore[arg-type]
     with distributed.process_group():
         embedder, first = embedder_of(model), distributed.rank() == 0
         meta = {"dim": embedder.dim, "fingerprint": embedder.fingerprint}
@@ -99,7 +102,7 @@ def add(
                 settings = {"replace_known": replace_known, "skip_corrupt": skip_corrupt, "batch_size": batch_size}
                 done = enroll(gallery, embedder, crops, **settings, progress=told)  # type: ignore[arg-type]
             elif gallery is not None:
-                done = enroll_features(gallery, images, replace_known=replace_known, progress=told)
+                done = enroll_features(gallery, images, **said, replace_known=replace_known, progress=told)  # type: ignore[arg-type]
         if first:
             _tell(done, uri)
 
@@ -129,8 +132,8 @@ def search(
 ) -> None:
     """Find the crops that are most similar to images."""
     where = _filter(camids, pids, tags, since, until)
-    _warn_of_left_out(queries, nested=False)
-    paths = [path for query in queries for path in (list_images(query) if query.is_dir() else [query])]
+    _warn_of_left_out(queries)
+    paths = [path for query in queries for path in (list_images(query, nested=True) if query.is_dir() else [query])]
     with Gallery.open(uri) as gallery:
         embedder = embedder_of(model)
         gallery.require(embedder)
@@ -205,6 +208,14 @@ def _camera(query: Path, stated: int | None) -> int:
     return stated
 
 
+def _refuse(source: Path | str, **meaningless: bool) -> None:
+    """Refuse options that have no meaning for what is added, rather than pass over them."""
+    for name, given in meaningless.items():
+        if given:
+            option = f"--{name.replace('_', '-')}"
+            raise SemreidError(f"{option} has no meaning for {source}", fix=f"leave out {option}")
+
+
 def _crops(images: Path | None, data: str, split: str, other: str, unlabelled: bool) -> list[Crop]:
     if other:
         with Gallery.open(other) as rows:
@@ -219,8 +230,8 @@ def _warn(text: str) -> None:
     say(f"warning: {text}", style="yellow")
 
 
-def _warn_of_left_out(paths: list[Path], *, nested: bool = True) -> None:
-    if lost := left_out(*(path for path in paths if path.is_dir()), nested=nested):
+def _warn_of_left_out(paths: list[Path]) -> None:
+    if lost := left_out(*(path for path in paths if path.is_dir())):
         _warn(lost)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.images import is_image, read_image, resize
 from semreid.data.listing import list_images
 from semreid.data.names import camera_of
-from semreid.data.rows import Row, read_rows
+from semreid.data.rows import Row, read_csv, read_rows
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.files import user_path
@@ -25,7 +25,7 @@ from semreid.gallery.crops import sample_of
 from semreid.gallery.entry import Entry, Meta, Vectors, derived_id
 from semreid.gallery.gallery import Gallery
 from semreid.gallery.parquet import read_features
-from semreid.gallery.said import TRACK
+from semreid.gallery.said import TRACK, named
 from semreid.models.embedder import Embedder
 from semreid.parallel import Progress, parallel
 
@@ -64,8 +64,9 @@ def crops_below(path: Path, *, unlabelled: bool = False) -> list[Crop]:
 
     Args:
         path: An image, a folder of images, identity folders, a folder already split, or a CSV file
-            (``path,pid,camid[,timestamp]``).
-        unlabelled: Sub-folders are not people: take every image below ``path`` as a crop of nobody known.
+            (``path,pid[,camid][,timestamp][,track]``).
+        unlabelled: Sub-folders are not people: take every image below ``path`` as a crop of nobody known. Of a CSV
+            file, the column ``pid`` or some of its cells may then be empty or missing.
 
     Returns:
         At least one crop; junk (negative identities) is left out, identity 0 is nobody in particular.
@@ -75,10 +76,10 @@ def crops_below(path: Path, *, unlabelled: bool = False) -> list[Crop]:
     """
     if not path.exists():
         raise SemreidError(f"there is no {path}", fix="give an image, a folder or a CSV file")
-    if unlabelled or is_image(path) or _is_loose(path):
+    if is_image(path) or _is_loose(path) or (unlabelled and path.is_dir()):
         images = [path] if path.is_file() else list_images(path, nested=unlabelled)
         return [_crop(image, camid=camera_of(image)) for image in images]
-    rows = read_rows(path)
+    rows = read_csv(path, unlabelled=True) if unlabelled else read_rows(path)
     return _some(path, [_labelled(row) for row in rows if not JUNK.fullmatch(row.identity)])
 
 
@@ -146,9 +147,11 @@ def annotated(
 
     Returns:
         New crops.
+
+    Raises:
+        SemreidError: If ``pid`` names no person, or a value is none that a gallery keeps.
     """
-    said: dict[str, Any] = {name: value for name, value in (("pid", pid), ("camid", camid)) if value is not None}
-    return [Crop(image, replace(entry, **said, tags=(*entry.tags, *tags))) for image, entry in crops]
+    return [Crop(image, _annotated(entry, pid, camid, tags)) for image, entry in crops]
 
 
 def enroll(
@@ -170,8 +173,8 @@ def enroll(
         gallery: A gallery of vectors of this embedder; None on all processes but the first.
         embedder: The embedder.
         crops: The crops.
-        replace_known: Embed crops anew that are in the gallery, because their images have changed; who they show stays
-            where their files do not tell.
+        replace_known: Embed crops anew that are in the gallery, because their images have changed; what was said of
+            them stays where the crops do not tell otherwise (`semreid.gallery.said.renewed`).
         skip_corrupt: Leave out images that cannot be read.
         batch_size: Images a step.
         progress: Told after each batch how many crops are safe in the gallery.
@@ -190,10 +193,8 @@ def enroll(
         work = partial(_embedded, embedder, spared=() if replace_known else known, skip_corrupt=skip_corrupt)
         for kept, entries, vectors, problems in distributed.shared(work, batches):
             assert gallery is not None
-            if entries:
-                gallery.put(vectors, [_with_word(entry, known.get(entry.id)) for entry in entries])
-            again = sum(entry.id in known for entry in entries)
-            done = _sum(done, Enrolled(len(entries) - again, again, kept, problems))
+            new, replaced, there = (gallery.renew if replace_known else gallery.add)(vectors, entries)
+            done = _sum(done, Enrolled(new, replaced, kept + there, problems))
             counted += kept + len(entries) + len(problems)
             if progress is not None:
                 progress(counted, len(crops))
@@ -201,27 +202,39 @@ def enroll(
 
 
 def enroll_features(
-    gallery: Gallery, file: Path, *, replace_known: bool = False, progress: Progress | None = None
+    gallery: Gallery,
+    file: Path,
+    *,
+    pid: str | None = None,
+    camid: int | None = None,
+    tags: Sequence[str] = (),
+    replace_known: bool = False,
+    progress: Progress | None = None,
 ) -> Enrolled:
     """Add the rows of a Parquet file of ``semreid embed`` to a gallery; relative paths are made absolute.
 
     Args:
         gallery: A gallery of vectors of the model that made the file.
-        file: The file; see `semreid.gallery.parquet.read_features`.
-        replace_known: Replace rows that are in the gallery.
+        file: The file; see `semreid.gallery.parquet.read_features`. Junk (negative identities) is left out, identity 0
+            is nobody in particular.
+        pid: As in `annotated`.
+        camid: As in `annotated`.
+        tags: As in `annotated`.
+        replace_known: Renew rows that are in the gallery, as `enroll` does.
         progress: Told after each batch how many rows are safe in the gallery.
 
     Returns:
         What became of the rows.
 
     Raises:
-        SemreidError: If the file is missing or damaged, or its vectors have another width or model.
+        SemreidError: If the file is missing or damaged, its vectors have another width or model, or as `annotated`.
     """
     done = Enrolled(0, 0, 0, [])
-    write = gallery.upsert if replace_known else gallery.add
+    write = gallery.renew if replace_known else gallery.add
     for entries, vectors in read_features(file, Meta(gallery.dim, gallery.fingerprint)):
-        placed = [replace(entry, path=str(Path(entry.path).absolute())) if entry.path else entry for entry in entries]
-        done = _sum(done, Enrolled(*write(vectors, placed), []))
+        people = [row for row, entry in enumerate(entries) if not JUNK.fullmatch(entry.pid or "")]
+        placed = [_annotated(_placed(entries[row]), pid, camid, tags) for row in people]
+        done = _sum(done, Enrolled(*write(vectors[people], placed), []))
         if progress is not None:
             progress(sum(done[:3]), sum(done[:3]))
     return done
@@ -229,8 +242,8 @@ def enroll_features(
 
 def _batches(
     gallery: Gallery | None, crops: Sequence[Crop], size: int
-) -> Iterator[tuple[list[Sequence[Crop]], dict[str, Entry]]]:
-    """Batches of crops with the rows among them that are in the gallery; many are looked up at once."""
+) -> Iterator[tuple[list[Sequence[Crop]], set[str]]]:
+    """Batches of crops with the ids of those that are in the gallery; many are looked up at once."""
     step = size * max(LOOK // size, distributed.world_size())
     for start in range(0, len(crops), step):
         ahead = crops[start : start + step]
@@ -238,14 +251,30 @@ def _batches(
         yield [ahead[first : first + size] for first in range(0, len(ahead), size)], known
 
 
-def _known(gallery: Gallery | None, ids: Sequence[str]) -> dict[str, Entry]:
+def _known(gallery: Gallery | None, ids: Sequence[str]) -> set[str]:
     assert gallery is not None
-    return {entry.id: entry for entry in gallery.get(ids) if entry is not None}
+    return {entry.id for entry in gallery.get(ids) if entry is not None}
 
 
-def _with_word(entry: Entry, old: Entry | None) -> Entry:
-    """Let a renewed row keep its person and tags where its file tells none."""
-    return entry if old is None or entry.pid or entry.tags else replace(entry, pid=old.pid, tags=old.tags)
+def _annotated(entry: Entry, pid: str | None, camid: int | None, tags: Sequence[str]) -> Entry:
+    if pid is not None and (_person(pid) is None or JUNK.fullmatch(pid)):
+        raise SemreidError(
+            f"pid {pid!r} names no person: 0 is nobody in particular, negative numbers are junk",
+            fix="give a name or a number from 1, or none where nobody is known",
+        )
+    who = entry if pid is None else named(entry, pid)
+    return replace(who, camid=entry.camid if camid is None else camid, tags=(*who.tags, *tags))
+
+
+def _placed(entry: Entry) -> Entry:
+    """A row of a file of `semreid embed`, as the crop itself would become."""
+    path = str(Path(entry.path).absolute()) if entry.path else ""
+    return replace(entry, path=path, pid=_person(entry.pid))
+
+
+def _person(identity: str | None) -> str | None:
+    """The person that an identity names; None for nobody in particular."""
+    return None if not identity or NOBODY.fullmatch(identity) else identity
 
 
 class _Batch(NamedTuple):
@@ -295,7 +324,7 @@ def _is_loose(path: Path) -> bool:
 
 
 def _labelled(row: Row) -> Crop:
-    pid = None if NOBODY.fullmatch(row.identity) else row.identity
+    pid = _person(row.identity)
     camid = camera_of(row.path) if row.camid is None else row.camid
     crop = _crop(row.path, pid=pid, camid=camid, timestamp=row.timestamp)
     return crop._replace(entry=replace(crop.entry, tags=(f"{TRACK}{row.track}",))) if row.track else crop

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.data.sample import Box
+from semreid.data.sample import MAX_CAMID, Box
 from semreid.errors import SemreidError
 
 Vectors = NDArray[np.float32]
@@ -20,7 +20,6 @@ Vectors = NDArray[np.float32]
 MAX_BYTES = {"id": 128, "pid": 256, "tag": 128, "path": 4096}
 """Longest texts, in UTF-8: what every kind of gallery can hold."""
 MAX_TAGS = 64
-MOST_CAMERAS = 2**31
 T = TypeVar("T")
 
 
@@ -57,15 +56,19 @@ class Entry:
         if self.id != "":
             _require_text("id", self.id)
         if len(_encoded("path", self.path)) > MAX_BYTES["path"]:
-            raise SemreidError(f"path {self.path[:60]!r}... is longer than {MAX_BYTES['path']} bytes")
+            raise SemreidError(f"path {self.path[:60]!r}... is longer than {MAX_BYTES['path']} bytes", fix="shorten it")
         if self.pid is not None:
             _require_text("pid", self.pid)
         object.__setattr__(self, "camid", None if self.camid is None else _camera(self.camid))
-        object.__setattr__(self, "timestamp", None if self.timestamp is None else _seconds("timestamp", self.timestamp))
+        if self.timestamp is not None:
+            object.__setattr__(self, "timestamp", _number("timestamp", self.timestamp, "seconds"))
         object.__setattr__(self, "box", None if self.box is None else _box(self.box))
         object.__setattr__(self, "tags", tuple(sorted(set(_texts("tag", self.tags)))))
         if len(self.tags) > MAX_TAGS:
-            raise SemreidError(f"an entry has {len(self.tags)} tags; a gallery keeps at most {MAX_TAGS}")
+            raise SemreidError(
+                f"{self.path or self.id or 'a crop'} has {len(self.tags)} tags; a gallery keeps at most {MAX_TAGS}",
+                fix="give fewer",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class Filter:
             object.__setattr__(self, name, tuple(_camera(c) for c in _listed(name, getattr(self, name))))
         for name in ("since", "until"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _seconds(name, getattr(self, name)))
+                object.__setattr__(self, name, _number(name, getattr(self, name), "seconds"))
         object.__setattr__(self, "pids", tuple(_texts("pid", self.pids)))
         object.__setattr__(self, "tags", tuple(_texts("tag", self.tags)))
         if self.since is not None and self.until is not None and self.since >= self.until:
@@ -169,7 +172,10 @@ def _listed(name: str, values: Iterable[T]) -> Iterable[T]:
 def _require_text(kind: str, text: str) -> str:
     """Return a short text that every store keeps and compares alike: not empty, no control characters."""
     if not 0 < len(_encoded(kind, text)) <= MAX_BYTES[kind]:
-        raise SemreidError(f"{kind} {text[:60]!r} is empty or longer than {MAX_BYTES[kind]} bytes")
+        raise SemreidError(
+            f"{kind} {text[:60]!r}... is longer than {MAX_BYTES[kind]} bytes" if text else f"{kind} '' is empty",
+            fix="shorten it" if text else "write something, or leave it out",
+        )
     if any(unicodedata.category(c) == "Cc" for c in text):
         raise SemreidError(f"{kind} {text!r} holds a control character", fix="remove it")
     return text
@@ -185,19 +191,24 @@ def _encoded(kind: str, text: str) -> bytes:
 
 
 def _camera(camid: int) -> int:
-    if isinstance(camid, bool) or not isinstance(camid, (int, np.integer)) or not 0 <= camid < MOST_CAMERAS:
-        raise SemreidError(f"camid {camid!r} is not a whole number from 0", fix="number the cameras from 0 or 1")
+    if isinstance(camid, bool) or not isinstance(camid, (int, np.integer)) or not 0 <= camid <= MAX_CAMID:
+        raise SemreidError(
+            f"camid {camid!r} is not a whole number from 0 to {MAX_CAMID}", fix="number the cameras from 0 or 1"
+        )
     return int(camid)
 
 
-def _seconds(name: str, value: float) -> float:
+def _number(name: str, value: float, unit: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-        raise SemreidError(f"{name} {value!r} is not a number of seconds")
+        raise SemreidError(f"{name} {value!r} is not a number of {unit}", fix=f"give a finite number of {unit}")
     return float(value)
 
 
 def _box(box: Box) -> Box:
-    corners = tuple(_seconds("box side", side) for side in box)
+    corners = tuple(_number("box side", side, "pixels") for side in box)
     if len(corners) != 4 or corners[0] >= corners[2] or corners[1] >= corners[3]:
-        raise SemreidError(f"box {box} is not left, top, right, bottom with left < right and top < bottom")
+        raise SemreidError(
+            f"box {box} is not left, top, right, bottom with left < right and top < bottom",
+            fix="give the four sides in this order, in pixels of the frame",
+        )
     return corners[0], corners[1], corners[2], corners[3]

@@ -16,6 +16,7 @@ from semreid.errors import SemreidError
 from semreid.functional.reranking import k_reciprocal_rerank
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.rows import named, require_same, unit_vectors
+from semreid.gallery.said import renewed
 from semreid.gallery.store import ChangedError, NoSuchRowError, Store
 from semreid.gallery.uri import open_store
 from semreid.models.embedder import Embedder
@@ -25,6 +26,7 @@ POOL = 100  # candidates that re-ranking looks at, at least
 LARGEST_K = 16_384  # what a Milvus server gives at most
 Reorder = Callable[[int, Sequence[Match]], list[Match]]
 """Puts the candidates of a query, given by its row, into another order."""
+Renewal = Callable[[Entry, Entry], Entry]
 
 
 class Written(NamedTuple):
@@ -153,10 +155,10 @@ class Gallery:
             SemreidError: If shapes differ, a vector is zero or not finite, an id comes twice, or the rows cannot be
                 stored; then calling again with the same rows completes the job.
         """
-        return self._write(vectors, entries, replace_known=False)
+        return self._write(vectors, entries)
 
     def upsert(self, vectors: ArrayLike, entries: Sequence[Entry]) -> Written:
-        """Add rows; replace those whose ids are there.
+        """Add rows; replace those whose ids are there, with all that was known of them: `renew` keeps that.
 
         Args:
             vectors: As in `add`.
@@ -168,10 +170,27 @@ class Gallery:
         Raises:
             SemreidError: As `add`.
         """
-        return self._write(vectors, entries, replace_known=True)
+        return self._write(vectors, entries, known_as=lambda _, new: new)
+
+    def renew(self, vectors: ArrayLike, entries: Sequence[Entry]) -> Written:
+        """Add rows; give those whose ids are there new vectors, and keep what was said of them, also just now.
+
+        Args:
+            vectors: As in `add`.
+            entries: As in `add`; `semreid.gallery.said.renewed` tells what stays where they tell nothing else.
+
+        Returns:
+            How many rows were new and how many replaced another.
+
+        Raises:
+            SemreidError: As `add`.
+        """
+        return self._write(vectors, entries, known_as=renewed)
 
     def put(self, vectors: ArrayLike, entries: Sequence[Entry]) -> None:
         """Add or replace rows without asking which were there, which saves a read: `upsert` in a hurry.
+
+        Only for rows of which nobody else can have said anything.
 
         Args:
             vectors: As in `add`.
@@ -230,7 +249,11 @@ class Gallery:
             SemreidError: If neither or both are given, or the rows cannot be removed.
         """
         if bool(ids) == bool(_filter(where)):
-            raise SemreidError("remove() needs ids or a filter, one of the two")
+            raise SemreidError(
+                f"which rows of {self.uri} to remove is said {'twice: by ids and by a filter' if ids else 'nowhere'}",
+                fix="give ids of rows, or cameras, people, tags or times (--pid, --camid, --tag, --since, --until; in "
+                "Python, a Filter), but not both",
+            )
         with self._store.writing():
             found = [self._store.entries(_checked(ids)).values()] if ids else (rows for rows, _ in self.scan(where))
             batches = [[entry.id for entry in batch] for batch in found]
@@ -406,7 +429,8 @@ class Gallery:
 
         Args:
             file: A file written by `export_parquet`.
-            replace_known: Replace rows whose ids are there, instead of keeping them.
+            replace_known: Replace rows whose ids are there by what they were when they were exported, instead of
+                keeping them.
 
         Returns:
             What became of the rows.
@@ -418,7 +442,8 @@ class Gallery:
 
         meta, batches = read_gallery(Path(file))
         require_same(str(file), meta, self._store.meta)
-        counts = [self._write(vectors, entries, replace_known=replace_known) for entries, vectors in batches]
+        write = self.upsert if replace_known else self.add
+        counts = [write(vectors, entries) for entries, vectors in batches]
         return Written(*np.sum([Written(0, 0, 0), *counts], axis=0).tolist())
 
     def close(self) -> None:
@@ -436,17 +461,20 @@ class Gallery:
         wanted = Meta(meta.dim if dim is None else dim, meta.fingerprint if fingerprint is None else fingerprint)
         require_same(self.uri, meta, wanted)
 
-    def _write(self, vectors: ArrayLike, entries: Sequence[Entry], *, replace_known: bool) -> Written:
+    def _write(self, vectors: ArrayLike, entries: Sequence[Entry], *, known_as: Renewal | None = None) -> Written:
+        """Add rows; ``known_as`` makes of those that are there, and of the new ones, what they shall be."""
         unit = unit_vectors(vectors, self.dim, "row")
         rows = named(entries, unit)
         ids = [row.id for row in rows]
         with self._store.writing():
             known = self._store.entries(ids)
-            wanted = [row for row, id_ in enumerate(ids) if replace_known or id_ not in known]
+            wanted = [row for row, id_ in enumerate(ids) if known_as or id_ not in known]
+            if known_as:
+                rows = [known_as(known[row.id], row) if row.id in known else row for row in rows]
             if wanted:
                 self._store.write([rows[row] for row in wanted], unit[wanted])
         new = len(ids) - len(known)
-        return Written(new, len(known), 0) if replace_known else Written(new, 0, len(known))
+        return Written(new, len(known), 0) if known_as else Written(new, 0, len(known))
 
     def _search(
         self, queries: Vectors, k: int, where: Filter, camids: Sequence[int | None] | None

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from semreid.data.times import seconds
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.gallery.entry import Entry, Meta, Vectors
@@ -98,7 +99,7 @@ def read_features(file: Path, meta: Meta) -> Iterator[Batch]:
     """Read any Parquet file with a ``vector`` column, such as those of ``semreid embed``.
 
     Of the columns ``id``, ``path``, ``pid``, ``camid``, ``timestamp``, ``box`` and ``tags``, those present are
-    used.
+    used. Times are seconds, texts as in a CSV file, or Arrow's timestamps and dates; those without a zone are in UTC.
 
     Args:
         file: The file.
@@ -175,7 +176,7 @@ def _batches(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Batch]:
 def _batch(file: Path, row: int, batch: pa.RecordBatch, dim: int) -> Batch:
     vectors = _vectors(file, row, batch.column("vector"), dim)
     names = [name for name in COLUMNS if name in batch.schema.names]
-    columns = [batch.column(name).to_pylist() for name in names]
+    columns = [_in_seconds(batch.column(name)).to_pylist() for name in names]
     entries = []
     for offset, values in enumerate(zip(*columns, strict=True) if columns else [()] * len(batch)):
         try:
@@ -189,7 +190,20 @@ def _entry(values: Mapping[str, Any]) -> Entry:
     """An entry from cells; a null is the same as no cell."""
     given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    if isinstance(time := given.get("timestamp"), str):
+        given["timestamp"] = seconds(time.strip())
     return Entry(**given)
+
+
+def _in_seconds(column: pa.Array) -> pa.Array:
+    """Arrow's times as seconds since 1970, to the microsecond; any other column as it is."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+        return column
+    since = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    return pc.divide(since.cast(pa.float64()), 1e6)
 
 
 def _vectors(file: Path, row: int, column: pa.Array, dim: int) -> Vectors:

@@ -28,8 +28,9 @@ def require_same(where: str, meta: Meta, wanted: Meta) -> None:
     """
     if meta == wanted:
         return
-    maker = shipped_as(meta.fingerprint) if meta.fingerprint else ""
-    fix = f"it was made by {maker}: --model {maker}" if maker else "use the model that made it, or another gallery"
+    fix = "use the model that made it, or another gallery"
+    if maker := shipped_as(meta.fingerprint) if meta.fingerprint else "":
+        fix = f"it was made by {maker}: --model {maker}, or {maker} in the place of MODEL"
     if meta.fingerprint == wanted.fingerprint:
         raise SemreidError(f"{where} holds vectors of {meta.dim} values, not {wanted.dim}", fix=fix)
     made, asked = (

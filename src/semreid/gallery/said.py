@@ -56,6 +56,42 @@ def named(entry: Entry, pid: str | None, *, by_machine: bool = False, more: Sequ
     return replace(entry, pid=pid, tags=(*kept, *more, *([GROUPED] if by_machine else [])))
 
 
+def renewed(old: Entry, new: Entry) -> Entry:
+    """Return a row whose crop was embedded again: all that is told of it now, and of what is not, all that was known.
+
+    Who it shows is as somebody says now, or else as somebody said before, or else as a machine says. Tags come
+    together; only a track takes the place of another one.
+
+    Args:
+        old: The row as it is.
+        new: The same row by its file, and by what is said of all files.
+
+    Returns:
+        The row as it shall be.
+
+    Example:
+        >>> row = renewed(Entry("a", pid="anna", camid=3, tags=("gate", "track:1")), Entry("a", tags=("track:2",)))
+        >>> row.pid, row.camid, row.tags
+        ('anna', 3, ('gate', 'track:2'))
+        >>> renewed(Entry("a", pid="anna"), Entry("a", pid="group-3", tags=("grouped",))).pid
+        'anna'
+    """
+    who = new if not is_free(new) or (is_free(old) and new.pid is not None) else old
+    marks = (GROUPED, NOT_A_PERSON)
+    others = [tag for tag in old.tags if not (track_of(new) and tag.startswith(TRACK))]
+    tags = [tag for tag in (*others, *new.tags) if tag not in marks] + [tag for tag in who.tags if tag in marks]
+    path = new.path or old.path
+    return Entry(
+        new.id,
+        path,
+        who.pid,
+        old.camid if new.camid is None else new.camid,
+        old.timestamp if new.timestamp is None else new.timestamp,
+        old.box if new.box is None and path == old.path else new.box,
+        tuple(tags),
+    )
+
+
 def said_of(entries: Sequence[Entry]) -> Said | None:
     """Collect what people said of rows.
 
