@@ -2,6 +2,8 @@ import io
 import os
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -211,6 +213,18 @@ def test_a_name_that_is_not_utf8(tmp_path):
     path = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.png"))
     with pytest.raises(SemreidError, match=r"1 of 1 file names are not UTF-8, such as '.*caf\\udce9\.png'"):
         read_image(save_by_content(path, RGB))
+
+
+def test_a_name_in_utf8_that_this_process_reads_otherwise():
+    script = (
+        "import os; from pathlib import Path; from semreid.data.images import require_utf8\n"
+        "try: require_utf8([Path(os.fsdecode(b'/d/caf\\xc3\\xa9.png'))])\n"
+        "except ValueError as error: print(ascii(str(error)))"
+    )
+    odd = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    said = subprocess.run([sys.executable, "-c", script], env=odd, capture_output=True, text=True, check=True).stdout
+    assert "1 of 1 file names are read as ascii, though they are UTF-8, such as /d/caf\\xe9.png" in said
+    assert "way out: set the environment variable PYTHONUTF8=1" in said
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -215,9 +217,15 @@ def require_utf8(paths: Sequence[Path]) -> None:
         paths: The files.
 
     Raises:
-        SemreidError: If bytes of a name are not UTF-8; counts them and shows one.
+        SemreidError: If bytes of a name are not UTF-8, or are not read so; counts them and shows one.
     """
     if odd := [path for path in paths if not _is_text(str(path))]:
+        if all(_is_utf8(path) for path in odd):
+            raise SemreidError(
+                f"{len(odd)} of {len(paths)} file names are read as {sys.getfilesystemencoding()}, though they are "
+                f"UTF-8, such as {os.fsencode(odd[0]).decode()}",
+                fix="set the environment variable PYTHONUTF8=1, or LC_ALL=C.UTF-8",
+            )
         raise SemreidError(
             f"{len(odd)} of {len(paths)} file names are not UTF-8, such as {str(odd[0])!a}",
             fix="rename them, such as with `convmv -f latin1 -t utf8 -r --notest FOLDER`",
@@ -228,6 +236,15 @@ def _is_text(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether the bytes of a name are UTF-8, whatever this process reads names as."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
         return False
     return True
 

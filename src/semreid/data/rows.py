@@ -8,10 +8,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PureWindowsPath
 from typing import TextIO
 
-from semreid.data.images import is_image
+from semreid.data.images import IMAGE_SUFFIXES, is_image
 from semreid.data.listing import ANNOTATIONS, MARKET_FOLDERS, list_images, parse_market, require_folder
 from semreid.data.names import MARKET_NAME, camera_below, is_camera
 from semreid.data.sample import require_camera
@@ -71,7 +72,7 @@ def read_csv(path: Path, *, unlabelled: bool = False) -> list[Row]:
     """Read a CSV file with the columns ``path,pid[,camid][,timestamp][,track][,split]``, in any order and case.
 
     Cells are separated by commas, semicolons or tabs, whichever the header has most of; blanks around them do not
-    count. Paths may be written with backslashes.
+    count, nor do rows without any content. Paths may be written with backslashes.
 
     Args:
         path: The file, in UTF-8, with a header.
@@ -87,11 +88,12 @@ def read_csv(path: Path, *, unlabelled: bool = False) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = _reader(path, file, COLUMNS[:1] if unlabelled else COLUMNS)
-            rows = [(reader.line_num, _csv_row(path, reader.line_num, cells, unlabelled)) for cells in reader]
+            full = (cells for cells in reader if not _is_blank(cells))
+            rows = [(reader.line_num, _csv_row(path, reader.line_num, cells, unlabelled)) for cells in full]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SemreidError(f"{path} is not a readable CSV file: {error}", fix="save it as CSV, UTF-8") from error
     if not rows:
-        raise SemreidError(f"{path} has no row below its header")
+        raise SemreidError(f"{path} has no row below its header", fix="describe one image in each row")
     first: dict[tuple[Path, str], int] = {}
     for line, row in rows:
         if (earlier := first.setdefault((row.path, row.split), line)) != line:
@@ -134,17 +136,30 @@ def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bo
         raise SemreidError(f"{path}, row {line}: {error.what}", fix=error.fix) from error
 
 
+def _is_blank(cells: dict[str, str | None]) -> bool:
+    """Whether a row holds nothing, as spreadsheets leave such behind the last one."""
+    texts = chain.from_iterable([cell] if isinstance(cell, str) else cell or () for cell in cells.values())
+    return not any(text.strip() for text in texts)  # below None, csv gives the list of cells that are too many
+
+
 def _stripped(cells: dict[str, str | None]) -> dict[str, str]:
     if None in cells or None in cells.values():  # what csv gives for more and for fewer cells
-        raise SemreidError("it has more or fewer cells than the header")
+        raise SemreidError(
+            "it has more or fewer cells than the header", fix="put texts that hold the separator into double quotes"
+        )
     return {column: (value or "").strip() for column, value in cells.items()}
 
 
 def _image(folder: Path, text: str) -> Path:
+    if not text:
+        raise SemreidError("path is empty", fix="name the image, or remove the row")
     found = [_below(folder, text), _below(folder, PureWindowsPath(text).as_posix())]
     image = next((path for path in found if os.path.isfile(path)), found[0])  # noqa: PTH113 - names too long are no error
     if not is_image(image):
-        raise SemreidError(f"path {text!r}: there is no image {image}; it is no image file that is read here")
+        raise SemreidError(
+            f"path {text!r}: there is no image {image}; it is no image file that is read here",
+            fix="name files ending in " + " ".join(sorted(IMAGE_SUFFIXES)),
+        )
     if not os.path.isfile(image):  # noqa: PTH113
         raise SemreidError(f"path {text!r}: there is no image {image}", fix="paths count from the folder of the CSV")
     return image
