@@ -31,6 +31,33 @@ def test_one_process_owns_a_lite_gallery(tmp_path: Path, capfd: pytest.CaptureFi
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_full_disk_is_told_as_such_and_costs_no_acknowledged_row(tmp_path: Path) -> None:
+    script = f"""
+import resource, signal
+from semreid.gallery import Gallery
+from tests.gallery.helpers import make_rows
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+vectors, entries = make_rows(2000)
+with Gallery.open({str(tmp_path / "g.db")!r}, dim=8) as gallery:
+    for start in range(0, 2000, 20):
+        try:
+            gallery.add(vectors[start:start + 20], entries[start:start + 20])
+        except ValueError as error:
+            print(start, error)
+            break
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in done.stderr
+    safe, said = done.stdout.split(maxsplit=1)
+    assert said.startswith(f"{tmp_path}/g.db: cannot write: ")
+    assert "way out: see that the disk has free space" in said
+    assert int(safe) > 0
+    with Gallery.open(tmp_path / "g.db") as gallery:
+        assert gallery.count() == int(safe)
+
+
 def test_an_idle_connection_is_not_hung_up_on_for_its_pings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pymilvus
 

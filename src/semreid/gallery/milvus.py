@@ -42,6 +42,8 @@ REQUEST_ROWS = 1000
 PAGE_ROWS = 8192  # rows read at once; a server gives at most 16,384
 PAGE_BYTES = 16 * 2**20
 LITE_UNFLUSHED = 1024  # rows that came since the last flush are searched 30 times slower in Lite than flushed ones
+SERVER_FIX = "see that the server runs and can be reached"
+LITE_FIX = "see that the disk has free space and the folder can be written"
 RELEASED = re.compile("not loaded|in state 'released'")
 _lite_users: Counter[str] = Counter()
 _lite_lock = threading.Lock()
@@ -231,7 +233,7 @@ class MilvusStore:
 
     @contextlib.contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        with _lite_turn if self._lite else contextlib.nullcontext(), _translated(f"{self._shown}: cannot {what}"):
+        with _lite_turn if self._lite else contextlib.nullcontext(), _translated(self._uri, f"cannot {what}"):
             yield
 
 
@@ -242,7 +244,7 @@ def _connect(address: str) -> MilvusClient:
         with _lite_lock:
             _lite_users[address] += 1
     try:
-        with _translated(f"{_without_password(address)}: cannot connect"):
+        with _translated(address, "cannot connect"):
             token = "" if lite else os.environ.get("SEMREID_MILVUS_TOKEN", "")
             return pymilvus.MilvusClient(address, token=token, timeout=TIMEOUT, grpc_options=GRPC)
     except SemreidError:
@@ -256,19 +258,19 @@ def _connect(address: str) -> MilvusClient:
 
 
 def _pymilvus() -> Any:  # noqa: ANN401 - a module
-    """Import pymilvus, which would otherwise log each error with a traceback before it raises it."""
+    """Import pymilvus, which like Lite would otherwise log each error with a traceback before it raises it."""
     try:
         import milvus_lite  # noqa: F401
         import pymilvus
     except ImportError as error:
         raise SemreidError(f"this gallery needs {error.name}", fix="pip install 'semreid[milvus]'") from error
-    for name in ("pymilvus", "milvus_lite.server_manager"):
+    for name in ("pymilvus", "milvus_lite.server_manager", "milvus_lite.adapter.grpc.servicer"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return pymilvus
 
 
 @contextlib.contextmanager
-def _translated(failure: str) -> Iterator[None]:
+def _translated(address: str, failure: str) -> Iterator[None]:
     """Tell what Milvus and gRPC raise in the words of a user."""
     import grpc
     from pymilvus.exceptions import MilvusException
@@ -278,9 +280,9 @@ def _translated(failure: str) -> Iterator[None]:
     except (MilvusException, grpc.RpcError, ConnectionError) as error:
         reason = getattr(error, "message", "") or str(error)
         raise SemreidError(
-            f"{failure}: {reason.splitlines()[0] if reason else type(error).__name__}",
-            fix="see that the server runs and can be reached; rows that were acknowledged are safe, and running the "
-            "same command again completes it",
+            f"{_without_password(address)}: {failure}: {reason.splitlines()[0] if reason else type(error).__name__}",
+            fix=f"{LITE_FIX if address.endswith('.db') else SERVER_FIX}; rows that were acknowledged are safe, and "
+            "running the same command again completes it",
         ) from error
 
 
