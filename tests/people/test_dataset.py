@@ -175,8 +175,27 @@ def test_a_folder_that_cannot_be_replaced_is_an_error(tmp_path, monkeypatch):
 
     (tmp_path / "set").mkdir()
     monkeypatch.setattr(Path, "rmdir", busy)  # a place where a disk is mounted
-    with pytest.raises(SemreidError, match="cannot write .*set.*: Device or resource busy"):
+    with pytest.raises(SemreidError, match="cannot write .*set: Device or resource busy") as caught:
         synthesize(RECIPE, tmp_path / "set")
+    assert "choose a new folder" in caught.value.fix
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_stays_a_link_to_the_set(people, tmp_path, is_there):
+    link, place = tmp_path / "link", tmp_path / "disk" / "set"
+    (place if is_there else place.parent).mkdir(parents=True)
+    link.symlink_to(place)
+    assert synthesize(RECIPE, link, processes=1) == link
+    assert link.readlink() == place
+    assert content(place) == content(people)
+    assert [path.name for path in place.parent.iterdir()] == ["set"]
+
+
+def test_the_current_folder_can_be_the_set(people, tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    monkeypatch.chdir(tmp_path / "set")
+    synthesize(RECIPE, Path(), processes=1)
+    assert content(tmp_path / "set") == content(people)
 
 
 def test_a_small_disk_is_noticed_before_the_work(tmp_path, monkeypatch):

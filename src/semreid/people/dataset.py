@@ -134,7 +134,7 @@ def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = N
 
     Args:
         recipe: What to synthesise.
-        out: Folder to make; what is left of an interrupted run beside it is continued.
+        out: Folder to make, or a link to it; what is left of an interrupted run beside it is continued.
         progress: Told how many identities are done.
         processes: How many to use; all cores if 0. The files do not depend on it.
 
@@ -144,7 +144,8 @@ def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = N
     Raises:
         SemreidError: If ``out`` exists, the disk is too small, or an interrupted run had another recipe.
     """
-    work = out.with_name(out.name + ".partial")
+    place = Path(os.path.realpath(out))
+    work = place.with_name(place.name + ".partial")
     with exclusive(out, patience=1), explained(work, fix=MAKE_ROOM):
         _prepare(recipe, out, work)
         todo = [pid for pid in range(1, recipe.identities + 1) if not _rows_file(work, pid).exists()]
@@ -153,7 +154,7 @@ def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = N
             if progress is not None:
                 progress(count, recipe.identities)
         _finish(recipe, work)
-        work.rename(out)
+        work.rename(place)
     return out
 
 
@@ -179,7 +180,8 @@ def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SemreidError(f"{out} exists already", fix="choose a new folder, or remove the old one")
     if out.is_dir():
-        out.rmdir()
+        with explained(out, fix="choose a new folder: this one cannot be replaced, though it is empty"):
+            out.resolve().rmdir()
     settings = _settings(recipe)
     work.mkdir(parents=True, exist_ok=True)
     if any(work.glob("[!.]*")):  # a stop may have come before the settings were written
