@@ -139,11 +139,13 @@ def test_people_held_out_of_training_come_first(tmp_path: Path, people: ReIDData
 
 
 def test_people_that_the_model_was_trained_on_are_refused(run: Path, people: ReIDDataset, tmp_path: Path) -> None:
-    with pytest.raises(SemreidError, match="trained on 16 of these people"):
+    with pytest.raises(SemreidError, match="trained on 16 of these people") as caught:
         choose_split(run, people, "all")
+    assert caught.value.fix.endswith("such as --split test, or other data")
     swapped = replace(people, train=people.gallery, query=people.train, gallery=people.train)
-    with pytest.raises(SemreidError, match="trained on some of these images"):
+    with pytest.raises(SemreidError, match="trained on some of these images") as caught:
         choose_split(run, swapped)
+    assert caught.value.fix == "calibrate on people that it has not seen, with other data"  # it was the split test
     shared = replace(people, query=(*people.query, replace(people.query[0], pid=people.train[0].pid)))
     with pytest.raises(SemreidError, match="trained on 1 of these people"):
         choose_split(run, shared)

@@ -165,11 +165,11 @@ def choose_split(run: Path | str, dataset: ReIDDataset, split: Split | None = No
             fix="train with data.holdout=0.15, or calibrate on other people: --split test, or other data",
         )
     if split == "all" and (benchmark := _shared_benchmark(card, dataset)):
-        raise _trained_on(f"the training split of {benchmark}")
+        raise _trained_on(f"the training split of {benchmark}", split)
     query, gallery = _split_of(dataset, held_out, split)
     if not query:
         raise SemreidError(f"{dataset.name} has no crops in split '{split}'", fix="choose another --split")
-    _refuse_trained_people(card, query + gallery, trained if is_its_own else ())
+    _refuse_trained_people(card, query + gallery, trained if is_its_own else (), split)
     return CalibrationSplit(query, gallery, split, tuple(_doubts(card, dataset, split, is_its_own)))
 
 
@@ -193,11 +193,11 @@ def _split_of(
     return chosen.query, chosen.gallery
 
 
-def _refuse_trained_people(card: Card, crops: Sequence[Sample], trained: Sequence[Sample]) -> None:
+def _refuse_trained_people(card: Card, crops: Sequence[Sample], trained: Sequence[Sample], split: Split) -> None:
     pids = {s.pid for s in trained} & {s.pid for s in crops}
     if not pids and not sketch_overlap(card.trained_on.get("sketch", ()), crops):
         return
-    raise _trained_on(f"{len(pids)} of these people" if pids else "some of these images")
+    raise _trained_on(f"{len(pids)} of these people" if pids else "some of these images", split)
 
 
 def _shared_benchmark(card: Card, dataset: ReIDDataset) -> str:
@@ -216,10 +216,11 @@ def _benchmark(name: str) -> str:
     return name.partition("/")[0]
 
 
-def _trained_on(what: str) -> SemreidError:
+def _trained_on(what: str, split: Split) -> SemreidError:
+    others = "such as --split test, or other data" if split == "all" else "with other data"
     return SemreidError(
         f"the model was trained on {what}: what it scores on them says nothing about others",
-        fix="calibrate on people that it has not seen, such as --split test",
+        fix=f"calibrate on people that it has not seen, {others}",
     )
 
 
