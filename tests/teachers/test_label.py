@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from semreid.data.annotations import JOURNAL, require_own_labels
+from semreid.data.annotations import require_own_labels
+from semreid.data.listing import JOURNAL, left_out, list_images
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import annotation_paths, build_store
 from semreid.errors import SemreidError
 from semreid.models.heads import REGIONS
 from semreid.models.zoo import create_model
-from semreid.teachers.label import label
+from semreid.teachers.label import crops_of, label
 from semreid.teachers.report import write_report
 from tests.conftest import write_image
 from tests.teachers.glass import MeanPainter, RedParser, person, teacher, truth
@@ -68,7 +69,8 @@ def test_a_stopped_run_goes_on_where_it_was(crowd_data: ReIDDataset, tmp_path: P
     assert (whole.kept, head.seen) == (0, 32)  # each with its mirror image
     journal = out / JOURNAL
     lines = journal.read_text().splitlines(keepends=True)
-    journal.write_text("".join(lines[:10]) + lines[10][:20])  # stopped in the middle of a line
+    to_be_made = "".join(f"{json.dumps([json.loads(line)[0], None, ''])}\n" for line in lines)
+    journal.write_text(to_be_made + "".join(lines[:10]) + lines[10][:20])  # stopped in the middle of a line
     (out / "masks" / json.loads(lines[0])[0]).unlink()
     head.seen = 0
     again = label([teacher(head)], crowd_data, out)
@@ -118,6 +120,47 @@ def test_labels_of_an_earlier_version_which_noted_no_crop_are_made_anew(
     (out / JOURNAL).write_text("".join(f"{json.dumps(row[:2])}\n" for row in rows))
     again = label([parser], crowd_data, out)
     assert (again.kept, again.strange) == (0, 16)
+
+
+def test_masks_that_somebody_put_there_are_neither_overwritten_nor_removed(
+    crowd_data: ReIDDataset, tmp_path: Path
+) -> None:
+    out, parser = tmp_path / "labels", teacher(RedParser())
+    label([parser], crowd_data, out, split="train")
+    made = {file: file.read_bytes() for file in (out / "masks").rglob("*.png")}
+    crop = crops_of(crowd_data)[-1]
+    theirs = [crop.file(out, "masks"), out / "masks" / "hand" / "mine.png"]
+    for file in theirs:
+        write_image(file, np.full((4, 4), 3, np.uint8))
+    for replace in (False, True):
+        with pytest.raises(SemreidError, match="1 labels in .* were not made by `semreid label`, such as") as caught:
+            label([parser], crowd_data, out, replace=replace)
+        assert str(theirs[0]) in caught.value.what
+        label([parser], crowd_data, out, split="train", replace=replace)
+    assert all((read(file) == 3).all() for file in theirs)
+    assert {file: file.read_bytes() for file in made} == made
+    theirs[0].unlink()
+    assert label([parser], crowd_data, out).kept == 8
+
+
+def test_labelling_again_leaves_the_labels_of_other_crops_by_the_same_teachers(
+    crowd_data: ReIDDataset, tmp_path: Path
+) -> None:
+    out, head = tmp_path / "labels", RedParser()
+    label([teacher(head)], crowd_data, out)
+    head.seen = 0
+    assert label([teacher(head)], crowd_data, out, split="train", replace=True).kept == 0
+    assert head.seen == 16
+    assert label([teacher(head)], crowd_data, out).kept == 16
+    label([teacher(head, name="other")], crowd_data, out, split="train", replace=True)
+    assert len(list((out / "masks").rglob("*.png"))) == 8
+
+
+def test_a_data_set_may_hold_its_own_labels(crowd: Path, crowd_data: ReIDDataset) -> None:
+    write_report(label([teacher(RedParser())], crowd_data, crowd), crowd_data)
+    assert (crowd / "overview.png").exists()
+    assert len(list_images(crowd, nested=True)) == 16
+    assert left_out(crowd) == ""
 
 
 def test_training_crops_alone(crowd_data: ReIDDataset, tmp_path: Path) -> None:

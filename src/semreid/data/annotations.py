@@ -11,13 +11,13 @@ import imagesize
 from pydantic import TypeAdapter
 
 from semreid.data.images import read_image
+from semreid.data.listing import JOURNAL
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
 from semreid.parallel import parallel
 from semreid.reading import read_bytes, reading
 
-JOURNAL = "labels.jsonl"
 MOST_JOURNAL = 2**30
 """Bytes of a journal: that of a million crops has about 150 million."""
 
@@ -52,7 +52,7 @@ def read_journal(file: Path) -> dict[str, Labelled]:
         SemreidError: If it is damaged.
     """
     lines = read_bytes(file, MOST_JOURNAL).split(b"\n")[:-1] if file.exists() else []
-    with reading(file, "label the data again, with --replace"):
+    with reading(file, "label the data again, into another folder (--out)"):
         rows = (_ROW.validate_json(line) for line in lines)
         return {name: Labelled(confidence, crop[0] if crop else "") for name, confidence, *crop in rows}
 

@@ -20,6 +20,14 @@ T = TypeVar("T")
 
 #: Masks and textures may lie in these folders beside the images; they are no crops, at any depth.
 ANNOTATIONS = ("masks", "textures")
+#: ``semreid label`` may write beside the images, too: by the first of its files one knows them all.
+LABELLERS, JOURNAL, TABLE, REPORT, OVERVIEW = (
+    "teachers.json",
+    "labels.jsonl",
+    "labels.parquet",
+    "report.json",
+    "overview.png",
+)
 #: What file managers leave behind.
 CLUTTER = ("thumbs.db", "desktop.ini")
 MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -36,8 +44,8 @@ def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
     """List the images of a folder, sorted by name, so that every machine sees the same order.
 
     Images are regular files whose names end as `semreid.data.images.IMAGE_SUFFIXES` says; links to files and folders
-    count as what they lead to. Hidden files (also the ``._*`` twins that macOS leaves), and what lies in folders called
-    ``masks`` or ``textures``, are not images.
+    count as what they lead to. Hidden files (also the ``._*`` twins that macOS leaves), what lies in folders called
+    ``masks`` or ``textures``, and the overview that ``semreid label`` writes are not images.
 
     Args:
         folder: The folder.
@@ -88,8 +96,10 @@ def _files(folder: Path, *, nested: bool, above: frozenset[str] = frozenset()) -
         entries = list(os.scandir(folder))
     except OSError as error:
         raise SemreidError(f"cannot read {folder}: {error.strerror or error}", fix="check its permissions") from error
+    names = {entry.name for entry in entries}
+    labels = {LABELLERS, JOURNAL, TABLE, REPORT, OVERVIEW} if LABELLERS in names else set()
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
+        if entry.name.startswith(".") or entry.name.lower() in CLUTTER or entry.name in labels:
             continue
         if not entry.is_dir():
             yield _File(folder / entry.name, is_image(entry.name) and entry.is_file())

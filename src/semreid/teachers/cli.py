@@ -39,10 +39,11 @@ def label(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Label a data set with part masks and textures, by teachers or from label maps; report how they look."""
+    from semreid.data.listing import OVERVIEW
     from semreid.models.loading import load_model, told_untrained
     from semreid.teachers.label import import_masks
     from semreid.teachers.label import label as run
-    from semreid.teachers.report import OVERVIEW, write_report
+    from semreid.teachers.report import write_report
 
     if teachers and from_masks:
         raise SemreidError("labels come from teachers or from label maps", fix="name teachers, or give --from-masks")

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from semreid.atlas import VERSION
-from semreid.data.annotations import JOURNAL, Labelled, journal_lines, read_journal
+from semreid.data.annotations import Labelled, journal_lines, read_journal
 from semreid.data.images import read_image
+from semreid.data.listing import JOURNAL, LABELLERS
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
-from semreid.files import exclusive, write_bytes, write_json, write_text
+from semreid.files import exclusive, explained, write_bytes, write_json, write_text
 from semreid.functional.regions import SURE_BACKGROUND, likeliest_regions
 from semreid.models.heads import Parser, Parsing, Texture
 from semreid.models.model import ReIDModel
@@ -27,8 +27,7 @@ from semreid.parallel import Progress, ahead, parallel
 from semreid.reading import Object, brief, read_json
 from semreid.teachers.maps import SUFFIXES, Mapping, read_label_map, translate
 
-SETTINGS = "teachers.json"
-LABEL_AGAIN = "label anew: --replace"
+ELSEWHERE = "choose another --out"
 BATCH = 64
 Kind = Literal["masks", "textures"]
 Split = Literal["all", "train"]
@@ -90,14 +89,14 @@ def label(
 
     Teachers with a parsing head write ``masks/…png`` at the size of the crop, those with a texture head
     ``textures/…png``; several of a kind are averaged. What a stopped run wrote is kept; what was made of other crops of
-    the same names is made anew.
+    the same names is made anew. Only what the journal of the folder names is ever overwritten or removed.
 
     Args:
         teachers: The models.
         dataset: Whose crops to label.
         out: Folder to write into.
         split: Which crops: ``all``, or ``train`` for those that training needs.
-        replace: Label again what is labelled.
+        replace: Label these crops again. Labels by other teachers, also those of other crops, are removed.
         progress: Told how many crops are done.
 
     Returns:
@@ -118,7 +117,7 @@ def label(
     if parsers:
         settings["sure_background"] = SURE_BACKGROUND  # labels decided by another rule are not mixed with these
     with exclusive(out, patience=1):
-        _open(out, kinds, settings, replace=replace)
+        _open(out, kinds, settings, crops, replace=replace)
         journal = _Journal(out, kinds, crops)
         done = kept = len(crops) - len(journal.todo)
         for found in _label_chunks(parsers, painters, journal.todo, out):
@@ -126,6 +125,7 @@ def label(
             done += len(found)
             if progress is not None:
                 progress(done, len(crops))
+        journal.finish()
     return Labels(out, tuple(kinds), crops, journal.confidences(), kept=kept, strange=journal.strange)
 
 
@@ -145,16 +145,22 @@ class _Journal:
         there = [crop for crop in crops if all(crop.file(out, kind).exists() for kind in kinds)]
         own = {name for name in map(_name, there) if name in self.known and self.known[name].crop == self.digests[name]}
         self.strange, self.todo = len(there) - len(own), [crop for crop in crops if _name(crop) not in own]
-        for crop in self.todo:  # a stop between a label and its line must not leave the line of another crop
-            self.known.pop(_name(crop), None)
+        _require_known(self.known, self.todo, out, kinds)
+        # Noted before they are made, as made of no crop yet: after a stop, labels without a line are somebody else's.
+        self.known |= {_name(crop): Labelled(None, "") for crop in self.todo}
         write_text(self.file, journal_lines(self.known))  # without the half line that a stop may have left
 
     def note(self, confidences: dict[str, float | None]) -> None:
         """Note crops whose labels are written."""
         found = {name: Labelled(value, self.digests[name]) for name, value in confidences.items()}
         self.known |= found
-        with self.file.open("a", encoding="utf-8") as journal:
+        with explained(self.file), self.file.open("a", encoding="utf-8") as journal:
             journal.write(journal_lines(found))
+
+    def finish(self) -> None:
+        """Forget crops whose labels were not written after all."""
+        self.known = {name: labelled for name, labelled in self.known.items() if labelled.crop}
+        write_text(self.file, journal_lines(self.known))
 
     def confidences(self) -> dict[str, float | None]:
         """Return the confidences of all crops that have labels."""
@@ -219,10 +225,11 @@ def import_masks(
         return WRITTEN
 
     with exclusive(out, patience=1):
-        _open(out, ["masks"], {"label_maps": str(folder.resolve()), "mapping": mapping}, replace=replace)
+        _open(out, ["masks"], {"label_maps": str(folder.resolve()), "mapping": mapping}, crops, replace=replace)
         journal = _Journal(out, ["masks"], crops)
         told = list(zip(journal.todo, parallel(convert, journal.todo, progress), strict=True))
         journal.note({_name(crop): None for crop, answer in told if answer == WRITTEN})
+        journal.finish()
     _require_usable(told)
     missing = {_name(crop) for crop, answer in told if answer == MISSING}
     found = tuple(crop for crop in crops if _name(crop) not in missing)
@@ -275,21 +282,36 @@ def _with_head(teachers: Sequence[ReIDModel], *kinds: type) -> list[ReIDModel]:
     return [t for t in teachers if any(isinstance(head, kinds) for head in t.heads.values())]
 
 
-def _open(out: Path, kinds: Sequence[Kind], settings: dict[str, Any], *, replace: bool) -> None:
+def _open(out: Path, kinds: Sequence[Kind], settings: dict[str, Any], crops: Sequence[Crop], *, replace: bool) -> None:
     """Note who labels, so that nobody else's labels are taken for theirs, or overwritten."""
-    file = out / SETTINGS
-    before = read_json(file, Object, LABEL_AGAIN) if file.exists() else None
+    file = out / LABELLERS
+    before = read_json(file, Object, ELSEWHERE) if file.exists() else None
     if before is None and any((out / kind).exists() for kind in kinds):
-        raise SemreidError(f"{out} holds labels that `semreid label` did not make", fix="choose another --out")
+        raise SemreidError(f"{out} holds labels that `semreid label` did not make", fix=ELSEWHERE)
     if before is not None and before != settings and not replace:
-        raise SemreidError(
-            f"{out} holds labels from elsewhere: {brief(before)}", fix="choose another --out, or --replace them"
-        )
+        raise SemreidError(f"{out} holds labels from elsewhere: {brief(before)}", fix=f"{ELSEWHERE}, or --replace them")
     if replace and before is not None:
-        (out / JOURNAL).unlink(missing_ok=True)
-        for kind in kinds:
-            shutil.rmtree(out / kind, ignore_errors=True)
+        _discard(out, None if before != settings else set(map(_name, crops)))
     write_json(file, settings)
+
+
+def _discard(out: Path, names: set[str] | None) -> None:
+    """Remove labels that the journal of a folder names, those of some crops or all, and nothing else."""
+    known = read_journal(out / JOURNAL)
+    gone = known.keys() if names is None else known.keys() & names
+    for name in gone:
+        for kind in get_args(Kind):
+            (out / kind / Path(name).with_suffix(".png")).unlink(missing_ok=True)
+    write_text(out / JOURNAL, journal_lines({name: known[name] for name in known if name not in gone}))
+
+
+def _require_known(known: Container[str], todo: Sequence[Crop], out: Path, kinds: Sequence[Kind]) -> None:
+    files = [crop.file(out, kind) for crop in todo if _name(crop) not in known for kind in kinds]
+    if theirs := [file for file in files if file.exists()]:
+        raise SemreidError(
+            f"{len(theirs):,} labels in {out} were not made by `semreid label`, such as {theirs[0]}",
+            fix=f"{ELSEWHERE}, or move them away to have these crops labelled",
+        )
 
 
 def _read(chunk: Sequence[Crop]) -> tuple[Sequence[Crop], list[Image]]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semreid.data.images import read_image, resize
-from semreid.data.listing import hashed_order
+from semreid.data.listing import OVERVIEW, REPORT, TABLE, hashed_order
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import read_mask
 from semreid.explain.parts import regions_over
@@ -22,7 +22,6 @@ from semreid.models.heads import REGIONS
 from semreid.parallel import Progress, parallel
 from semreid.teachers.label import Crop, Image, Labels
 
-TABLE, REPORT, OVERVIEW = "labels.parquet", "report.json", "overview.png"
 VISIBLE = 0.002
 """Share of a crop from which on a part counts as visible: 16 pixels of 128×64."""
 UNSURE = 0.8
