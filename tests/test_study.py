@@ -21,6 +21,20 @@ def scripts(monkeypatch):
     return _study, ablate
 
 
+def test_schedules_differ_in_what_their_names_say() -> None:
+    rows = yaml.safe_load((ROOT / "benchmarks" / "ablations" / "schedule.yaml").read_text(encoding="utf-8"))
+    recipes = {name: load_recipe(ROOT / recipe, overrides) for name, (recipe, *overrides) in rows.items()}
+    long = recipes["long, as published"]
+    assert (long.schedule.decay, long.schedule.gamma) == ("step", 0.1)
+    for name, recipe in recipes.items():
+        share = {"long": 1, "short": 0.3, "shortest": 0.1}[name.split(",")[0]]
+        assert recipe.schedule.epochs == round(share * long.schedule.epochs)
+        assert (recipe.schedule.decay == "cosine") is ("cosine" in name)
+        assert (recipe.optim == long.optim) is ("Adam" in name or recipe is long)
+        (start,) = recipe.losses["fusion.diversity"]
+        assert start / recipe.schedule.epochs == pytest.approx(14 / 15, abs=0.03)
+
+
 def test_every_row_takes_what_the_start_knows_of_bodies(tmp_path: Path) -> None:
     """Its trunk, and all heads but those that know people: of its identity head, all but the classifier."""
     rows = yaml.safe_load((ROOT / "benchmarks" / "ablations" / "real.yaml").read_text(encoding="utf-8"))
