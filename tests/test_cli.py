@@ -1,6 +1,9 @@
 """The command line as a user meets it: whole commands, what they print, and what they return."""
 
 import json
+import os
+import signal
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from semreid import cli
+from semreid.__main__ import main as program
 from semreid.cli import main
 from semreid.models import loading
 from semreid.models.zoo import MODELS, baseline, create_model
@@ -104,6 +109,7 @@ def test_info_of_the_zoo_and_data_set_names(run) -> None:
         (["embed", "baseline", "{tmp}", "--out", "{tmp}/f.parquet"], "holds no image"),
         (["embed", "baseline", "{figures}", "--out", "{figures}"], "cannot write"),
         (["info", "baseline", "--input", "256"], "cannot read the size '256'"),
+        (["info", "baseline", "--input", "99999x99999"], "choose sides of up to 2048 pixels"),
         (["info", "basline"], "no model card at basline"),
         (["average", "{tmp}/none", "{tmp}/neither", "--out", "{tmp}/mean"], "no model card"),
         (["calibrate", "baseline", "--data", "people:{figures}"], "no model card at baseline"),
@@ -132,6 +138,63 @@ def test_flags_of_earlier_versions_tell_their_new_names(run) -> None:
         told = run("calibrate", "runs/first", "--data", "folder:crops", *flag)
         assert told.code == 2
         assert "the flag --part is now --split" in told.err
+
+
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        (["train", "--data", "people:{figures}", "--out", ""], "the argument behind --out"),
+        (["train", "--data", "people:{figures}", "--out="], "what is behind --out="),
+        (["evaluate", "", "--data", "people:{figures}"], "the argument behind evaluate"),
+        (["gallery", "info", "--gallery", ""], "the argument behind --gallery"),
+    ],
+)
+def test_what_is_empty_is_not_taken_for_the_current_folder(
+    run, figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*(part.format(figures=figures) for part in command))
+    assert done.code == 2
+    assert done.err.startswith(f"error: {where} is empty\n  way out: ")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_model_without_images_is_not_taken_for_an_image(run, tmp_path: Path, stand_ins: Path) -> None:
+    for model in ("people-s", "baseline", "exported.onnx"):
+        alone = run("verify", model, "one.jpg")
+        assert alone.code == 1
+        assert alone.err.startswith(f"error: {model} is a model, and one.jpg is the only image\n  way out: name ")
+        assert f"error: {model} is a model, and no image is named" in run("embed", model, "--out", tmp_path / "f").err
+    assert "people-x" in run("verify", "people-x", "one.jpg").err
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_closed_streams_are_no_failure(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+    for arguments, code in ((["datasets"], 0), (["info", tmp_path / "none"], 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, closed, None)
+            assert run(*arguments).code == code
+            getattr(sys, closed).close()
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_ctrl_c_around_a_command_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], early: bool
+) -> None:
+    def interrupted(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("sys.argv", ["semreid", "datasets"])
+    monkeypatch.setattr(cli, "_look_at" if early else "app", interrupted)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            program()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # nothing is left to be told
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_skip_corrupt_is_counted(run, plan: Path, tmp_path: Path) -> None:
@@ -188,6 +251,9 @@ def test_calibrate_and_verify(run, crowd: Path, plan: Path, tmp_path: Path) -> N
     bad = run("verify", folder, a, b, "--cameras", "1")
     assert "cannot read the cameras '1'" in bad.err
     assert "way out: write two camera numbers" in bad.err
+    far_off = run("verify", folder, a, b, "--cameras", f"1,{2**31}")
+    assert "way out: write two camera numbers from 0 to 2147483647" in far_off.err
+    assert json.loads(run("verify", folder, a, b, "--cameras", f"1,{2**31 - 1}", "--json").out)["same"] in (True, False)
     assert run("verify", folder, a, b, "--far", "0.5").code == 1
     assert run("verify", folder, a, b, "--prior", "1").code == 1
     assert run("verify", folder, a, crowd / "none.png").code == 1

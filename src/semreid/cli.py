@@ -10,8 +10,9 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -26,7 +27,7 @@ from semreid.console import show as _show
 from semreid.data.benchmarks import describe_benchmarks, load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
 from semreid.data.listing import left_out
-from semreid.data.sample import ReIDDataset
+from semreid.data.sample import MAX_CAMID, ReIDDataset
 from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture, write_report
 from semreid.explain.people import group
@@ -64,7 +65,10 @@ RENAMED = {"--part": "--split"}
 """Flags of earlier versions, and what they are called now."""
 FAULT = 70
 """What sysexits.h calls EX_SOFTWARE."""
-MOST_DIGITS = 6
+MOST_DIGITS = 10
+"""Of a number that a user writes: camera numbers fit into 31 bits."""
+MOST_SIDE = 2048
+"""Pixels of a side of the images that recipes train on."""
 Data = Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SkipCorrupt = Annotated[
@@ -290,6 +294,7 @@ def verify(
     from semreid.verification.verifier import load_verifier
 
     if b is None:
+        _require_no_model(model, "A.jpg B.jpg", f"{a} is the only image")
         model, a, b = DEFAULT, Path(model), a
     verifier = load_verifier(model, calibration or model, device=distributed.local_device())
     verdict = verifier.verify(a, b, far=far, prior=prior, cameras=_camera_pair(cameras))
@@ -314,6 +319,7 @@ def embed(
     from semreid.evaluation.embeddings import embed_files
 
     if images is None:
+        _require_no_model(model, "IMAGES --out FILE", "no image is named")
         model, images = DEFAULT, Path(model)
     require_writable(out)
     if images.is_dir() and (lost := left_out(images)):
@@ -344,7 +350,13 @@ def info(
         _show(asdict(load_exported(Path(model)).metadata))
         return
     card = {} if is_untrained(model) else {"card": read_card(model).to_json()}
-    _show({**told_untrained(model, load_model(model)).info(_size(input_)), **card})
+    size = _size(input_)
+    if size and max(size) > MOST_SIDE:
+        raise SemreidError(
+            f"--input {size[0]}x{size[1]} is larger than any model takes",
+            fix=f"choose sides of up to {MOST_SIDE} pixels",
+        )
+    _show({**told_untrained(model, load_model(model)).info(size), **card})
 
 
 @app.command()
@@ -449,12 +461,8 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names and × where the terminal knows ASCII only
-    for flag in sys.argv[1:]:
-        if new := RENAMED.get(flag.partition("=")[0]):
-            _fail(f"error: the flag {flag.partition('=')[0]} is now {new}", 2)
+    _open_streams()
+    _look_at(sys.argv)
     try:
         try:
             app()
@@ -471,6 +479,27 @@ def main() -> None:
         if os.environ.get("SEMREID_DEBUG") == "1":
             raise
         _fail(f"error: this is a fault of semreid, please report it: {type(error).__name__}: {brief(error)}", FAULT)
+
+
+def _open_streams() -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started the program, and wants to hear nothing
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as it runs
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names and × where the terminal knows ASCII only
+
+
+def _look_at(arguments: Sequence[str]) -> None:
+    """Refuse what no command takes: flags of earlier versions, and nothing, which as a path is the current folder."""
+    for before, argument in pairwise(arguments):
+        flag, equals, value = argument.partition("=")
+        if new := RENAMED.get(flag):
+            _fail(f"error: the flag {flag} is now {new}", 2)
+        if not argument or (flag.startswith("--") and equals and not value):
+            where = f"what is behind {flag}=" if flag else f"the argument behind {brief(before)}"
+            way_out = "write what it is to be, or leave it out; was it a variable that the shell does not know?"
+            _fail(f"error: {where} is empty\n  way out: {way_out}", 2)
 
 
 def _fail(text: str, status: int) -> NoReturn:
@@ -493,6 +522,15 @@ def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
     return dataset
 
 
+def _require_no_model(first: str, images: str, what: str) -> None:
+    """Refuse a model where the last argument is missing, which would make the model an image."""
+    from semreid.models.card import card_file, is_untrained
+
+    shipped = is_shipped(first) and not Path(first).exists()
+    if shipped or is_untrained(first) or is_exported(first) or (Path(first).is_dir() and card_file(first).is_file()):
+        raise SemreidError(f"{first} is a model, and {what}", fix=f"name what to look at, too: {first} {images}")
+
+
 def _size(text: str) -> tuple[int, int] | None:
     if not text:
         return None
@@ -508,14 +546,17 @@ def _camera_pair(text: str) -> tuple[int, int] | None:
         return None
     a, comma, b = text.partition(",")
     pair = _number(a), _number(b)
-    if not (comma and min(pair) >= 0):
-        raise SemreidError(f"cannot read the cameras '{brief(text)}'", fix="write two camera numbers, such as 1,2")
+    if not (comma and 0 <= min(pair) <= max(pair) <= MAX_CAMID):
+        raise SemreidError(
+            f"cannot read the cameras '{brief(text)}'",
+            fix=f"write two camera numbers from 0 to {MAX_CAMID}, such as 1,2",
+        )
     return pair
 
 
 def _number(text: str) -> int:
-    """A number of a size that images and cameras have; -1 for anything else."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < MOST_DIGITS else -1
+    """A number of few digits; -1 for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else -1
 
 
 def _show_report(content: Mapping[str, Any]) -> None:
