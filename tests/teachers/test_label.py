@@ -1,5 +1,7 @@
 import json
+import re
 import shutil
+from base64 import b64decode
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,7 +19,7 @@ from semreid.models.heads import REGIONS
 from semreid.models.zoo import create_model
 from semreid.teachers.label import crops_of, label
 from semreid.teachers.report import write_report
-from tests.conftest import write_image
+from tests.conftest import full_disk, write_image
 from tests.teachers.glass import MeanPainter, RedParser, person, teacher, truth
 
 
@@ -69,8 +71,8 @@ def test_a_stopped_run_goes_on_where_it_was(crowd_data: ReIDDataset, tmp_path: P
     assert (whole.kept, head.seen) == (0, 32)  # each with its mirror image
     journal = out / JOURNAL
     lines = journal.read_text().splitlines(keepends=True)
-    to_be_made = "".join(f"{json.dumps([json.loads(line)[0], None, ''])}\n" for line in lines)
-    journal.write_text(to_be_made + "".join(lines[:10]) + lines[10][:20])  # stopped in the middle of a line
+    begun = "".join(f"{json.dumps([json.loads(line)[0], None, ''])}\n" for line in lines)
+    journal.write_text(begun + "".join(lines[:10]) + lines[10][:20])  # stopped in the middle of a line
     (out / "masks" / json.loads(lines[0])[0]).unlink()
     head.seen = 0
     again = label([teacher(head)], crowd_data, out)
@@ -136,11 +138,68 @@ def test_masks_that_somebody_put_there_are_neither_overwritten_nor_removed(
         with pytest.raises(SemreidError, match="1 labels in .* were not made by `semreid label`, such as") as caught:
             label([parser], crowd_data, out, replace=replace)
         assert str(theirs[0]) in caught.value.what
+        assert {file: file.read_bytes() for file in made} == made  # who is refused loses nothing
         label([parser], crowd_data, out, split="train", replace=replace)
     assert all((read(file) == 3).all() for file in theirs)
     assert {file: file.read_bytes() for file in made} == made
     theirs[0].unlink()
     assert label([parser], crowd_data, out).kept == 8
+
+
+def test_labels_of_a_kind_that_was_not_made_here_are_somebody_elses(crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    label([teacher(RedParser())], crowd_data, out)
+    mine = write_image(crops_of(crowd_data)[0].file(out, "textures"), np.full((4, 4, 3), 3, np.uint8))
+    for teachers in ([teacher(MeanPainter())], [teacher(RedParser()), teacher(MeanPainter())]):
+        with pytest.raises(SemreidError, match="holds what `semreid label` did not make: textures"):
+            label(teachers, crowd_data, out, replace=True)
+    assert (read(mine) == 3).all()
+    mine.unlink()
+    mine.parent.rmdir()
+    mine.parent.parent.rmdir()
+    label([teacher(MeanPainter())], crowd_data, out, replace=True)
+    assert len(list((out / "masks").rglob("*.png"))) == 16  # of another kind
+    assert label([teacher(MeanPainter())], crowd_data, out, replace=True).kept == 0
+
+
+@pytest.mark.parametrize("name", ["report.json", "overview.html", "labels.parquet", "labels.jsonl", "teachers.json"])
+def test_files_of_somebody_else_are_not_overwritten(crowd_data: ReIDDataset, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"atlas": 1}')
+    for replace in (False, True):
+        with pytest.raises(SemreidError, match=f"holds what `semreid label` did not make: {name}"):
+            label([teacher(RedParser())], crowd_data, tmp_path, replace=replace)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir() if path.is_file()] == [(name, '{"atlas": 1}')]
+
+
+def test_masks_put_where_a_stopped_run_had_not_come_are_kept(
+    crowd_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semreid.teachers.label.BATCH", 4)
+    out, parser = tmp_path / "labels", teacher(RedParser())
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("semreid.teachers.label._write", Mock(side_effect=KeyboardInterrupt))
+        label([parser], crowd_data, out)
+    mine = write_image(crops_of(crowd_data)[-1].file(out, "masks"), np.full((4, 4), 3, np.uint8))
+    label([parser], crowd_data, out, split="train")
+    with pytest.raises(SemreidError, match="1 labels in .* were not made by `semreid label`"):
+        label([parser], crowd_data, out)
+    assert (read(mine) == 3).all()
+
+
+def test_labels_that_a_stop_left_unnoted_are_ours_after_a_run_for_training_alone(
+    crowd_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, parser = tmp_path / "labels", teacher(RedParser())
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("semreid.teachers.label._Journal.note", Mock(side_effect=KeyboardInterrupt))
+        label([parser], crowd_data, out)
+    assert label([parser], crowd_data, out, split="train").strange == 8
+    assert label([parser], crowd_data, out).strange == 8
+
+
+def test_a_full_disk_names_the_journal(crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    with full_disk(1000), pytest.raises(SemreidError, match=r"cannot write .*labels\.jsonl: File too large"):
+        label([teacher(RedParser())], crowd_data, tmp_path / "labels")
 
 
 def test_labelling_again_leaves_the_labels_of_other_crops_by_the_same_teachers(
@@ -158,7 +217,8 @@ def test_labelling_again_leaves_the_labels_of_other_crops_by_the_same_teachers(
 
 def test_a_data_set_may_hold_its_own_labels(crowd: Path, crowd_data: ReIDDataset) -> None:
     write_report(label([teacher(RedParser())], crowd_data, crowd), crowd_data)
-    assert (crowd / "overview.png").exists()
+    assert (crowd / "overview.html").exists()
+    (crowd / "overview.png").write_bytes(b"")  # earlier versions drew it
     assert len(list_images(crowd, nested=True)) == 16
     assert left_out(crowd) == ""
 
@@ -176,7 +236,7 @@ def test_labels_from_elsewhere_are_neither_taken_nor_overwritten(
 ) -> None:
     mine = write_image(crowd / "masks" / "query" / "mine.png", np.zeros((4, 4), np.uint8))
     for replace in (False, True):
-        with pytest.raises(SemreidError, match="holds labels that `semreid label` did not make"):
+        with pytest.raises(SemreidError, match="holds what `semreid label` did not make: masks"):
             label([teacher(RedParser())], crowd_data, crowd, replace=replace)
     assert mine.exists()
     out, head = tmp_path / "labels", RedParser()
@@ -243,7 +303,9 @@ def test_report_counts_what_a_user_must_know(crowd: Path, crowd_data: ReIDDatase
     assert row["visible"] == ["background"]
     assert (row["area_background"], row["ordered"], row["train"]) == (1.0, None, False)
     assert json.loads((tmp_path / "labels" / "report.json").read_text()) == report
-    sheet = read(tmp_path / "labels" / "overview.png")
+    page = (tmp_path / "labels" / "overview.html").read_text()
+    (content,) = re.findall('src="data:image/png;base64,(.*)"', page)
+    sheet = cv2.imdecode(np.frombuffer(b64decode(content), np.uint8), cv2.IMREAD_COLOR)
     assert sheet.shape == (2 * 2 * 192, 16 * 96, 3)  # all 16 by chance, then the 16 least sure
 
 

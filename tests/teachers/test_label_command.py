@@ -11,7 +11,7 @@ from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
 from semreid.teachers import label
 from tests.conftest import write_image
-from tests.teachers.glass import truth
+from tests.teachers.glass import person, truth
 
 
 @pytest.fixture
@@ -35,11 +35,23 @@ def test_label_by_a_teacher(command, run_folder: Path, crowd: Path, tmp_path: Pa
     assert "lower arm" in printed
     assert "16 crops; 0 were labelled before" in printed
     assert "confidence" in printed
-    assert "overview.png" in told
+    assert "overview.html" in told
     names = {path.name for path in out.iterdir()}
-    assert names == {"masks", "labels.parquet", "labels.jsonl", "report.json", "overview.png", "teachers.json"}
+    assert names == {"masks", "labels.parquet", "labels.jsonl", "report.json", "overview.html", "teachers.json"}
     code, printed, _ = command(run_folder, "--data", f"people:{crowd}", "--out", out, "--json")
     assert json.loads(printed)["kept"] == 16
+
+
+def test_labels_beside_the_crops_leave_the_data_set_as_it_was(run, command, run_folder: Path, tmp_path: Path) -> None:
+    for pid in range(4):
+        for camid in (1, 2):
+            write_image(tmp_path / "crops" / f"p{pid}" / f"a_c{camid}.png", person(10 * pid + camid)[0])
+    data = f"folder:{tmp_path / 'crops'}"
+    before = run("doctor", data).out
+    for _ in range(2):
+        done = command(run_folder, "--data", data, "--out", tmp_path / "crops")
+        assert done.code == 0, done.err
+    assert run("doctor", data).out == before
 
 
 def test_label_from_label_maps(command, crowd: Path, tmp_path: Path) -> None:

@@ -20,14 +20,15 @@ T = TypeVar("T")
 
 #: Masks and textures may lie in these folders beside the images; they are no crops, at any depth.
 ANNOTATIONS = ("masks", "textures")
-#: ``semreid label`` may write beside the images, too: by the first of its files one knows them all.
-LABELLERS, JOURNAL, TABLE, REPORT, OVERVIEW = (
+#: What ``semreid label`` writes besides, perhaps beside the images; earlier versions drew their overview as a picture.
+LABELLERS, JOURNAL, TABLE, REPORT, OVERVIEW = LABEL_FILES = (
     "teachers.json",
     "labels.jsonl",
     "labels.parquet",
     "report.json",
-    "overview.png",
+    "overview.html",
 )
+OLD_OVERVIEW = "overview.png"
 #: What file managers leave behind.
 CLUTTER = ("thumbs.db", "desktop.ini")
 MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -45,7 +46,7 @@ def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
 
     Images are regular files whose names end as `semreid.data.images.IMAGE_SUFFIXES` says; links to files and folders
     count as what they lead to. Hidden files (also the ``._*`` twins that macOS leaves), what lies in folders called
-    ``masks`` or ``textures``, and the overview that ``semreid label`` writes are not images.
+    ``masks`` or ``textures``, and the overview of ``semreid label`` are not images.
 
     Args:
         folder: The folder.
@@ -97,7 +98,7 @@ def _files(folder: Path, *, nested: bool, above: frozenset[str] = frozenset()) -
     except OSError as error:
         raise SemreidError(f"cannot read {folder}: {error.strerror or error}", fix="check its permissions") from error
     names = {entry.name for entry in entries}
-    labels = {LABELLERS, JOURNAL, TABLE, REPORT, OVERVIEW} if LABELLERS in names else set()
+    labels = {*LABEL_FILES, OLD_OVERVIEW} if JOURNAL in names else set()
     for entry in entries:
         if entry.name.startswith(".") or entry.name.lower() in CLUTTER or entry.name in labels:
             continue

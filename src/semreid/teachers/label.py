@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from semreid.atlas import VERSION
 from semreid.data.annotations import Labelled, journal_lines, read_journal
 from semreid.data.images import read_image
-from semreid.data.listing import JOURNAL, LABELLERS
+from semreid.data.listing import JOURNAL, LABEL_FILES, LABELLERS
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
@@ -30,6 +30,7 @@ from semreid.teachers.maps import SUFFIXES, Mapping, read_label_map, translate
 ELSEWHERE = "choose another --out"
 BATCH = 64
 Kind = Literal["masks", "textures"]
+KINDS: tuple[Kind, ...] = ("masks", "textures")
 Split = Literal["all", "train"]
 Image = NDArray[np.uint8]
 
@@ -50,7 +51,7 @@ class Crop:
 
     def file(self, root: Path, kind: Kind) -> Path:
         """Return where an annotation of it lies below a folder."""
-        return root / kind / self.name.with_suffix(".png")
+        return _file(root, kind, self.name)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def label(
         dataset: Whose crops to label.
         out: Folder to write into.
         split: Which crops: ``all``, or ``train`` for those that training needs.
-        replace: Label these crops again. Labels by other teachers, also those of other crops, are removed.
+        replace: Label these crops again. Labels of these kinds by other teachers are removed, also of other crops.
         progress: Told how many crops are done.
 
     Returns:
@@ -117,70 +118,104 @@ def label(
     if parsers:
         settings["sure_background"] = SURE_BACKGROUND  # labels decided by another rule are not mixed with these
     with exclusive(out, patience=1):
-        _open(out, kinds, settings, crops, replace=replace)
-        journal = _Journal(out, kinds, crops)
+        journal = _open(out, kinds, settings, crops, replace=replace)
         done = kept = len(crops) - len(journal.todo)
-        for found in _label_chunks(parsers, painters, journal.todo, out):
-            journal.note(found)
-            done += len(found)
+        for chunk, images in ahead(_read, _chunks(journal.todo)):
+            journal.keep(chunk, *_look(parsers, painters, images))
+            done += len(chunk)
             if progress is not None:
                 progress(done, len(crops))
-        journal.finish()
+        journal.save()
     return Labels(out, tuple(kinds), crops, journal.confidences(), kept=kept, strange=journal.strange)
 
 
+NOT_MADE = Labelled(None, "")
+"""Noted of a crop before it is labelled: labels of it are ours from now on, though made of no crop that is known."""
+
+
 class _Journal:
-    """Which crops have labels made of them: what the journal of a folder knows, and what is noted in it.
+    """Which labels of a folder are ours, and what they were made of: what its journal knows, and what is noted in it.
 
     Args:
         out: The folder.
         kinds: What a crop needs to be labelled.
         crops: The crops.
+        replace: Whether to label them again.
+
+    Raises:
+        SemreidError: If it is damaged, or crops have labels that it does not name.
     """
 
-    def __init__(self, out: Path, kinds: Sequence[Kind], crops: Sequence[Crop]) -> None:
+    def __init__(self, out: Path, kinds: Sequence[Kind], crops: Sequence[Crop], *, replace: bool) -> None:
+        self.out, self.file = out, out / JOURNAL
+        # A line without a label is from before a stop; what comes to lie there later is somebody else's.
+        self.known = {name: row for name, row in read_journal(self.file).items() if _labels(out, Path(name))}
+        self._require_known(kinds, crops)
         digests = parallel(lambda crop: content_digest(crop.sample).hex(), crops)
-        self.file, self.known = out / JOURNAL, read_journal(out / JOURNAL)
         self.digests = dict(zip(map(_name, crops), digests, strict=True))
-        there = [crop for crop in crops if all(crop.file(out, kind).exists() for kind in kinds)]
-        own = {name for name in map(_name, there) if name in self.known and self.known[name].crop == self.digests[name]}
-        self.strange, self.todo = len(there) - len(own), [crop for crop in crops if _name(crop) not in own]
-        _require_known(self.known, self.todo, out, kinds)
-        # Noted before they are made, as made of no crop yet: after a stop, labels without a line are somebody else's.
-        self.known |= {_name(crop): Labelled(None, "") for crop in self.todo}
-        write_text(self.file, journal_lines(self.known))  # without the half line that a stop may have left
+        there = [_name(crop) for crop in crops if all(crop.file(out, kind).exists() for kind in kinds)]
+        own = {name for name in there if self.known[name].crop == self.digests[name] and not replace}
+        self.strange = 0 if replace else len(there) - len(own)
+        self.todo = [crop for crop in crops if _name(crop) not in own]
+        self.known |= {name: NOT_MADE for name in map(_name, self.todo) if name in self.known}
+
+    def _require_known(self, kinds: Sequence[Kind], crops: Sequence[Crop]) -> None:
+        files = [crop.file(self.out, kind) for crop in crops if _name(crop) not in self.known for kind in kinds]
+        if theirs := [file for file in files if file.exists()]:
+            raise SemreidError(
+                f"{len(theirs):,} labels in {self.out} were not made by `semreid label`, such as {theirs[0]}",
+                fix=f"{ELSEWHERE}, or move them away to have these crops labelled",
+            )
+
+    def discard(self, kinds: Sequence[Kind]) -> None:
+        """Remove the labels that the journal names."""
+        for kind in kinds:
+            for name in self.known:
+                _file(self.out, kind, Path(name)).unlink(missing_ok=True)
+        self.known = dict.fromkeys(self.known, NOT_MADE)
+
+    def save(self) -> None:
+        """Write all that is known, without the half line that a stop may have left."""
+        write_text(self.file, journal_lines(self.known))
+
+    def keep(
+        self, crops: Sequence[Crop], pictures: dict[Kind, list[Image]], confidences: Sequence[float | None]
+    ) -> None:
+        """Write the labels of some crops, and note them."""
+        names = list(map(_name, crops))
+        self._note({name: NOT_MADE for name in names if name not in self.known})
+        for kind, made in pictures.items():
+            parallel(_write, [(crop.file(self.out, kind), image) for crop, image in zip(crops, made, strict=True)])
+        self.note(dict(zip(names, confidences, strict=True)))
 
     def note(self, confidences: dict[str, float | None]) -> None:
         """Note crops whose labels are written."""
-        found = {name: Labelled(value, self.digests[name]) for name, value in confidences.items()}
+        self._note({name: Labelled(value, self.digests[name]) for name, value in confidences.items()})
+
+    def _note(self, found: dict[str, Labelled]) -> None:
         self.known |= found
         with explained(self.file), self.file.open("a", encoding="utf-8") as journal:
             journal.write(journal_lines(found))
-
-    def finish(self) -> None:
-        """Forget crops whose labels were not written after all."""
-        self.known = {name: labelled for name, labelled in self.known.items() if labelled.crop}
-        write_text(self.file, journal_lines(self.known))
 
     def confidences(self) -> dict[str, float | None]:
         """Return the confidences of all crops that have labels."""
         return {name: labelled.confidence for name, labelled in self.known.items()}
 
 
+def _file(out: Path, kind: Kind, name: Path) -> Path:
+    return out / kind / name.with_suffix(".png")
+
+
+def _labels(out: Path, name: Path) -> list[Path]:
+    return [file for kind in KINDS if (file := _file(out, kind, name)).exists()]
+
+
+def _chunks(crops: Sequence[Crop]) -> Iterator[Sequence[Crop]]:
+    return (crops[start : start + BATCH] for start in range(0, len(crops), BATCH))
+
+
 def _name(crop: Crop) -> str:
     return str(crop.name)
-
-
-def _label_chunks(
-    parsers: Sequence[ReIDModel], painters: Sequence[ReIDModel], todo: Sequence[Crop], out: Path
-) -> Iterator[dict[str, float | None]]:
-    """Write the labels of some crops after another; yield the confidences by name once they are written."""
-    chunks = (todo[start : start + BATCH] for start in range(0, len(todo), BATCH))
-    for chunk, images in ahead(_read, chunks):
-        pictures, confidences = _look(parsers, painters, images)
-        for kind, made in pictures.items():
-            parallel(_write, [(crop.file(out, kind), picture) for crop, picture in zip(chunk, made, strict=True)])
-        yield dict(zip(map(_name, chunk), confidences, strict=True))
 
 
 def import_masks(
@@ -217,19 +252,24 @@ def import_masks(
     """
     crops = crops_of(dataset, split)
 
-    def convert(crop: Crop) -> str:
+    def convert(crop: Crop) -> Image | str:
         try:
-            _write((crop.file(out, "masks"), _converted(folder, crop, mapping)))
+            return _converted(folder, crop, mapping)
         except SemreidError as error:
             return error.what
-        return WRITTEN
 
+    told: list[tuple[Crop, str]] = []
     with exclusive(out, patience=1):
-        _open(out, ["masks"], {"label_maps": str(folder.resolve()), "mapping": mapping}, crops, replace=replace)
-        journal = _Journal(out, ["masks"], crops)
-        told = list(zip(journal.todo, parallel(convert, journal.todo, progress), strict=True))
-        journal.note({_name(crop): None for crop, answer in told if answer == WRITTEN})
-        journal.finish()
+        settings = {"label_maps": str(folder.resolve()), "mapping": mapping}
+        journal = _open(out, ["masks"], settings, crops, replace=replace)
+        for chunk in _chunks(journal.todo):
+            answers = list(zip(chunk, parallel(convert, chunk), strict=True))
+            made = [(crop, answer) for crop, answer in answers if not isinstance(answer, str)]
+            journal.keep([crop for crop, _ in made], {"masks": [mask for _, mask in made]}, [None] * len(made))
+            told += [(crop, answer if isinstance(answer, str) else WRITTEN) for crop, answer in answers]
+            if progress is not None:
+                progress(len(told), len(journal.todo))
+        journal.save()
     _require_usable(told)
     missing = {_name(crop) for crop, answer in told if answer == MISSING}
     found = tuple(crop for crop in crops if _name(crop) not in missing)
@@ -282,36 +322,26 @@ def _with_head(teachers: Sequence[ReIDModel], *kinds: type) -> list[ReIDModel]:
     return [t for t in teachers if any(isinstance(head, kinds) for head in t.heads.values())]
 
 
-def _open(out: Path, kinds: Sequence[Kind], settings: dict[str, Any], crops: Sequence[Crop], *, replace: bool) -> None:
+def _open(
+    out: Path, kinds: Sequence[Kind], settings: dict[str, Any], crops: Sequence[Crop], *, replace: bool
+) -> _Journal:
     """Note who labels, so that nobody else's labels are taken for theirs, or overwritten."""
     file = out / LABELLERS
-    before = read_json(file, Object, ELSEWHERE) if file.exists() else None
-    if before is None and any((out / kind).exists() for kind in kinds):
-        raise SemreidError(f"{out} holds labels that `semreid label` did not make", fix=ELSEWHERE)
-    if before is not None and before != settings and not replace:
+    before = read_json(file, Object, ELSEWHERE) if file.exists() else {}
+    begun = any(source in before for source in ("teachers", "label_maps"))  # others may have noted their atlas there
+    noted = before.pop("kinds", None)
+    ours = [*(noted if isinstance(noted, list) else kinds)] if begun else []  # earlier versions noted no kinds
+    expected = [*kinds, *(() if begun else LABEL_FILES)]
+    if strange := [name for name in expected if name not in ours and (out / name).exists()]:
+        raise SemreidError(f"{out} holds what `semreid label` did not make: {', '.join(strange)}", fix=ELSEWHERE)
+    if begun and before != settings and not replace:
         raise SemreidError(f"{out} holds labels from elsewhere: {brief(before)}", fix=f"{ELSEWHERE}, or --replace them")
-    if replace and before is not None:
-        _discard(out, None if before != settings else set(map(_name, crops)))
-    write_json(file, settings)
-
-
-def _discard(out: Path, names: set[str] | None) -> None:
-    """Remove labels that the journal of a folder names, those of some crops or all, and nothing else."""
-    known = read_journal(out / JOURNAL)
-    gone = known.keys() if names is None else known.keys() & names
-    for name in gone:
-        for kind in get_args(Kind):
-            (out / kind / Path(name).with_suffix(".png")).unlink(missing_ok=True)
-    write_text(out / JOURNAL, journal_lines({name: known[name] for name in known if name not in gone}))
-
-
-def _require_known(known: Container[str], todo: Sequence[Crop], out: Path, kinds: Sequence[Kind]) -> None:
-    files = [crop.file(out, kind) for crop in todo if _name(crop) not in known for kind in kinds]
-    if theirs := [file for file in files if file.exists()]:
-        raise SemreidError(
-            f"{len(theirs):,} labels in {out} were not made by `semreid label`, such as {theirs[0]}",
-            fix=f"{ELSEWHERE}, or move them away to have these crops labelled",
-        )
+    journal = _Journal(out, kinds, crops, replace=replace)
+    if before != settings:
+        journal.discard(kinds)
+    journal.save()  # before the settings: a stop must not leave labels by others under the name of these teachers
+    write_json(file, {**settings, "kinds": [kind for kind in KINDS if kind in ours or kind in kinds]})
+    return journal
 
 
 def _read(chunk: Sequence[Crop]) -> tuple[Sequence[Crop], list[Image]]:

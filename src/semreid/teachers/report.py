@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from semreid.data.listing import OVERVIEW, REPORT, TABLE, hashed_order
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import read_mask
 from semreid.explain.parts import regions_over
-from semreid.files import atomic_path, write_bytes, write_json
+from semreid.files import atomic_path, write_json, write_text
 from semreid.models.heads import REGIONS
 from semreid.parallel import Progress, parallel
 from semreid.teachers.label import Crop, Image, Labels
@@ -29,10 +31,16 @@ UNSURE = 0.8
 TOP_DOWN = [REGIONS.index(name) for name in ("head", "torso", "upper leg", "lower leg", "foot")]
 NO_PERSON = "the mask is all background, the regions of such a crop are empty"
 COLUMNS, CELL = 16, (192, 96)
+PAGE = """<!doctype html>
+<meta charset="utf-8">
+<title>Labels of {dataset}</title>
+<img alt="crops, and their labels below" src="data:image/png;base64,{content}">
+"""
+"""No picture by its name: beside the images, it would be taken for a crop."""
 
 
 def write_report(labels: Labels, dataset: ReIDDataset, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Write ``labels.parquet``, ``report.json`` and ``overview.png`` beside the labels.
+    """Write ``labels.parquet``, ``report.json`` and ``overview.html`` beside the labels.
 
     Args:
         labels: What was written.
@@ -55,8 +63,8 @@ def write_report(labels: Labels, dataset: ReIDDataset, *, progress: Progress | N
         report |= _summary(rows) | _agreement(rows, confusions)
     with atomic_path(labels.folder / TABLE) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
-    content = cv2.imencode(".png", draw_overview(labels, rows)[..., ::-1])[1]
-    write_bytes(labels.folder / OVERVIEW, content.tobytes())
+    content = b64encode(cv2.imencode(".png", draw_overview(labels, rows)[..., ::-1])[1].tobytes()).decode()
+    write_text(labels.folder / OVERVIEW, PAGE.format(dataset=escape(dataset.name), content=content))
     write_json(labels.folder / REPORT, report)
     return report
 
