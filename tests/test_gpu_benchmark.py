@@ -67,7 +67,7 @@ def test_a_schedule_is_compared_if_that_is_asked_for(gpu, monkeypatch, tmp_path)
     short, long = (found[name]["result"] for name in ("short", "long"))
     assert long["steps"] == found["setting"]["long_steps"]
     assert short["steps"] == max(2, round(0.3 * long["steps"]))
-    assert 0 < short["mAP"] < 100
+    assert 0 < short["mAP"] <= 100  # more steps fit where the machine is quick, and the people are few
 
 
 def test_without_a_gpu_it_says_so_and_names_the_way_out(gpu, monkeypatch, tmp_path) -> None:
