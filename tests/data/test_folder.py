@@ -166,6 +166,17 @@ def test_a_folder_that_cannot_be_used_is_one_error(write_images, tmp_path, files
     assert str(tmp_path) in str(error.value) or "007" in files
 
 
+def test_what_labelling_leaves_beside_the_identities_is_no_crop(with_cameras):
+    """An earlier version drew its overview as a picture."""
+    before = load_dataset(f"folder:{with_cameras}")
+    for name in ("labels.jsonl", "overview.png", "report.json"):
+        (with_cameras / name).write_bytes(b"")
+    assert load_dataset(f"folder:{with_cameras}") == before
+    (with_cameras / "labels.jsonl").unlink()
+    with pytest.raises(SemreidError, match=r"overview\.png lies in no identity's folder"):
+        load_dataset(f"folder:{with_cameras}")
+
+
 def test_an_identity_without_images_is_named(with_cameras):
     (with_cameras / "eve").mkdir()
     with pytest.raises(SemreidError, match="eve holds no image"):

@@ -69,6 +69,21 @@ def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
     return images
 
 
+def loose_images(folder: Path) -> list[Path]:
+    """List the images that lie in a folder itself, as `list_images` knows them; there may be none.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The image files, in no order.
+
+    Raises:
+        SemreidError: If the folder cannot be read.
+    """
+    return [file.path for file in _files(folder, nested=False) if file.is_image]
+
+
 def left_out(*folders: Path, nested: bool = True) -> str:
     """Say which files of folders `list_images` leaves out, so that nothing is left out in silence.
 

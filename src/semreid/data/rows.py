@@ -13,7 +13,14 @@ from pathlib import Path, PureWindowsPath
 from typing import TextIO
 
 from semreid.data.images import IMAGE_SUFFIXES, is_image
-from semreid.data.listing import ANNOTATIONS, MARKET_FOLDERS, list_images, parse_market, require_folder
+from semreid.data.listing import (
+    ANNOTATIONS,
+    MARKET_FOLDERS,
+    list_images,
+    loose_images,
+    parse_market,
+    require_folder,
+)
 from semreid.data.names import MARKET_NAME, camera_below, is_camera
 from semreid.data.sample import require_camera
 from semreid.data.times import seconds
@@ -220,7 +227,7 @@ def _read_flat(folder: Path, split: str = "") -> list[Row]:
 
 def _read_identities(folder: Path, split: str = "") -> list[Row]:
     folders = sorted(_folders(require_folder(folder)))
-    if not folders and any(map(MARKET_NAME.match, _loose(folder))):
+    if not folders and any(MARKET_NAME.match(image.name) for image in loose_images(folder)):
         return _read_flat(folder, split)
     _require_no_loose_images(folder)
     if not folders:
@@ -261,15 +268,9 @@ def _below_cameras(cameras: Iterable[Path]) -> Iterator[Path]:
         yield from _folders(camera)
 
 
-def _loose(folder: Path) -> list[str]:
-    return [
-        path.name for path in folder.iterdir() if is_image(path) and not path.name.startswith(".") and path.is_file()
-    ]
-
-
 def _require_no_loose_images(folder: Path) -> None:
-    if loose := _loose(folder):
+    if loose := loose_images(folder):
         raise SemreidError(
-            f"{folder / min(loose)} lies in no identity's folder ({len(loose)} such images)",
+            f"{min(loose)} lies in no identity's folder ({len(loose)} such images)",
             fix="move images into one sub-folder per identity, or describe them in a CSV: path,pid,camid",
         )

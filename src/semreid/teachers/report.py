@@ -34,7 +34,7 @@ COLUMNS, CELL = 16, (192, 96)
 PAGE = """<!doctype html>
 <meta charset="utf-8">
 <title>Labels of {dataset}</title>
-<img alt="crops, and their labels below" src="data:image/png;base64,{content}">
+<img style="max-width: 100%" alt="crops, and their labels below" src="data:image/png;base64,{content}">
 """
 """No picture by its name: beside the images, it would be taken for a crop."""
 
