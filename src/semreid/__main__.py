@@ -7,15 +7,12 @@ command line is there, and once it has done its work, the system ends the proces
 import signal
 import sys
 
-INTERRUPTED = 128 + signal.SIGINT
-"""The status that shells expect."""
-
 
 def main() -> None:
     """Load the command line, and run it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from semreid.cli import main as run
-    from semreid.console import say
+    from semreid.console import INTERRUPTED, say
 
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,6 +15,8 @@ from semreid import distributed
 from semreid.parallel import Progress
 
 stdout, stderr = Console(), Console(stderr=True)
+INTERRUPTED = 130
+"""The status that shells expect after Ctrl-C: 128, and the number of the signal."""
 
 
 def say(text: str, style: str = "") -> None:
@@ -39,7 +41,7 @@ def interruptible(way_on: Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         say(f"interrupted: {way_on()}", style="yellow")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class progress:  # noqa: N801 - reads as a function

@@ -88,8 +88,8 @@ def add(
         unlabelled=unlabelled and (images is None or features),
         skip_corrupt=skip_corrupt and features,
     )
-    said = {"pid": pid, "camid": camid, "tags": tags or ()}
-    crops = [] if features else annotated(_crops(images, data, split, other, unlabelled), **said)  # type: ignore[arg-type]
+    said: dict[str, Any] = {"pid": pid, "camid": camid, "tags": tags or ()}
+    crops = [] if features else annotated(_crops(images, data, split, other, unlabelled), **said)
     with distributed.process_group():
         embedder, first = embedder_of(model), distributed.rank() == 0
         meta = {"dim": embedder.dim, "fingerprint": embedder.fingerprint}
@@ -102,7 +102,7 @@ def add(
                 settings = {"replace_known": replace_known, "skip_corrupt": skip_corrupt, "batch_size": batch_size}
                 done = enroll(gallery, embedder, crops, **settings, progress=told)  # type: ignore[arg-type]
             elif gallery is not None:
-                done = enroll_features(gallery, images, **said, replace_known=replace_known, progress=told)  # type: ignore[arg-type]
+                done = enroll_features(gallery, images, **said, replace_known=replace_known, progress=told)
         if first:
             _tell(done, uri)
 

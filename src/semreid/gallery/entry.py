@@ -20,7 +20,6 @@ Vectors = NDArray[np.float32]
 MAX_BYTES = {"id": 128, "pid": 256, "tag": 128, "path": 4096}
 """Longest texts, in UTF-8: what every kind of gallery can hold."""
 MAX_TAGS = 64
-MOST_CAMERAS = MAX_CAMID + 1
 T = TypeVar("T")
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, BinaryIO, NamedTuple
 from fastapi import Depends, File, Form, UploadFile
 
 from semreid.data.headers import FORMATS
+from semreid.data.sample import MAX_CAMID
 from semreid.data.times import seconds
 from semreid.gallery import Entry, Filter
-from semreid.gallery.entry import MOST_CAMERAS
 from semreid.serving.errors import RequestError
 
 MOST, FURTHEST = 500, 10_000
@@ -83,7 +83,7 @@ def search_fields(
     id: Annotated[str, Form(description="Id of a row, instead of an image.")] = "",  # noqa: A002
     k: Annotated[int, Form(ge=1, le=MOST, description="How many matches.")] = 24,
     query_camid: Annotated[
-        int | None, Form(ge=0, lt=MOST_CAMERAS, description="Camera of the query, if nothing else tells it.")
+        int | None, Form(ge=0, le=MAX_CAMID, description="Camera of the query, if nothing else tells it.")
     ] = None,
     exclude_same_camera: Annotated[bool, Form(description="Leave out what the camera of the query saw.")] = False,
     rerank: Annotated[bool, Form(description="Re-rank the best by their neighbours (k-reciprocal).")] = False,
