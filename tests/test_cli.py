@@ -165,6 +165,8 @@ def test_a_model_without_images_is_not_taken_for_an_image(run, tmp_path: Path, s
         assert alone.code == 1
         assert alone.err.startswith(f"error: {model} is a model, and one.jpg is the only image\n  way out: name ")
         assert f"error: {model} is a model, and no image is named" in run("embed", model, "--out", tmp_path / "f").err
+        asked = run("explain", model, "--gallery", tmp_path / "g.parquet", "--out", tmp_path / "why")
+        assert f"error: {model} is a model, and no query is named" in asked.err
     assert "people-x" in run("verify", "people-x", "one.jpg").err
 
 

@@ -35,7 +35,7 @@ from semreid.files import require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
-from semreid.models.cli import FirstModel, Model, ModelOption, embedder_of, models
+from semreid.models.cli import FirstModel, Model, ModelOption, embedder_of, models, no_model
 from semreid.models.exported import is_exported
 from semreid.models.loading import has_random_weights, told_untrained
 from semreid.models.shipped import DEFAULT, is_shipped
@@ -294,8 +294,7 @@ def verify(
     from semreid.verification.verifier import load_verifier
 
     if b is None:
-        _require_no_model(model, "A.jpg B.jpg", f"{a} is the only image")
-        model, a, b = DEFAULT, Path(model), a
+        model, a, b = DEFAULT, no_model(model, "A.jpg B.jpg", f"{a} is the only image"), a
     verifier = load_verifier(model, calibration or model, device=distributed.local_device())
     verdict = verifier.verify(a, b, far=far, prior=prior, cameras=_camera_pair(cameras))
     basis = verifier.calibration.basis
@@ -319,8 +318,7 @@ def embed(
     from semreid.evaluation.embeddings import embed_files
 
     if images is None:
-        _require_no_model(model, "IMAGES --out FILE", "no image is named")
-        model, images = DEFAULT, Path(model)
+        model, images = DEFAULT, no_model(model, "IMAGES --out FILE", "no image is named")
     require_writable(out)
     if images.is_dir() and (lost := left_out(images)):
         _say(f"warning: {lost}", style="yellow")
@@ -520,15 +518,6 @@ def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
     for warning in dataset.warnings:
         _say(f"warning: {warning}", style="yellow")
     return dataset
-
-
-def _require_no_model(first: str, images: str, what: str) -> None:
-    """Refuse a model where the last argument is missing, which would make the model an image."""
-    from semreid.models.card import card_file, is_untrained
-
-    shipped = is_shipped(first) and not Path(first).exists()
-    if shipped or is_untrained(first) or is_exported(first) or (Path(first).is_dir() and card_file(first).is_file()):
-        raise SemreidError(f"{first} is a model, and {what}", fix=f"name what to look at, too: {first} {images}")
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -19,7 +19,7 @@ from semreid.explain.explanation import TOP, Explanation
 from semreid.explain.texts import GLYPHS, grounds_text, percent_text
 from semreid.files import require_writable, write_json, write_text
 from semreid.gallery import Gallery
-from semreid.models.cli import FirstModel
+from semreid.models.cli import FirstModel, no_model
 from semreid.models.exported import is_exported
 from semreid.models.shipped import DEFAULT
 from semreid.plots import require_matplotlib
@@ -46,7 +46,7 @@ def explain(
     from semreid.models.loading import load_model, told_untrained
 
     if query is None:
-        model, query = DEFAULT, Path(model)
+        model, query = DEFAULT, no_model(model, "QUERY", "no query is named")
     require_matplotlib()
     require_writable(out / "explanation.html")
     if is_exported(model):

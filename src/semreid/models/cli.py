@@ -12,12 +12,13 @@ from rich.table import Table
 
 from semreid import distributed
 from semreid.console import say, show, stdout
-from semreid.models.card import Card, shipped_cards
-from semreid.models.exported import ExportedModel
+from semreid.errors import SemreidError
+from semreid.models.card import Card, card_file, is_untrained, shipped_cards
+from semreid.models.exported import ExportedModel, is_exported
 from semreid.models.loading import load_embedder, read_weights, told_untrained
 from semreid.models.model import ReIDModel
 from semreid.models.packing import learned_from
-from semreid.models.shipped import DEFAULT, USES, folder, missing
+from semreid.models.shipped import DEFAULT, USES, folder, is_shipped, missing
 
 HELP = "Name of a model that ships (`semreid models`), run folder, card file, exported file, or zoo name (untrained)."
 Model = Annotated[str, typer.Argument(help=HELP)]
@@ -29,6 +30,26 @@ FirstModel = Annotated[str, typer.Argument(metavar="[MODEL]", help=f"{HELP} {DEF
 def embedder_of(model: str) -> ReIDModel | ExportedModel:
     """Load the model that a user named, onto the GPU if there is one; say so if it never learned anything."""
     return told_untrained(model, load_embedder(model, device=distributed.local_device()))
+
+
+def no_model(first: str, images: str, what: str) -> Path:
+    """Take the first argument for an image, where the last one is missing.
+
+    Args:
+        first: What stands where the model does.
+        images: What the arguments behind a model are called, for the way out.
+        what: What is wrong if it is a model.
+
+    Returns:
+        The path of the image.
+
+    Raises:
+        SemreidError: If it is a model.
+    """
+    named = is_untrained(first) or is_exported(first) or (is_shipped(first) and not Path(first).exists())
+    if named or (Path(first).is_dir() and card_file(first).is_file()):
+        raise SemreidError(f"{first} is a model, and {what}", fix=f"name what to look at, too: {first} {images}")
+    return Path(first)
 
 
 def models(json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
