@@ -149,13 +149,14 @@ class ReIDModel(nn.Module):
             Unweighted scalar by name, ``HEAD.LOSS``, such as ``identity.triplet``.
         """
         real = batch.real()
-        maps = real_maps = self.maps(real.images, real.regions, learning=True)
-        if batch.synthetic is not None:
-            maps = self._joined_maps(real_maps, batch)
-        named = {
-            name: head.losses(maps, batch) if head.learns_from_synthetic else head.losses(real_maps, real)
-            for name, head in self.named_heads()
-        }
+        maps = self.maps(real.images, real.regions, learning=True)
+        synthetic = {} if batch.synthetic is None else self._synthetic_maps(batch)
+        named = {}
+        for name, head in self.named_heads():
+            if synthetic and head.synthetic_maps:
+                named[name] = head.losses(_joined(maps, synthetic, head.synthetic_maps, batch), batch)
+            else:
+                named[name] = head.losses(maps, real)
         return {f"{name}.{loss}": value for name, found in named.items() for loss, value in found.items()}
 
     def losses_and_embedding(self, batch: Batch, learning: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
@@ -173,14 +174,11 @@ class ReIDModel(nn.Module):
         heads = [(name, head) for name, head in self.named_heads() if name in learning]
         return {f"{n}.{loss}": value for n, head in heads for loss, value in head.losses(maps, batch).items()}, joined
 
-    def _joined_maps(self, real: Maps, batch: Batch) -> Maps:
-        """Maps of all images of a batch, given those of the real ones, whose statistics alone the trunk keeps."""
-        synthetic = batch.rows(synthetic=True)
-        regions = None if batch.regions is None else batch.regions[synthetic]
+    def _synthetic_maps(self, batch: Batch) -> Maps:
+        """Maps of the synthetic images of a batch; the trunk keeps the statistics of real ones alone."""
+        rows = batch.rows(synthetic=True)
         with _statistics_kept(self.trunk):
-            others = self.maps(batch.images[synthetic], regions, learning=True)
-        rows = torch.cat((batch.rows(synthetic=False), synthetic)).argsort()  # where each is among real ones first
-        return {name: torch.cat([real[name], others[name]])[rows] for name in real}
+            return self.maps(batch.images[rows], None if batch.regions is None else batch.regions[rows], learning=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute raw embeddings.
@@ -476,6 +474,12 @@ class ReIDModel(nn.Module):
     def named_heads(self) -> Iterator[tuple[str, Head]]:
         """Return the heads with their names, in order."""
         return ((name, cast("Head", head)) for name, head in self.heads.items())
+
+
+def _joined(real: Maps, synthetic: Maps, names: Collection[str], batch: Batch) -> Maps:
+    """Some maps of all images of a batch, in its order."""
+    rows = torch.cat((batch.rows(synthetic=False), batch.rows(synthetic=True))).argsort()  # real ones come first here
+    return {name: torch.cat((real[name], synthetic[name]))[rows] for name in names}
 
 
 @contextlib.contextmanager

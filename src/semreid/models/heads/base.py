@@ -24,14 +24,15 @@ class Head(nn.Module):
     ``dim`` is the width of its embedding block, 0 if it has none. Submodules and buffers that serve training only
     are named in ``training_only``: they do not count and are not exported. ``needs`` names the fields of the batch
     beyond images and labels that the losses read. Synthetic images that join a batch (``Batch.synthetic``) are shown
-    only to heads with ``learns_from_synthetic``; to all others the batch is that of the real ones. ``weights`` are what
-    its losses weigh unless a recipe says otherwise; 1 for those that it does not name.
+    only to heads that name in ``synthetic_maps`` what they read of them, and get no other map then; to all others the
+    batch is that of the real ones. ``weights`` are what its losses weigh unless a recipe says otherwise; 1 for those
+    that it does not name.
     """
 
     dim: int = 0
     training_only: tuple[str, ...] = ()
     needs: tuple[Supervision, ...] = ()
-    learns_from_synthetic: bool = False
+    synthetic_maps: tuple[str, ...] = ()
     weights: Mapping[str, float] = {}
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:

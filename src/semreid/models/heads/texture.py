@@ -187,7 +187,6 @@ class Texture(Head):
     """
 
     needs = ("textures",)
-    learns_from_synthetic = True
     valid: Tensor
 
     def __init__(
@@ -205,6 +204,7 @@ class Texture(Head):
         self.triplet, self.masked, self.teacher, self.share = triplet, masked, teacher, share
         self.training_only = () if teacher else ("decoder",)
         self.decoder = Decoder(channels, skips=skips, blocks=blocks)
+        self.synthetic_maps = ("layer4", *self.decoder.skips)
         valid = torch.from_numpy(valid_texels().copy())
         self.register_buffer("valid", self._shrink(valid[None].float())[0] > 0.5, persistent=False)
 
@@ -253,8 +253,7 @@ class Texture(Head):
             for name in ("images", "pids", "camids", "textures", "synthetic")
             if (value := getattr(batch, name)) is not None and len(value) == count
         }
-        read = ("layer4", *self.decoder.skips)
-        return {name: maps[name][kept] for name in read}, replace(batch, **chosen)
+        return {name: maps[name][kept] for name in self.synthetic_maps}, replace(batch, **chosen)
 
     def _reconstruction(self, painted: Tensor, batch: Batch) -> Tensor:
         if batch.textures is None:
