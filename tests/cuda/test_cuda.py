@@ -124,6 +124,11 @@ REPLAYED = {name: (name, {"optim": {"name": "sgd", "lr": 0.02, "clip": 1.0, "ema
     "adamw": ("baseline", {"optim": {"name": "adamw", "lr": 1e-3}}, 0.3),
     "amsgrad": ("baseline", {"optim": {"name": "amsgrad", "lr": 1e-3}}, 0.3),
     "bf16": ("unified", {"optim": {"name": "sgd", "lr": 0.02, "clip": 1.0}, "precision": "bf16"}, 0.3),
+    "contrast": (
+        "unified",
+        {"optim": {"name": "sgd", "lr": 0.02}, "contrast": {"weight": 1.0, "heads": ["parsing"]}},
+        0.05,
+    ),
     "two gradients": ("baseline", {"optim": {"separate_losses": ["identity.triplet"]}}, 0.3),
 }
 
@@ -167,6 +172,7 @@ FUNCTIONS = {
     "smoothed cross entropy": lambda to: losses.label_smoothed_cross_entropy(to(random(16, 9)), to(PIDS)),
     "hard triplet": lambda to: losses.batch_hard_triplet(to(random(16, 8)), to(PIDS)),
     "soft triplet": lambda to: losses.batch_hard_triplet(to(random(16, 8)), to(PIDS), margin=None),
+    "contrast": lambda to: losses.batch_contrast(to(random(16, 8)), to(PIDS)),
     "center": lambda to: losses.center_loss(to(random(16, 8)), to(PIDS), to(random(4, 8, seed=1))),
     "balanced": lambda to: losses.class_balanced_cross_entropy(to(random(16, 8, 12, 6)), to(LABELS)),
     "overlap": lambda to: losses.soft_overlap(to(random(16, 8, 12, 6)), to(LABELS))[0],

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from semreid.errors import SemreidError
 from semreid.functional import (
+    batch_contrast,
     batch_hard_triplet,
     center_loss,
     class_balanced_cross_entropy,
@@ -33,6 +34,18 @@ def naive_triplet(embeddings, pids, margin):
     return torch.stack(terms).mean()
 
 
+def naive_contrast(embeddings, pids, temperature):
+    unit = embeddings.double() / embeddings.double().norm(dim=1, keepdim=True)
+    terms = []
+    for i, anchor in enumerate(unit):
+        against = sum(torch.exp(anchor @ unit[n] / temperature) for n in range(len(pids)) if pids[n] != pids[i])
+        for j, other in enumerate(unit):
+            if pids[j] == pids[i] and j != i:
+                likeness = torch.exp(anchor @ other / temperature)
+                terms.append(-torch.log(likeness / (likeness + against)))
+    return torch.stack(terms).mean()
+
+
 def test_golden_values():
     assert label_smoothed_cross_entropy(LOGITS, PIDS).item() == pytest.approx(GOLDEN["label_smoothed_ce"], abs=1e-6)
     hard, soft = batch_hard_triplet(FEATURES, PIDS), batch_hard_triplet(FEATURES, PIDS, margin=None)
@@ -47,6 +60,32 @@ def test_label_smoothing_is_cross_entropy_against_the_smoothed_distribution():
     target = torch.nn.functional.one_hot(PIDS, LOGITS.shape[1]) * 0.8 + 0.2 / LOGITS.shape[1]
     expected = -(target * LOGITS.double().log_softmax(1)).sum(1).mean()
     assert label_smoothed_cross_entropy(LOGITS, PIDS, 0.2).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_contrast_value_and_gradient_equal_the_naive_loop(temperature):
+    naive, ours = (FEATURES.clone().requires_grad_() for _ in range(2))
+    expected, found = naive_contrast(naive, PIDS, temperature), batch_contrast(ours, PIDS, temperature)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    expected.backward()
+    found.backward()
+    torch.testing.assert_close(ours.grad, naive.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("pids", [[3, 3, 3, 3], [1, 2, 3, 4], [5]])
+def test_contrast_of_a_batch_without_strangers_or_pairs_is_zero(pids):
+    embeddings = torch.randn(len(pids), 8, requires_grad=True)
+    loss = batch_contrast(embeddings, torch.tensor(pids))
+    loss.backward()
+    assert loss == 0
+    assert not embeddings.grad.any()
+
+
+def test_contrast_is_computed_in_float32_whatever_comes_in():
+    with torch.autocast("cpu", torch.bfloat16):
+        half = batch_contrast(FEATURES.bfloat16(), PIDS)
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(batch_contrast(FEATURES.bfloat16().float(), PIDS).item(), rel=1e-6)
 
 
 def test_label_smoothing_row_by_row():

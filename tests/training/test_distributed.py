@@ -25,17 +25,19 @@ def train_by_two(plan: Path, figures: Path, masks: Path, out: Path) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("name", "options", "losses"),
+    ("name", "options", "losses", "contrast"),
     [
-        ("baseline", {"pool": "gem"}, {}),
-        ("magnifiernet", {"pool": "gem"}, {"parsing.pixel": 1, "fusion.regions": 1, "fusion.diversity": 1}),
-        ("pmm", {"dim": 16, "cumulative": True, "label_mixing": True}, {}),
+        ("baseline", {"pool": "gem"}, {}, {}),
+        ("magnifiernet", {"pool": "gem"}, {"parsing.pixel": 1, "fusion.regions": 1, "fusion.diversity": 1}, {}),
+        ("pmm", {"dim": 16, "cumulative": True, "label_mixing": True}, {}, {}),
+        ("pmm", {"dim": 16}, {}, {"weight": 1.0, "heads": []}),
     ],
 )
 def test_two_processes_learn_the_model_of_one(
     name: str,
     options: dict[str, object],
     losses: dict[str, float],
+    contrast: dict[str, object],
     figures: Path,
     figure_data: ReIDDataset,
     figure_masks: Path,
@@ -46,6 +48,7 @@ def test_two_processes_learn_the_model_of_one(
         model={"name": name, "options": options},
         optim={"lr": 1e-5, "name": "sgd", "ema": 0.5},
         schedule={"epochs": 1},
+        contrast=contrast,
         losses=losses,  # every loss must count: a triplet of features that are all alike yet is mostly rounding
     )
     plan.write_text(dump_recipe(settings))

@@ -1,3 +1,4 @@
+import copy
 from contextlib import nullcontext
 from functools import partialmethod
 from pathlib import Path
@@ -10,6 +11,7 @@ from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.sampler import pk_batches
 from semreid.data.store import Store
 from semreid.errors import SemreidError
+from semreid.functional import batch_contrast
 from semreid.training import trainer as module
 from semreid.training.build import build_model
 from semreid.training.trainer import Trainer, sum_losses
@@ -107,8 +109,17 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_a_step_never_looks_at_what_the_device_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+STEPS_WITH_CONTRAST = {"unified": None, "san with synthetic people": None, "magnifiernet": ("parsing", "fusion")}
+
+
+@pytest.mark.parametrize(
+    ("name", "contrast"),
+    [(name, {}) for name in STEPS]
+    + [(name, {"weight": 1.0, "heads": heads}) for name, heads in STEPS_WITH_CONTRAST.items()],
+)
+def test_a_step_never_looks_at_what_the_device_computed(
+    name: str, contrast: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the meta device, nothing can be looked at: no item(), nonzero() or boolean index, no way back to the host."""
     options, synthetic = STEPS[name]
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # unknown to this device
@@ -118,11 +129,42 @@ def test_a_step_never_looks_at_what_the_device_computed(name: str, monkeypatch: 
         synthetic=synthetic,
         model={"name": name.split()[0], "options": options},
         optim={"clip": 1.0, "ema": 0.9},
+        contrast=contrast,
     )
     trainer.model.train()
     indices = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=0)))
     for step in range(2):
         assert trainer.step(trainer.batch(indices, step))["total"].shape == ()
+
+
+def test_the_joined_embedding_learns_by_the_contrast_of_the_batch() -> None:
+    unified = {"name": "unified", "options": {"dim": 16, "parts": ["parsing", "srb", "stages"]}}
+    wanted = {"weight": 0.5, "temperature": 0.2, "heads": ["parsing"]}
+    trainer = make_trainer("cpu", precision="fp32", model=unified, contrast=wanted, losses={"parsing.pixel": 1})
+    trainer.model.train()
+    batch = trainer.batch(next(iter(trainer.batches())), 0)
+    with torch.no_grad():
+        joined = copy.deepcopy(trainer.model).embed_maps(copy.deepcopy(trainer.model).maps(batch.images))
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    losses = trainer.step(batch)
+    assert set(losses) == {"parsing.pixel", "contrast.batch", "total"}
+    torch.testing.assert_close(losses["contrast.batch"], batch_contrast(joined, batch.pids, 0.2))
+    torch.testing.assert_close(losses["total"], losses["parsing.pixel"] + 0.5 * losses["contrast.batch"])
+    moved = {name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])}
+    assert "heads.multistage.reductions.0.0.weight" in moved  # by what it adds to the joined embedding
+    assert not any("classifier" in name for name in moved)
+
+
+def test_the_contrast_sees_real_images_alone() -> None:
+    trainer = make_trainer("cpu", synthetic=True, model={"name": "san"}, contrast={"weight": 1.0}, precision="fp32")
+    trainer.model.train()
+    batch = trainer.batch(next(iter(trainer.batches())), 0)
+    with torch.no_grad():
+        real = batch.real()
+        joined = copy.deepcopy(trainer.model).embed_maps(copy.deepcopy(trainer.model).maps(real.images))
+    losses = trainer.step(batch)
+    torch.testing.assert_close(losses["contrast.batch"], batch_contrast(joined, real.pids))
+    assert {"identity.id", "identity.triplet", "texture.reconstruction"} < set(losses)
 
 
 def test_a_compiled_trunk_learns_what_an_eager_one_does(monkeypatch: pytest.MonkeyPatch) -> None:

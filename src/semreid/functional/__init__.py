@@ -20,6 +20,7 @@ from semreid.functional.grouping import (
 )
 from semreid.functional.identification import identify_open_set
 from semreid.functional.losses import (
+    batch_contrast,
     batch_hard_triplet,
     center_loss,
     class_balanced_cross_entropy,
@@ -52,6 +53,7 @@ __all__ = [
     "Verdict",
     "aligned_triplet",
     "avg_pool",
+    "batch_contrast",
     "batch_hard_triplet",
     "calibrate",
     "camera_contrast",

@@ -91,6 +91,47 @@ def _hardest(embeddings: Tensor, pids: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack((positive, negative)), same.all(dim=1)
 
 
+def batch_contrast(embeddings: Tensor, pids: Tensor, temperature: float = 0.07) -> Tensor:
+    """Contrast in the batch: every pair of a person's embeddings against all of the strangers that it meets.
+
+    For an anchor a and each other embedding p of its person, ``-log(exp(s_ap) / (exp(s_ap) + Σ_n exp(s_an)))`` with
+    cosines s divided by the temperature and n over the strangers: the other pictures of the person neither pull nor
+    push in the term of a pair (Sohn, NeurIPS 2016, eq. 2, with all positives in turn). It needs no classifier, so
+    people whom a network sees once or twice teach as much as they can. An anchor whose batch holds no stranger, or no
+    other picture of its person, adds nothing.
+
+    Args:
+        embeddings: Embeddings, (B, D); only their direction counts.
+        pids: Person ids, (B,).
+        temperature: Divides the cosines.
+
+    Returns:
+        The mean loss over all pairs, a float32 scalar; 0 where there are none.
+
+    Raises:
+        SemreidError: If the shapes do not fit together.
+
+    Example:
+        >>> embeddings, pids = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([7, 7, 9])
+        >>> batch_contrast(embeddings, pids, temperature=1.0)  # log(1 + 1/e)
+        tensor(0.3133)
+    """
+    _require(
+        embeddings.ndim == 2 and pids.shape == embeddings.shape[:1],
+        "embeddings (B, D), pids (B,)",
+        embeddings,
+        pids,
+    )
+    unit = F.normalize(embeddings.float())
+    with torch.autocast(embeddings.device.type, enabled=False):
+        scores = unit @ unit.T / temperature
+    same = pids[:, None] == pids[None, :]
+    # A finite floor, not -inf: where an anchor meets no stranger, the gradient of logsumexp would be no number.
+    strangers = scores.masked_fill(same, torch.finfo(torch.float32).min).logsumexp(1, keepdim=True)
+    pairs = same & ~torch.eye(len(pids), dtype=torch.bool, device=pids.device)
+    return (F.softplus(strangers - scores) * pairs).sum() / pairs.sum().clamp(min=1)
+
+
 def center_loss(embeddings: Tensor, pids: Tensor, centers: Tensor) -> Tensor:
     """Mean squared Euclidean distance between embeddings and the centres of their identities.
 

@@ -149,30 +149,39 @@ class ReIDModel(nn.Module):
             Unweighted scalar by name, ``HEAD.LOSS``, such as ``identity.triplet``.
         """
         real = batch.real()
+        return self._losses(self.maps(real.images, real.regions, learning=True), batch, real)
+
+    def losses_and_embedding(
+        self, batch: Batch, learning: Collection[str] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Compute the losses of a batch, and raw embeddings of its real images to learn from.
+
+        Args:
+            batch: The batch.
+            learning: Names of the heads whose losses are computed; None for all.
+
+        Returns:
+            Losses as `losses` names them, and embeddings (B, dim) as `embed_maps` computes them.
+        """
+        real = batch.real()
         maps = self.maps(real.images, real.regions, learning=True)
+        joined = self.embed_maps(maps)  # first: a head that learns may read what one writes that does not
+        return self._losses(maps, batch, real, learning), joined
+
+    def _losses(
+        self, maps: Maps, batch: Batch, real: Batch, learning: Collection[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Losses of some heads, given the maps of the real images of a batch."""
         synthetic = {} if batch.synthetic is None else self._synthetic_maps(batch)
         named = {}
         for name, head in self.named_heads():
+            if learning is not None and name not in learning:
+                continue
             if synthetic and head.synthetic_maps:
                 named[name] = head.losses(_joined(maps, synthetic, head.synthetic_maps, batch), batch)
             else:
                 named[name] = head.losses(maps, real)
         return {f"{name}.{loss}": value for name, found in named.items() for loss, value in found.items()}
-
-    def losses_and_embedding(self, batch: Batch, learning: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
-        """Compute the losses of a batch of real images, and their raw embeddings to learn from.
-
-        Args:
-            batch: The batch, without synthetic images.
-            learning: Names of the heads whose losses are computed.
-
-        Returns:
-            Losses as `losses` names them, and embeddings (B, dim) as `embed_maps` computes them.
-        """
-        maps = self.maps(batch.images, batch.regions, learning=True)
-        joined = self.embed_maps(maps)  # first: a head that learns may read what one writes that does not
-        heads = [(name, head) for name, head in self.named_heads() if name in learning]
-        return {f"{n}.{loss}": value for n, head in heads for loss, value in head.losses(maps, batch).items()}, joined
 
     def _synthetic_maps(self, batch: Batch) -> Maps:
         """Maps of the synthetic images of a batch; the trunk keeps the statistics of real ones alone."""

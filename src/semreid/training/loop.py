@@ -28,7 +28,7 @@ from semreid.training.build import build_model, model_arguments
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.imprint import imprint_people
 from semreid.training.provenance import card_of, learned_from, require_same_data
-from semreid.training.recipe import Recipe, dump_recipe
+from semreid.training.recipe import BatchContrastRecipe, Recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
 from semreid.training.trainer import Trainer, on_device
 
@@ -77,10 +77,11 @@ def train(
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
         model = build_model(recipe, num_identities(samples), reporter.say)
         _require_fit(model, validation, synthetic)
+        _require_heads(model, recipe.contrast)
         arguments, others = model_arguments(recipe, num_identities(samples)), [] if synthetic is None else [synthetic]
         card = card_of(recipe, arguments, learned, [dataset, *others])  # now: a run that it starts from may go later
         homes = [_folder(annotations) or dataset.root, *(other.root for other in others)]
-        needs = _needs(model, homes)
+        needs = _needs(model, homes, recipe.contrast.heads)
         store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
         if recipe.model.imprint and state is None:
             reporter.say("classifiers begin with the mean embeddings of their people")
@@ -108,10 +109,11 @@ def train(
     return trainer.judged.eval()
 
 
-def _needs(model: ReIDModel, homes: Sequence[Path]) -> set[Supervision]:
+def _needs(model: ReIDModel, homes: Sequence[Path], learning: Sequence[str] | None) -> set[Supervision]:
     """What to open beside the images: what heads learn from, and masks wherever they can spare the parser the work."""
     masked = model.foreground is not None and all((home / "masks").is_dir() for home in homes)  # known parts are exact
-    return model.needs | ({"regions"} if masked else set())
+    read = {each for name, head in model.named_heads() if learning is None or name in learning for each in head.needs}
+    return read | ({"regions"} if masked else set())
 
 
 def _epochs(trainer: Trainer, validation: ReIDDataset | None, reporter: Reporter) -> Iterator[dict[str, Any]]:
@@ -183,6 +185,17 @@ def _require_fit(model: ReIDModel, validation: ReIDDataset | None, synthetic: Re
         what = f"{name} has no training images" if not synthetic.train else "no head of this model learns from textures"
         raise SemreidError(
             f"data.synthetic is set, and {what}", fix="use a model such as san, or set data.synthetic=''"
+        )
+
+
+def _require_heads(model: ReIDModel, contrast: BatchContrastRecipe) -> None:
+    """Refuse a contrast of embeddings that the model does not have, and heads of other models."""
+    if contrast.weight:
+        model.require_embedding()
+    if unknown := sorted(set(contrast.heads or ()) - set(model.heads)):
+        raise SemreidError(
+            f"contrast.heads names '{unknown[0]}', which the model does not have",
+            fix=f"its heads are {', '.join(model.heads)}",
         )
 
 

@@ -149,6 +149,27 @@ class ScheduleRecipe:
 
 
 @dataclass(frozen=True)
+class BatchContrastRecipe:
+    """What the joined embedding, all heads together as search compares it, learns from the people of a batch.
+
+    Attributes:
+        weight: Weight of telling a person's pictures from all strangers in the batch; 0 leaves it to the heads.
+        temperature: Its temperature.
+        heads: Heads that learn by losses of their own, too; all if None. The others learn by what they add to the
+            joined embedding, and need no classifier.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    weight: NonNegative = 0.0
+    temperature: Positive = 0.07
+    heads: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.heads is not None and not self.weight:
+            raise ValueError("heads without losses of their own would learn nothing: give contrast.weight, too")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole training run.
 
@@ -164,6 +185,7 @@ class Recipe:
         augment: Augmentation.
         optim: Optimiser.
         schedule: Learning rate.
+        contrast: What the joined embedding learns from the batch, beside the losses of the heads.
         losses: Weight by loss name (``HEAD.LOSS``); a loss that is not named weighs 1. ``{560: 0.01}`` stands for
             0 before epoch 560 and 0.01 from there on.
     """
@@ -178,6 +200,7 @@ class Recipe:
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     optim: OptimRecipe = field(default_factory=OptimRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
+    contrast: BatchContrastRecipe = field(default_factory=BatchContrastRecipe)
     losses: dict[str, LossWeight] = field(default_factory=dict)
 
 

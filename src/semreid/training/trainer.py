@@ -20,24 +20,34 @@ from semreid.data import augment
 from semreid.data.batch import Batch
 from semreid.data.sampler import Indices, pk_batches, rank_share
 from semreid.data.store import Store
+from semreid.distributed import gather, gather_labels
 from semreid.errors import SemreidError
+from semreid.functional.losses import batch_contrast
 from semreid.host import sent
 from semreid.models.model import ReIDModel
-from semreid.training.recipe import Recipe, dump_recipe
+from semreid.training.recipe import BatchContrastRecipe, Recipe, dump_recipe
 from semreid.training.record import Reporter
 from semreid.training.replay import ReplayedStep, make_replayable
 from semreid.training.schedule import build_optimiser, build_second_optimiser, loss_weights, lr_factor
+
+CONTRAST = "contrast.batch"
+"""Name of the loss that the joined embedding learns by."""
 
 
 class _Losses(nn.Module):
     """The model's losses as a forward pass, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, model: ReIDModel) -> None:
+    def __init__(self, model: ReIDModel, contrast: BatchContrastRecipe) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.contrast = model, contrast
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.model.losses(batch)
+        if not self.contrast.weight:
+            return self.model.losses(batch)
+        losses, joined = self.model.losses_and_embedding(batch, self.contrast.heads)
+        pids = batch.pids if batch.synthetic is None else batch.pids[batch.rows(synthetic=False)]
+        losses[CONTRAST] = batch_contrast(gather(joined), gather_labels(pids), self.contrast.temperature)
+        return losses
 
 
 class _Average(nn.Module):
@@ -97,9 +107,10 @@ class Trainer:
         self.classes, self.labels = np.unique(self.store.pids, return_inverse=True)
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         distributed.synchronise_norms(self.model)
-        self.network: nn.Module = _Losses(self.model)
+        self.network: nn.Module = _Losses(self.model, self.recipe.contrast)
         if distributed.world_size() > 1:
-            self.network = DistributedDataParallel(self.network)
+            resting = self.recipe.contrast.heads is not None  # whose classifiers get no gradient
+            self.network = DistributedDataParallel(self.network, find_unused_parameters=resting)
             _require_divisible(self.recipe, distributed.world_size())
             _require_no_graphs(self.recipe)
         self.optimiser = build_optimiser(self.recipe.optim, self.model)
@@ -219,8 +230,8 @@ class Trainer:
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             losses: dict[str, Tensor] = self.network(batch)
-        known = {name: weight for name, weight in self.model.loss_weights.items() if name in losses}  # a head may rest
-        weights = {**known, **weights}
+        known = {CONTRAST: self.recipe.contrast.weight, **self.model.loss_weights}
+        weights = {name: weight for name, weight in known.items() if name in losses} | {**weights}  # a head may rest
         total = sum_losses(losses, weights)
         if self.second is None:
             self.optimiser.zero_grad()
