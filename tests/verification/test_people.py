@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from semreid.data.crops import Crops, crops_at
+from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery
 from semreid.gallery.enroll import crops_below
@@ -26,7 +27,7 @@ class Bars:
 
     dim, size, fingerprint = 32, (64, 32), "bars"
 
-    def embed(self, images, *, batch_size: int = 64, flip: bool = False) -> np.ndarray:
+    def embed(self, images, *, batch_size: int = 64, flip: bool = False, unit: bool = True) -> np.ndarray:
         columns = np.array([image.astype(np.float32).mean(axis=(0, 2)) for image in images]).reshape(-1, 32) + 1e-3
         return columns / np.linalg.norm(columns, axis=1, keepdims=True)
 
@@ -80,7 +81,7 @@ def test_people_are_found_the_largest_first(people: People) -> None:
 
 def test_embeddings_are_averaged_with_those_of_mirror_images_if_wanted(crops: Crops) -> None:
     class Mirrored(Bars):
-        def embed(self, images, *, batch_size: int = 64, flip: bool = False) -> np.ndarray:
+        def embed(self, images, *, batch_size: int = 64, flip: bool = False, unit: bool = True) -> np.ndarray:
             found = super().embed(images)
             return (found + found[:, ::-1]) / np.sqrt(2) if flip else found
 
@@ -151,6 +152,20 @@ def test_equal_names_do_not_replace_each_other(crops: Crops, tmp_path: Path) -> 
     everybody = replace(find_people(Bars(), crops), groups=np.zeros(len(crops), np.int64))
     write_folders(everybody, tmp_path / "people", "copies")
     assert len(list((tmp_path / "people" / "0001").iterdir())) == len(crops)
+
+
+@pytest.mark.parametrize("how", ["links", "copies"])
+def test_a_number_before_an_equal_name_makes_no_other_name(crops: Crops, tmp_path: Path, how) -> None:
+    paths = [tmp_path / "crops" / name for name in ("x/3-a.jpg", "y/a.jpg", "z/a.jpg")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text(path.parent.name)
+    three = replace(crops, samples=tuple(Sample(path, 0, 0) for path in paths), cameras=np.zeros(3, np.int64))
+    signs = find_people(Bars(), crops).signs
+    one = People(three, np.zeros((3, 32), np.float32), np.zeros(3, np.int64), np.ones(3), signs, None)
+    write_folders(one, tmp_path / "people", how)
+    found = {path.name: path.read_text() for path in (tmp_path / "people" / "0001").iterdir()}
+    assert found == {"3-a.jpg": "x", "a.jpg": "y", "4-a.jpg": "z"}
 
 
 def test_a_full_disk_leaves_no_folders_behind(people: People, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -237,13 +238,14 @@ def name_in_gallery(people: People, gallery: Gallery) -> Named:
 
 
 def _places(people: People) -> Iterator[tuple[Path, Path]]:
-    """Every crop of somebody, and where it goes; equal names in one folder get the rank of the crop before them."""
+    """Every crop of somebody, and where it goes; an equal name gets a number before it, the rank or the next free."""
     width = max(4, len(str(people.count)))
     for person in range(people.count):
         taken: set[str] = set()
         for rank, row in enumerate(people.rows(person), 1):
             source = people.crops.samples[row].path
-            name = source.name if source.name not in taken else f"{rank}-{source.name}"
+            names = chain([source.name], (f"{number}-{source.name}" for number in count(rank)))
+            name = next(name for name in names if name not in taken)
             taken.add(name)
             yield source, Path(f"{person + 1:0{width}d}") / name
 
