@@ -109,6 +109,14 @@ def test_single_shot() -> None:
     assert report.metrics["rank1_sd_over_draws"] == pytest.approx(100 * expected.cmc_sd[0])
 
 
+def test_ties_that_shape_the_figures_are_told() -> None:
+    query, q, gallery, g = toy()
+    assert evaluate_features(q, g, query, gallery, Protocol()).protocol["tied_percent"] == 0
+    alike = evaluate_features(np.ones_like(q) / 4, np.ones_like(g) / 4, query, gallery, Protocol()).protocol
+    assert alike["tied_percent"] == 100
+    assert [text[:20] for text in alike["warnings"]] == ["100.0 % of the pairs"]
+
+
 def test_cmc_only_protocols_report_no_map() -> None:
     query, q, gallery, g = toy()
     report = evaluate_features(q, g, query, gallery, Protocol(has_map=False))

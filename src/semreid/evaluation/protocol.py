@@ -19,7 +19,7 @@ from semreid.errors import SemreidError
 from semreid.evaluation.report import Report, bootstrap_interval
 from semreid.functional.cameras import center_by_camera
 from semreid.functional.distance import Distances, tensor_blocks
-from semreid.functional.ranking import rank_distances, single_shot_cmc
+from semreid.functional.ranking import NOTABLE_TIES, rank_distances, single_shot_cmc
 from semreid.functional.reranking import reranked_blocks
 from semreid.models.embedder import Embedder
 from semreid.parallel import Progress
@@ -68,12 +68,11 @@ def embed_store(
     Returns:
         Unit vectors (N, dim) in float32, in the order of the store, or raw embeddings.
     """
-    options = {} if unit else {"unit": False}  # which exported files do not know
 
     def work(starts: Iterable[int]) -> Iterator[Features]:
         for start in starts:
             batch = store.images[start : start + batch_size]
-            yield model.embed(batch.cpu().numpy(), batch_size=batch_size, flip=flip, **options)
+            yield model.embed(batch.cpu().numpy(), batch_size=batch_size, flip=flip, unit=unit)
 
     found = list(distributed.shared(work, range(0, len(store), batch_size)))
     return distributed.by_first(lambda: np.concatenate([np.zeros((0, model.dim), np.float32), *found]))
@@ -191,7 +190,7 @@ def evaluate_in_full(
         "input": list(model.size),
         "flip": flip,
         "checkpoint": checkpoint,
-        "warnings": list(dataset.warnings),
+        "warnings": [*dataset.warnings, *report.protocol["warnings"]],
     }
     removed = {"junk_removed": dataset.junk_removed, "leaked_removed": len(dataset.gallery) - len(gallery)}
     removed |= {"corrupt_skipped": dataset.corrupt_skipped}
@@ -278,13 +277,14 @@ class _Judgement(NamedTuple):
 
 
 class _Figures(NamedTuple):
-    """Figures as fractions, intervals in percent, number of valid queries, CMC curve, AP of every query."""
+    """Figures as fractions, intervals in percent, number of valid queries, CMC curve, AP of every query, tied share."""
 
     figures: dict[str, float]
     ci95: dict[str, tuple[float, float]]
     valid: int
     cmc: NDArray[np.float64]
     ap: NDArray[np.float64] | None
+    tied: float | None
 
 
 def _judge(
@@ -307,7 +307,7 @@ def _judge(
         "identities": num_identities(query),
     }
     metrics = {k: 100 * v for k, v in found.figures.items()}
-    report = Report(metrics, found.ci95, counts, _rules(protocol, wish))
+    report = Report(metrics, found.ci95, counts, {**_rules(protocol, wish), **_ties(found.tied)})
     return _Judgement(report, found.cmc, found.ap)
 
 
@@ -323,7 +323,7 @@ def _judge_all(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protoc
             means[f"mAP_within_{wish.map_within}"] = ranking.mAP_within
         figures = {**means, **figures}
         ci95 = {"mAP": _percent_interval(ranking.ap[ranking.valid], people), **ci95}
-    return _Figures(figures, ci95, ranking.n_valid, ranking.cmc, ranking.ap)
+    return _Figures(figures, ci95, ranking.n_valid, ranking.cmc, ranking.ap, ranking.tied_share)
 
 
 def _judge_draws(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol, _: _Wish) -> _Figures:
@@ -332,7 +332,7 @@ def _judge_draws(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Prot
     shots = single_shot_cmc(distances, *ids, junk=protocol.junk, repeats=protocol.repeats, seed=protocol.seed)
     figures = {f"rank{k}": float(shots.cmc[k - 1]) for k in protocol.ranks}
     figures["rank1_sd_over_draws"] = float(shots.cmc_sd[0])
-    return _Figures(figures, {}, shots.n_valid, shots.cmc, None)
+    return _Figures(figures, {}, shots.n_valid, shots.cmc, None, None)
 
 
 def _percent_interval(values: NDArray[Any], people: NDArray[np.int64]) -> tuple[float, float]:
@@ -353,6 +353,17 @@ def _rules(protocol: Protocol, wish: _Wish) -> dict[str, Any]:
         "rerank": RERANKING if wish.rerank else None,
         "note": protocol.note,
     }
+
+
+def _ties(share: float | None) -> dict[str, Any]:
+    """What a report says of pairs of a match and a negative at equal distance (docs/protocols.md#edge-cases)."""
+    if share is None:
+        return {"tied_percent": None, "warnings": []}
+    warning = (
+        f"{100 * share:.1f} % of the pairs of a match and a negative are at equal distance: the order of the gallery "
+        "shapes these figures; see whether images occur twice, or whether the model tells any apart"
+    )
+    return {"tied_percent": round(100 * share, 4), "warnings": [warning] if share > NOTABLE_TIES else []}
 
 
 def _pids(samples: Sequence[Sample]) -> NDArray[np.int64]:
