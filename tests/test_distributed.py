@@ -37,6 +37,23 @@ def test_errors_can_travel_to_other_processes() -> None:
     assert (str(error), error.what, error.fix) == ("it is broken\n  way out: mend it", "it is broken", "mend it")
 
 
+def test_batch_normalisation_keeps_the_digits_of_a_small_spread() -> None:
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0)) * 0.01 + 10
+    norm = torch.nn.BatchNorm1d(16)
+    exact = torch.nn.BatchNorm1d(16).double()(x.double())
+    found = distributed.GlobalBatchNorm(norm)(x)
+    assert (found - exact).abs().max() < 2e-3
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * x.double().var(0).float())
+
+
+def test_moments_of_parts_are_those_of_the_whole() -> None:
+    parts = torch.randn(3, 8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).cumsum(0) + 100
+    moments = torch.stack((parts.mean(1), parts.var(1, unbiased=False)), dim=1)
+    mean, var = distributed.pooled_moments(moments)
+    whole = parts.flatten(0, 1)
+    torch.testing.assert_close((mean, var), (whole.mean(0), whole.var(0, unbiased=False)))
+
+
 def parts_of(file: Path) -> list[str]:
     return pq.read_table(file)["path"].to_pylist()
 

@@ -143,20 +143,6 @@ def _delivered(mine: list[Result] | Exception) -> Iterator[Result]:
         yield from box
 
 
-class _AllReduce(torch.autograd.Function):
-    """Sum over processes whose gradient is again the sum over processes."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
-        return _AllReduce.forward(ctx, gradient.contiguous())
-
-
 class _Gather(torch.autograd.Function):
     """Concatenation over processes; each gets the gradients of all for the rows that it gave."""
 
@@ -168,7 +154,9 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
-        return _AllReduce.forward(ctx, gradient.contiguous()).chunk(world_size())[rank()]
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(world_size())[rank()]
 
 
 def gather(features: Tensor) -> Tensor:
@@ -202,6 +190,27 @@ def gather_labels(labels: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def pooled_moments(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute mean and variance of samples that lie in equally large parts.
+
+    Of the variance within the parts and that of their means: the square of a mean that is large against the spread,
+    taken from the mean of squares, would leave nothing but rounding.
+
+    Args:
+        moments: Mean and variance of each part, (parts, 2, C), divided by the number of samples.
+
+    Returns:
+        Mean and variance of all, (C,) each.
+
+    Example:
+        >>> mean, var = pooled_moments(torch.tensor([[[1.0], [0.0]], [[3.0], [0.0]]]))
+        >>> mean.item(), var.item()
+        (2.0, 1.0)
+    """
+    means, variances = moments.unbind(1)
+    return means.mean(0), variances.mean(0) + means.var(0, unbiased=False)
+
+
 class GlobalBatchNorm(nn.Module):
     """Batch normalisation over the global batch, for processes that train on CPU (gloo).
 
@@ -229,13 +238,11 @@ class GlobalBatchNorm(nn.Module):
             return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
         rows = x.float().transpose(0, 1).flatten(1)
         count = rows.shape[1] * world_size()
-        sums = torch.stack((rows.sum(1), rows.square().sum(1)))
-        mean, square = _AllReduce.apply(sums) / count  # type: ignore[no-untyped-call]
-        var = (square - mean.square()).clamp_min(0)
+        mean, var = pooled_moments(gather(torch.stack((rows.mean(1), rows.var(1, unbiased=False)))[None]))
         self._track(mean.detach(), var.detach() * count / (count - 1))
         shape = (1, -1) + (1,) * (x.ndim - 2)
         scale = self.weight * torch.rsqrt(var + self.eps)
-        out: Tensor = x * scale.view(shape) + (self.bias - mean * scale).view(shape)
+        out: Tensor = (x - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
         return out.to(x.dtype)
 
     @torch.no_grad()
