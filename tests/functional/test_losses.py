@@ -136,6 +136,13 @@ def test_triplet_of_one_identity_is_zero_and_of_equal_embeddings_has_a_finite_gr
     assert torch.isfinite(embeddings.grad).all()
 
 
+def test_what_all_embeddings_have_in_common_hides_no_hard_triplet():
+    spread = torch.randn(64, 128, generator=torch.Generator().manual_seed(0)) * 0.01
+    embeddings, pids = spread + 20 / 128**0.5, torch.arange(64) // 4
+    expected = naive_triplet(embeddings, pids, 0.3).item()
+    assert batch_hard_triplet(embeddings, pids).item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_lone_image_is_its_own_positive():
     embeddings = torch.tensor([[0.0], [2.0]])
     assert batch_hard_triplet(embeddings, torch.tensor([0, 1]), margin=3.0).item() == 1.0
@@ -219,6 +226,7 @@ def test_an_empty_region_lowers_the_diversity_and_the_gradient_stays_finite():
     assert loss.item() == pytest.approx(naive_diversity(regions).item(), abs=1e-6)
     loss.backward()
     assert torch.isfinite(regions.grad).all()
+    assert not regions.grad[:, 2].any()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 9))

@@ -83,6 +83,7 @@ def batch_hard_triplet(embeddings: Tensor, pids: Tensor, margin: float | None = 
 
 def _hardest(embeddings: Tensor, pids: Tensor) -> tuple[Tensor, Tensor]:
     """Index of the farthest positive and nearest negative of every anchor, (2, B), and whether it lacks a negative."""
+    embeddings = embeddings - embeddings.mean(dim=0)  # what all have in common would cost digits
     with torch.autocast(embeddings.device.type, enabled=False):
         distances = torch.cdist(embeddings, embeddings)
     same = pids[:, None] == pids[None, :]
@@ -253,7 +254,8 @@ def semantic_diversity(regions: Tensor) -> Tensor:
     """
     _require(regions.ndim == 3 and regions.shape[1] > 1, "regions (B, R, D) with R > 1", regions)
     count = regions.shape[1]
-    unit = F.normalize(regions.float(), dim=2, eps=1e-6)
+    regions = regions.float()
+    unit = F.normalize(regions, dim=2, eps=1e-6).where(regions.any(dim=2, keepdim=True), 0.0)
     alone = unit.square().sum(dim=(1, 2))
     return ((unit.sum(dim=1).square().sum(dim=1) - alone) / (count * (count - 1))).mean()
 
