@@ -381,6 +381,8 @@ def test_single_shot_refuses_what_it_cannot_judge():
         single_shot_cmc(np.ones((1, 2)), [1], [1, 2], [0], [0, 1])
     with pytest.raises(SemreidError, match="repeats=0"):
         single_shot_cmc(*from_relevance([1, 0]), repeats=0)
+    with pytest.raises(SemreidError, match="do not fit to pids of 2 queries"):
+        single_shot_cmc(np.ones((1, 3)), [1, 2], [1, 2, 3], [0, 0], [1, 1, 1])
 
 
 # --- helpers ------------------------------------------------------------------------------------------------------

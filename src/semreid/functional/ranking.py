@@ -253,7 +253,7 @@ def single_shot_cmc(
     """
     ids = checked_ids(q_pids, g_pids, q_camids, g_camids)
     separate = position(junk, JUNK_RULES, "junk rule") == 1
-    _, matrix = next(iter(checked_blocks(_as_array(distances), len(ids.q_pids), len(ids.g_pids))))
+    ((_, matrix),) = checked_blocks(_as_array(distances), len(ids.q_pids), len(ids.g_pids))
     if repeats < 1:
         raise SemreidError(f"single-shot evaluation needs at least one draw; got repeats={repeats}")
     rng = np.random.default_rng(seed)
