@@ -62,10 +62,11 @@ class GroupContrast(nn.Module):
         self.proxies = group_proxies(features, torch.from_numpy(groups), int(groups.max()) + 1)
         self.cells: Tensor | None = None
         if cameras is not None and recipe.cameras:
-            seen, cell = np.unique(np.stack([groups, cameras]), axis=1, return_inverse=True)
-            numbers = torch.from_numpy(np.where(groups < 0, -1, cell.ravel()))
-            self.cells = torch.from_numpy(seen)  # group and camera of each proxy; those of no group are zeros
-            self.cell_proxies = group_proxies(features, numbers, seen.shape[1])
+            grouped = groups >= 0
+            seen, cell = np.unique(np.stack([groups, cameras])[:, grouped], axis=1, return_inverse=True)
+            self.cells = torch.from_numpy(seen)  # group and camera of each proxy
+            members = features[torch.from_numpy(grouped)]
+            self.cell_proxies = group_proxies(members, torch.from_numpy(cell.ravel()), seen.shape[1])
 
     @property
     def weights(self) -> dict[str, float]:
