@@ -1,4 +1,5 @@
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from semreid.data.attributes import MARKET_GROUPS, attribute_file, read_attributes
+from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 
@@ -32,7 +34,7 @@ def test_every_sample_gets_the_row_of_its_person(tmp_path: Path) -> None:
         ("pid\n3\n", "the columns are pid"),
         ("pid,hat\n3,2\n7,0\n", "row 2 is no row of attributes: 3,2"),
         ("pid,hat\n3,0\n7\n", "row 3 is no row of attributes: 7"),
-        ("pid,hat\nx,0\n", "row 2 is no row"),
+        ("pid,hat\n,0\n", "row 2 is no row"),
         ("pid,hat\n3,0\n3,1\n", "row 3: person 3 is there twice"),
         ("pid,hat\n3,0\n", "lacks 1 people, such as 7"),
     ],
@@ -41,6 +43,37 @@ def test_wrong_files_say_where(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SemreidError, match=message) as caught:
         read_attributes(write(tmp_path, text), SAMPLES)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("people", [range(12), ["alice", "bob", "10", "2.0", "-"]], ids=["from 0", "names"])
+def test_whoever_is_numbered_anew_keeps_the_row_of_the_name(tmp_path: Path, people: Sequence[object]) -> None:
+    for person in people:
+        for name in ("a.png", "b.png"):
+            (tmp_path / str(person)).mkdir(exist_ok=True)
+            (tmp_path / str(person) / name).touch()
+    rows = {str(person): [int(bit) for bit in f"{i:04b}"] for i, person in enumerate(people)}
+    file = write(tmp_path, "pid,a,b,c,d\n" + "".join(f"{p},{','.join(map(str, row))}\n" for p, row in rows.items()))
+    dataset = load_dataset(f"folder:{tmp_path}")
+    assert any("numbered anew" in warning for warning in dataset.warnings)
+    samples = dataset.train + dataset.query
+    assert read_attributes(file, samples).tolist() == [rows[s.path.parent.name] for s in samples]
+
+
+def test_benchmarks_whose_numbers_are_lifted_are_looked_up_as_their_files_number_people(tmp_path: Path) -> None:
+    for camera in ("cam_a", "cam_b"):
+        (tmp_path / camera).mkdir()
+        for person in range(4):
+            (tmp_path / camera / f"{person:03d}_00.bmp").touch()
+    dataset = load_dataset(f"viper:{tmp_path}")
+    file = write(tmp_path, "pid,even\n0,1\n1,0\n2,1\n3,0\n")
+    samples = dataset.train + dataset.query
+    assert read_attributes(file, samples).flatten().tolist() == [int(s.path.name[2] in "02") for s in samples]
+
+
+def test_two_people_of_one_number_are_not_guessed_at(tmp_path: Path) -> None:
+    samples = [Sample(Path("a"), 1, 1, identity="7"), Sample(Path("b"), 2, 1, identity="007")]
+    with pytest.raises(SemreidError, match="'7' and '007' of the data would both get the row of 7"):
+        read_attributes(write(tmp_path, "pid,hat\n7,0\n"), samples)
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,20 @@ def read_attributes(path: Path, samples: Sequence[Sample]) -> Tensor:
     Args:
         path: CSV file with the columns ``pid`` and any others, in which 1 stands for yes and 0 for no; or the ``.mat``
             file of Market-1501 (Lin et al., Pattern Recognition 2019).
-        samples: The samples; their person ids are looked up.
+        samples: The samples; their people are looked up, as the data call them: a whole number counts as such, so that
+            7 is 0007.
 
     Returns:
         Attributes of each sample in the order of the columns, or of `MARKET_GROUPS`, (N, A) uint8.
 
     Raises:
-        SemreidError: If there is no such file, a cell is wrong, or a person is missing or there twice.
+        SemreidError: If there is no such file, a cell is wrong, a person is missing or there twice, or one number
+            calls two people of the data.
     """
     table = _market_table(path) if path.suffix == ".mat" else _table(path)
-    missing = sorted({s.pid for s in samples} - table.keys())
+    people = {s.pid: s.identity or str(s.pid) for s in samples}
+    _require_apart(path, people)
+    missing = [name for _, name in sorted(people.items()) if _key(name) not in table]
     if missing:
         raise SemreidError(
             f"{path} lacks {len(missing)} people, such as {missing[0]}",
@@ -77,10 +82,27 @@ def read_attributes(path: Path, samples: Sequence[Sample]) -> Tensor:
             if path.suffix == ".mat"
             else "add a row for each",
         )
-    return torch.tensor([table[s.pid] for s in samples], dtype=torch.uint8)
+    return torch.tensor([table[_key(people[s.pid])] for s in samples], dtype=torch.uint8)
 
 
-def _table(path: Path) -> dict[int, list[int]]:
+def _key(name: str) -> str:
+    """What a person is looked up by; tables write whole numbers as 7, 0007 or 7.0."""
+    whole = re.fullmatch(r"(-?\d{1,18})(\.0*)?", name, re.ASCII)
+    return str(int(whole[1])) if whole else name
+
+
+def _require_apart(path: Path, people: Mapping[int, str]) -> None:
+    """Refuse to guess whom a number means."""
+    first: dict[str, str] = {}
+    for name in people.values():
+        if (twin := first.setdefault(_key(name), name)) != name:
+            raise SemreidError(
+                f"{path}: the people {twin!r} and {name!r} of the data would both get the row of {_key(name)}",
+                fix="rename one of them in the data",
+            )
+
+
+def _table(path: Path) -> dict[str, list[int]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             names, *rows = csv.reader(file, strict=True)
@@ -88,23 +110,25 @@ def _table(path: Path) -> dict[int, list[int]]:
         raise SemreidError(f"this model learns from attributes, and cannot read {path}: {error}", fix=FORMAT) from error
     if names[:1] != ["pid"] or len(names) < 2:
         raise SemreidError(f"{path}: the columns are {', '.join(names) or 'none'}", fix=FORMAT)
-    table: dict[int, list[int]] = {}
+    table: dict[str, list[int]] = {}
     for line, row in enumerate(rows, 2):
-        pid, values = _parse(path, line, row, len(names))
-        if pid in table:
-            raise SemreidError(f"{path}, row {line}: person {pid} is there twice", fix="keep one row for each person")
-        table[pid] = values
+        person, values = _parse(path, line, row, len(names))
+        if person in table:
+            raise SemreidError(
+                f"{path}, row {line}: person {person} is there twice", fix="keep one row for each person"
+            )
+        table[person] = values
     return table
 
 
-def _market_table(path: Path) -> dict[int, list[int]]:
+def _market_table(path: Path) -> dict[str, list[int]]:
     """Both halves of Market-1501: no person is in both."""
     content = read_mat5(path, fault="is no file of attributes of Market-1501")
-    table: dict[int, list[int]] = {}
+    table: dict[str, list[int]] = {}
     with reading(path, GET_AGAIN, "is no file of attributes of Market-1501"):
         for part in ("train", "test"):
             columns = content["market_attribute"][part]
-            pids = [int(pid) for pid in np.atleast_1d(columns["image_index"])]
+            pids = [str(int(pid)) for pid in np.atleast_1d(columns["image_index"])]
             if len(set(pids) - table.keys()) < len(pids):
                 raise SemreidError(f"{path}: a person is there twice ({part})", fix=GET_AGAIN)
             names = [name for group in MARKET_GROUPS.values() for name in group]
@@ -126,7 +150,7 @@ def _output(path: Path, columns: Mapping[str, Any], name: str, people: int) -> N
     return found
 
 
-def _parse(path: Path, line: int, row: list[str], width: int) -> tuple[int, list[int]]:
-    if len(row) != width or not row[0].isdecimal() or set(row[1:]) - {"0", "1"}:
+def _parse(path: Path, line: int, row: list[str], width: int) -> tuple[str, list[int]]:
+    if len(row) != width or not row[0].strip() or set(row[1:]) - {"0", "1"}:
         raise SemreidError(f"{path}, row {line} is no row of attributes: {','.join(row)}", fix=FORMAT)
-    return int(row[0]), [int(value) for value in row[1:]]
+    return _key(row[0].strip()), [int(value) for value in row[1:]]

@@ -26,6 +26,7 @@ class Sample:
         item: Address inside a container file (the raw CUHK03 ``.mat``); empty for an image file.
         timestamp: Seconds, where the source knows the time.
         box: Where the crop is in its picture; None for a picture that is a crop.
+        identity: What the source calls the person, where that may be another number than ``pid``, or no number.
 
     Raises:
         SemreidError: If a number is beyond its bound.
@@ -37,6 +38,7 @@ class Sample:
     item: str = ""
     timestamp: float | None = None
     box: Box | None = None
+    identity: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         require_camera(self.camid, self)

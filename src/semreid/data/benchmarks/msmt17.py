@@ -82,4 +82,4 @@ def _read_line(where: str, text: str, folder: Path) -> Sample:
     if not image.is_file():
         raise SemreidError(f"{where}: there is no image {image}", fix="unpack the data set again, completely")
     camid = match_name(IMAGE_NAME, image, "PPPP_NNN_CC_...jpg")[1]
-    return Sample(image, int(pid), int(camid))
+    return Sample(image, int(pid), int(camid), identity=pid)

@@ -55,6 +55,5 @@ def load(root: Path, variant: str = "half") -> ReIDDataset:
 
 
 def _read(folder: Path, camid: int) -> list[Sample]:
-    return [
-        Sample(path, 1 + int(match_name(IMAGE_NAME, path, "III_AAA.bmp")[1]), camid) for path in list_images(folder)
-    ]
+    named = [(path, match_name(IMAGE_NAME, path, "III_AAA.bmp")[1]) for path in list_images(folder)]
+    return [Sample(path, 1 + int(number), camid, identity=number) for path, number in named]  # there is a person 000
