@@ -469,3 +469,16 @@ def test_pids_counted_from_0_are_people(table):
     dataset = load_dataset(table(edit))
     assert {s.pid for s in dataset.train + dataset.query} == {1, 2, 3, 4}
     assert "numbered anew" in dataset.warnings[0]
+
+
+def test_numbers_that_pandas_wrote_as_fractions_are_numbers(write_images):
+    root = write_images(f"{i}.jpg" for i in range(10))
+    pids = ["1.0", "1", "2.0", "2", "-1.0", "0.0", "3.", "3", "4.00", "4"]
+    splits = ["train", "train", "query", "gallery", "gallery", "gallery", "query", "gallery", "query", "gallery"]
+    rows = [f"{i}.jpg,{pid},{split}" for i, (pid, split) in enumerate(zip(pids, splits, strict=True))]
+    (root / "crops.csv").write_text("\n".join(["path,pid,split", *rows]))
+    dataset = load_dataset(f"folder:{root / 'crops.csv'}")
+    assert [s.pid for s in dataset.train] == [1, 1]
+    assert [s.pid for s in dataset.query] == [2, 3, 4]
+    assert [s.pid for s in dataset.gallery] == [2, 0, 3, 4]
+    assert dataset.junk_removed == 1

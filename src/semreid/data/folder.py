@@ -47,9 +47,9 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
     only image of its identity and camera is both, so that queries from other cameras can find it (without
     cameras: gallery only, as it would find itself).
 
-    Identities: whole numbers stay what they are; otherwise identities are numbered from 1 in sorted
-    order. Negative numbers are junk and left out. 0 is a distractor if only the gallery has it; else it is a
-    person, and all are numbered from 1.
+    Identities: whole numbers stay what they are (in a CSV also as ``7.0``, which pandas writes); otherwise identities
+    are numbered from 1 in sorted order. Negative numbers are junk and left out. 0 is a distractor if only the gallery
+    has it; else it is a person, and all are numbered from 1.
 
     Args:
         root: The CSV file or the folder.
@@ -89,6 +89,7 @@ def _samples(rows: Iterable[Row], numbers: dict[str, int], default_camid: int = 
             pid=numbers[row.identity],
             camid=default_camid if row.camid is None else row.camid,
             timestamp=row.timestamp,
+            identity=row.identity,
         )
         for row in rows
     )

@@ -133,7 +133,7 @@ def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bo
         text = _stripped(cells)
         return Row(
             path=_image(path.parent, text["path"]),
-            identity=_unless_nothing(text.get("pid", "")) if unlabelled else _identity(text["pid"]),
+            identity=_person(_unless_nothing(text.get("pid", ""))) if unlabelled else _identity(text["pid"]),
             camid=_camera(text.get("camid", "")),
             split=_split(text["split"]) if "split" in text else "",
             timestamp=seconds(_unless_nothing(text.get("timestamp", ""))),
@@ -182,7 +182,12 @@ def _below(folder: Path, text: str) -> Path:
 def _identity(text: str) -> str:
     if not _unless_nothing(text):
         raise SemreidError(f"pid is {repr(text) if text else 'empty'}", fix="name the person, or remove the row")
-    return text
+    return _person(text)
+
+
+def _person(text: str) -> str:
+    """The name of a person; of whole numbers that a program wrote as fractions, the number."""
+    return text.partition(".")[0] if re.fullmatch(r"-?\d+\.0*", text, re.ASCII) else text
 
 
 def _unless_nothing(text: str) -> str:
