@@ -1,4 +1,5 @@
 import json
+from hashlib import blake2b
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ from semreid.atlas import VERSION
 from semreid.data import store as store_module
 from semreid.data.images import read_image, resize
 from semreid.data.sample import ReIDDataset, Sample
-from semreid.data.store import annotation_paths, build_store, samples_digest
+from semreid.data.store import annotation_paths, build_store, content_digest, samples_digest
 from semreid.errors import SemreidError
 from tests.conftest import draw_figure, write_image
 
@@ -36,6 +37,22 @@ def test_second_opening_decodes_nothing(samples: list[Sample], monkeypatch: pyte
     first = build_store(samples, (32, 16)).images.clone()
     monkeypatch.setattr(store_module, "read_image", lambda _: pytest.fail("decoded again"))
     assert torch.equal(build_store(samples, (32, 16)).images, first)
+
+
+def test_what_another_decoding_stored_is_left_alone(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(store_module, "DECODING", store_module.DECODING - 1)
+        before.setattr(store_module, "read_image", lambda _: np.zeros((32, 16, 3), np.uint8))
+        assert not build_store(samples, (32, 16)).images.any()
+    np.testing.assert_array_equal(build_store(samples, (32, 16)).images[0], resize(read_image(samples[0]), (32, 16)))
+
+
+def test_a_wrong_store_of_the_first_decoding_is_not_opened(samples: list[Sample], own_cache: Path) -> None:
+    digest = blake2b(repr((32, 16, 3)).encode(), digest_size=16)
+    for sample in samples:
+        digest.update(content_digest(sample))
+    (own_cache / f"{digest.hexdigest()}.u8").write_bytes(bytes(3 * 32 * 16 * 3))  # as it was named then
+    assert build_store(samples, (32, 16)).images.any()
 
 
 def test_changed_content_makes_a_new_store_under_the_same_name(samples: list[Sample]) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from semreid.data import store
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset
+from semreid.data.store import content_sketch, samples_digest
 from semreid.errors import SemreidError
 from semreid.training.loop import train
 from semreid.training.provenance import learned_from, require_same_data
@@ -90,6 +92,15 @@ def test_training_refuses_labels_of_other_crops(figure_data: ReIDDataset, figure
     with pytest.raises(SemreidError, match="36 of 36 labels in .* were not made of these crops"):
         train(recipe, figure_data, tmp_path / "run", annotations=masks)
     assert not (tmp_path / "run").exists()
+
+
+def test_every_image_is_read_once(figure_data: ReIDDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = samples_digest(figure_data.train), content_sketch(figure_data.train)
+    read = []
+    monkeypatch.setattr(store, "image_bytes", lambda sample: read.append(sample) or sample.path.read_bytes())
+    learned = learned_from(figure_data, figure_data.train, None)
+    assert read == list(figure_data.train)
+    assert (learned["sha256"], learned["sketch"]) == expected
 
 
 def test_pairs_are_part_of_the_data(figures: Path, tmp_path: Path) -> None:

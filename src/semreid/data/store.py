@@ -1,8 +1,8 @@
 """The image store: every image decoded and resized once, then read as raw bytes for ever after.
 
 The store is one uint8 array (N, H, W, 3), memory-mapped from a cache file whose name is a digest of the
-content of all images and the size. It is written under a temporary name and renamed when complete, so an
-interrupted run leaves nothing that a later run could mistake for a store.
+content of all images and the size, with the number of the decoding. It is written under a temporary name and
+renamed when complete, so an interrupted run leaves nothing that a later run could mistake for a store.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -30,6 +31,8 @@ from semreid.parallel import Progress, parallel
 from semreid.reading import Object, brief, read_json
 
 SKETCH = 64
+DECODING = 2
+"""To be raised whenever images, masks or textures are decoded or resized otherwise: older stores then lie unused."""
 Source = TypeVar("Source", Sample, Path)
 
 
@@ -56,12 +59,12 @@ class Store:
     def __len__(self) -> int:
         return len(self.samples)
 
-    @property
+    @cached_property
     def pids(self) -> NDArray[np.int64]:
         """Person ids (N,)."""
         return np.array([s.pid for s in self.samples], np.int64)
 
-    @property
+    @cached_property
     def camids(self) -> NDArray[np.int64]:
         """Camera ids (N,)."""
         return np.array([s.camid for s in self.samples], np.int64)
@@ -69,7 +72,7 @@ class Store:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(a.nbytes for a in self._arrays() if a is not None)
+        return sum(array.nbytes for array in self._arrays().values())
 
     def to(self, device: torch.device) -> Store:
         """Move all arrays to a device, for data that fits there.
@@ -80,12 +83,12 @@ class Store:
         Returns:
             The moved store.
         """
-        names = ("images", "regions", "textures", "attributes")
-        moved = {name: array.to(device) for name in names if (array := getattr(self, name)) is not None}
+        moved: dict[str, Any] = {name: array.to(device) for name, array in self._arrays().items()}
         return replace(self, **moved)
 
-    def _arrays(self) -> tuple[Tensor | None, ...]:
-        return self.images, self.regions, self.textures, self.attributes
+    def _arrays(self) -> dict[str, Tensor]:
+        names = ("images", "regions", "textures", "attributes")
+        return {name: array for name in names if (array := getattr(self, name)) is not None}
 
 
 def cache_folder() -> Path:
@@ -138,11 +141,11 @@ def _cached(
     read: Callable[[Source], NDArray[np.uint8]],
     progress: Progress | None,
 ) -> tuple[Tensor, str]:
-    """Return the decoded sources and the digest of their content, which names the file that keeps them."""
+    """Return the decoded sources and the digest of content and size, which names the file that keeps them."""
     digest = blake2b(repr(shape).encode(), digest_size=16)
     for part in parallel(content_digest, sources, None):
         digest.update(part)
-    path = cache_folder() / f"{digest.hexdigest()}.u8"
+    path = cache_folder() / f"{digest.hexdigest()}-{DECODING}.u8"  # the digest is in checkpoints, and stays
     full = (len(sources), *shape)
     if not path.exists():
         with atomic_path(path) as temporary:
@@ -246,10 +249,7 @@ def samples_digest(samples: Sequence[Sample]) -> str:
     Returns:
         The digest in hexadecimal.
     """
-    digest = blake2b(digest_size=16)
-    for sample, content in zip(samples, parallel(content_digest, samples, None), strict=True):
-        digest.update(f"{sample.pid},{sample.camid},".encode() + content)
-    return digest.hexdigest()
+    return digest_and_sketch(samples)[0]
 
 
 def content_sketch(samples: Sequence[Sample]) -> list[str]:
@@ -261,7 +261,22 @@ def content_sketch(samples: Sequence[Sample]) -> list[str]:
     Returns:
         At most SKETCH digests in hexadecimal, sorted: a fair sample, since digests are as good as random.
     """
-    return sorted({content.hex() for content in parallel(content_digest, samples, None)})[:SKETCH]
+    return digest_and_sketch(samples)[1]
+
+
+def digest_and_sketch(samples: Sequence[Sample]) -> tuple[str, list[str]]:
+    """Compute both `samples_digest` and `content_sketch`, and read every image once.
+
+    Args:
+        samples: The samples, in order.
+
+    Returns:
+        The digest and the sketch.
+    """
+    digest, contents = blake2b(digest_size=16), parallel(content_digest, samples, None)
+    for sample, content in zip(samples, contents, strict=True):
+        digest.update(f"{sample.pid},{sample.camid},".encode() + content)
+    return digest.hexdigest(), sorted({content.hex() for content in contents})[:SKETCH]
 
 
 def sketch_overlap(sketch: Sequence[str], samples: Sequence[Sample]) -> int:

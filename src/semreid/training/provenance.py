@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semreid.data.sample import ReIDDataset, Sample, num_identities
-from semreid.data.store import content_sketch, samples_digest
+from semreid.data.store import digest_and_sketch, samples_digest
 from semreid.errors import SemreidError
 from semreid.models.card import Card, read_card
 from semreid.models.shipped import is_shipped
@@ -26,13 +26,14 @@ def learned_from(dataset: ReIDDataset, samples: Sequence[Sample], synthetic: ReI
         Name, counts, digest (content, person and camera of every image, in order) and sketch, and ``synthetic``: name
         and digest.
     """
+    digest, sketch = digest_and_sketch(samples)
     return {
         "dataset": dataset.name,
         "identities": num_identities(samples),
         "images": len(samples),
         "corrupt_skipped": dataset.corrupt_skipped,
-        "sha256": samples_digest(samples),
-        "sketch": content_sketch(samples),
+        "sha256": digest,
+        "sketch": sketch,
         **(
             {}
             if synthetic is None
