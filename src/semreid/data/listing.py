@@ -186,14 +186,14 @@ def parse_market(folder: Path, grammar: str = "PPPP_cC...") -> list[Sample]:
         SemreidError: If the folder is missing or empty, or a name does not match.
     """
     images = list_images(folder)
-    odd = [path for path in images if not MARKET_NAME.match(path.name)]
+    matches = [MARKET_NAME.match(path.name) for path in images]
+    odd = [path for path, match in zip(images, matches, strict=True) if match is None]
     if odd:
         raise SemreidError(
             f"{odd[0]}: the file name does not follow {grammar} ({len(odd):,} of {len(images):,} in this folder)",
             fix="rename or move these files, or describe the images in a CSV: path,pid,camid",
         )
-    names = [match_name(MARKET_NAME, path, grammar).groups() for path in images]
-    return [Sample(path, int(pid), int(camid)) for path, (pid, camid) in zip(images, names, strict=True)]
+    return [Sample(path, int(match[1]), int(match[2])) for path, match in zip(images, matches, strict=True) if match]
 
 
 def load_market_layout(

@@ -62,11 +62,10 @@ def pk_batches(
 
 
 def _meet_at_random(left: list[list[Indices]], P: int, rng: np.random.Generator) -> Iterator[Indices]:
-    while True:
-        counts = np.array([len(groups) for groups in left])
-        if np.count_nonzero(counts) < P:
-            return
+    counts = np.array([len(groups) for groups in left])
+    while np.count_nonzero(counts) >= P:
         chosen = _choose(counts, P, rng)
+        counts[chosen] -= 1
         yield np.concatenate([left[i].pop() for i in chosen])
 
 
