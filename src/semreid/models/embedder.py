@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semreid.data.images import as_rgb, read_image, resize
 from semreid.errors import SemreidError
-
-if TYPE_CHECKING:
-    pass
 
 Image = NDArray[np.uint8] | Path | str
 """A crop: RGB uint8 array (H, W, 3), or a path to an image file. An image of Pillow is taken, too."""
