@@ -1,10 +1,13 @@
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.split import hold_out, query_and_gallery
 from semreid.errors import SemreidError
+from semreid.evaluation.protocol import evaluate_features
 
 
 def make(pids: range, cameras: int = 2, images: int = 3) -> tuple[Sample, ...]:
@@ -47,3 +50,41 @@ def test_too_few_identities_on_a_side(share: float) -> None:
     dataset = ReIDDataset("toy", Path(), make(range(1, 6)), (), ())
     with pytest.raises(SemreidError, match=r"cannot hold out .* of 5 training identities"):
         hold_out(dataset, share, seed=0)
+
+
+@pytest.mark.parametrize("camera_of", [lambda _: 0, lambda pid: pid % 3], ids=["one camera", "one each"])
+def test_held_out_people_of_one_camera_each_can_be_judged(camera_of: Callable[[int], int]) -> None:
+    train = tuple(Sample(Path(f"{p}_{i}"), p, camera_of(p)) for p in range(1, 11) for i in range(1 if p % 2 else 3))
+    kept, validation = hold_out(ReIDDataset("toy", Path(), train, (), ()), 0.5, seed=0)
+    assert validation is not None
+    query, gallery = validation.query, validation.gallery
+    assert all(s in train for s in kept)
+    assert {s.camid for s in query} == {0}
+    assert {s.camid for s in gallery} == {1}
+    assert [s.path.name for s in query] == [f"{s.pid}_0" for s in query]
+    assert not {s.path for s in query} & {s.path for s in gallery}
+    assert len(kept) + len(query) + len(gallery) == len(train)
+    several = {s.pid for s in query}
+    assert several == {pid for pid in {s.pid for s in gallery} if pid % 2 == 0}
+    features = np.eye(10, dtype=np.float32)
+    report = evaluate_features(
+        *(features[[s.pid - 1 for s in side]] for side in (query, gallery)), query, gallery, validation.protocol
+    )
+    assert report.counts["valid_queries"] == len(several) > 0
+    assert report.metrics["mAP"] == 100
+    assert "query 0, gallery 1" in validation.protocol.note
+
+
+def test_cameras_stay_what_they_are_where_somebody_is_seen_by_two() -> None:
+    train = (*make(range(1, 10), cameras=1), *make(range(10, 11)))
+    found = [hold_out(ReIDDataset("toy", Path(), train, (), ()), 0.5, seed=seed)[1] for seed in range(4)]
+    for validation in found:
+        assert validation is not None
+        assert set(validation.query + validation.gallery) <= set(train) or 10 not in {s.pid for s in validation.query}
+    assert {10 in {s.pid for s in validation.query} for validation in found if validation} == {False, True}
+
+
+def test_held_out_people_of_one_image_each_are_refused() -> None:
+    dataset = ReIDDataset("toy", Path(), make(range(1, 11), cameras=1, images=1), (), ())
+    with pytest.raises(SemreidError, match="none of these 3 has two images"):
+        hold_out(dataset, 0.3, seed=0)

@@ -31,6 +31,26 @@ def query_and_gallery(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tu
     return query, gallery
 
 
+def query_and_gallery_of_one_camera(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Split test samples of people whom no two cameras saw, by the rule of ``folder:`` data without cameras.
+
+    The first of each identity is a query and gets camera 0, all others are the gallery and get camera 1, so that every
+    match counts. An only image is in the gallery alone: as a query it would find itself.
+
+    Args:
+        samples: Samples of the test identities, in a fixed order.
+
+    Returns:
+        Query and gallery.
+    """
+    people: defaultdict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        people[sample.pid].append(sample)
+    query = tuple(replace(first, camid=0) for first, *others in people.values() if others)
+    gallery = tuple(replace(sample, camid=1) for first, *others in people.values() for sample in others or [first])
+    return query, gallery
+
+
 def hold_out(dataset: ReIDDataset, share: float, seed: int) -> tuple[tuple[Sample, ...], ReIDDataset | None]:
     """Hold identities out of the training set for validation.
 
@@ -41,10 +61,11 @@ def hold_out(dataset: ReIDDataset, share: float, seed: int) -> tuple[tuple[Sampl
 
     Returns:
         The remaining training samples, and a data set whose query and gallery are the held-out identities
-        (None if ``share`` is 0).
+        (None if ``share`` is 0). Where no two cameras saw any of these, queries get camera 0 and the gallery camera 1.
 
     Raises:
-        SemreidError: If the share leaves fewer than two identities on either side.
+        SemreidError: If the share leaves fewer than two identities on either side, or none of those that are held out
+            has two images.
     """
     if share == 0:
         return dataset.train, None
@@ -56,6 +77,18 @@ def hold_out(dataset: ReIDDataset, share: float, seed: int) -> tuple[tuple[Sampl
             fix="change data.holdout, or set it to 0 to train without validation",
         )
     held = set(np.random.default_rng(seed).permutation(pids)[:count].tolist())
-    query, gallery = query_and_gallery([s for s in dataset.train if s.pid in held])
+    samples = [s for s in dataset.train if s.pid in held]
+    split, protocol = query_and_gallery, dataset.protocol
+    if len({(s.pid, s.camid) for s in samples}) == count:  # every match would be junk
+        split, note = query_and_gallery_of_one_camera, "nobody seen by two cameras: query 0, gallery 1"
+        protocol = replace(protocol, note="; ".join(filter(None, (protocol.note, note))))
+    query, gallery = split(samples)
+    if not query:
+        raise SemreidError(
+            f"cannot hold out {share:.0%} of {len(pids)} training identities: none of these {count} has two images, so "
+            "no query would have a match",
+            fix="change data.holdout, or set it to 0 to train without validation",
+        )
     kept = tuple(s for s in dataset.train if s.pid not in held)
-    return kept, replace(dataset, name=f"{dataset.name} (held out)", train=(), query=query, gallery=gallery)
+    named = f"{dataset.name} (held out)"
+    return kept, replace(dataset, name=named, train=(), query=query, gallery=gallery, protocol=protocol)
