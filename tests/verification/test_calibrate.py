@@ -87,6 +87,14 @@ def test_distractors_are_searched_but_make_no_pairs(
     assert whole.calibration.identification[0].threshold >= plain.calibration.identification[0].threshold
 
 
+def test_people_whose_cameras_nobody_knows_are_told_from_too_few_people(run: Path, people: ReIDDataset) -> None:
+    gallery = tuple(replace(s, camid=0) for s in people.gallery)
+    two = tuple(replace(s, camid=1) for s in people.query if s.pid in {people.query[0].pid, people.query[-1].pid})
+    with pytest.raises(SemreidError, match="only 2 of 40 people are seen by two cameras") as caught:
+        calibrate_model(load_model(run), run, replace(people, query=two, gallery=gallery))
+    assert "column camid" in caught.value.fix
+
+
 def test_report_and_card_keep_the_calibration(run: Path, report: CalibrationReport, tmp_path: Path) -> None:
     assert read_calibration(run) is None
     assert "calibration" not in json.loads((run / "card.json").read_text())  # older versions read it
@@ -136,6 +144,8 @@ def test_people_held_out_of_training_come_first(tmp_path: Path, people: ReIDData
     with pytest.raises(SemreidError, match="no identities of it were held out") as caught:
         choose_split(run, other, "heldout")
     assert "--split test" in caught.value.fix
+    single = replace(people, train=tuple({s.pid: s for s in people.train}.values()))
+    assert choose_split(run, single).split == "test"  # nobody could be held out of these
 
 
 def test_people_that_the_model_was_trained_on_are_refused(run: Path, people: ReIDDataset, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from semreid.data.split import hold_out, query_and_gallery
 from semreid.data.store import build_store, samples_digest, sketch_overlap
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import embed_store, without_leaked
-from semreid.functional.calibration import RELIABILITY_BINS, Calibration, Evidence, calibrate
+from semreid.functional.calibration import FEWEST_PEOPLE, RELIABILITY_BINS, Calibration, Evidence, calibrate
 from semreid.functional.identification import identify_open_set
 from semreid.functional.pairs import CELLS, HALF, HISTOGRAM_CELLS, histogram
 from semreid.functional.ranking import position
@@ -111,6 +113,7 @@ def calibrate_model(
     people = choose_split(run, dataset, split)
     gallery = without_leaked(people.query, people.gallery)
     crops = tuple({(s.path, s.item): s for s in (*gallery, *people.query)}.values())  # a crop may be both
+    _require_cameras(crops)
     features = embed_store(model, build_store(crops, model.size, progress=progress), flip=flip)
     pids, camids = (np.array([getattr(s, name) for s in crops]) for name in ("pid", "camid"))
     # Distractors (0) may be nobody, or anybody: whether a pair of them is genuine, nobody knows.
@@ -134,6 +137,20 @@ def calibrate_model(
         },
     )
     return CalibrationReport(complete, evidence, people.warnings)
+
+
+def _require_cameras(crops: Sequence[Sample]) -> None:
+    """Tell apart, before they are embedded, crops of too few people from crops whose cameras are too few or unknown."""
+    cells = {(s.pid, s.camid) for s in crops if s.pid}
+    paired = [pid for pid, cameras in Counter(pid for pid, _ in cells).items() if cameras > 1]
+    people = len({pid for pid, _ in cells})
+    if len(paired) < FEWEST_PEOPLE <= people:
+        raise SemreidError(
+            f"only {len(paired)} of {people:,} people are seen by two cameras, and crops of one make no pairs: "
+            f"a calibration needs {FEWEST_PEOPLE} such people, and many more to say anything of rare errors",
+            fix="give crops of more cameras; or, where these are, tell which: _c3_ in the names of the files, folders "
+            "cam1, cam2, or the column camid of a CSV file (docs/data.md)",
+        )
 
 
 def choose_split(run: Path | str, dataset: ReIDDataset, split: Split | None = None) -> CalibrationSplit:
@@ -178,7 +195,8 @@ def _training_split(card: Card, run: Path | str, dataset: ReIDDataset) -> tuple[
     recipe_file = (Path(run) if Path(run).is_dir() else Path(run).parent) / RECIPE
     if recipe_file.is_file() and num_identities(dataset.train) > card.trained_on.get("identities", 0):
         recipe = load_recipe(recipe_file)
-        return hold_out(dataset, recipe.data.holdout, recipe.seed)
+        with contextlib.suppress(SemreidError):  # this recipe was not trained on data that it cannot divide
+            return hold_out(dataset, recipe.data.holdout, recipe.seed)
     return dataset.train, None
 
 
