@@ -178,7 +178,6 @@ FUNCTIONS = {
     "overlap": lambda to: losses.soft_overlap(to(random(16, 8, 12, 6)), to(LABELS))[0],
     "diversity": lambda to: losses.semantic_diversity(to(random(16, 8, 5))),
     "region max": lambda to: pooling.region_pool(to(random(16, 5, 12, 6)), to(LABELS), 8),
-    "region mean": lambda to: pooling.region_pool(to(random(16, 5, 12, 6)), to(LABELS), 8, "avg"),
     "gem": lambda to: pooling.gem_pool(to(random(16, 5, 12, 6).abs())),
     "grad-cam": lambda to: grad_cam(to(random(16, 5, 12, 6)), to(random(16, 5, seed=1))),
     "blocks": lambda to: hardmix.salient_blocks(

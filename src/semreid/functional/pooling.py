@@ -55,7 +55,8 @@ def max_pool(maps: Tensor) -> Tensor:
 def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor:
     """Generalised mean: ``p = 1`` is the average, a large ``p`` comes near the maximum.
 
-    Computed in float32 also under autocast, because powers overflow in half precision.
+    Computed in float32 also under autocast, because powers overflow in half precision, and of values divided by the
+    largest one, because they vanish in float32, too: a channel of zeros would have no gradient from p = 7.5 on.
 
     Args:
         maps: Feature maps, (B, C, h, w); values below ``eps`` count as ``eps``.
@@ -73,22 +74,22 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
         tensor([[5.]])
     """
     exponent = p[..., None] if isinstance(p, Tensor) and p.ndim else p
-    powers = _positions(maps).float().clamp(min=eps).pow(exponent)
-    return powers.mean(dim=2).pow(1.0 / p)
+    values = _positions(maps).float().clamp(min=eps)
+    largest = values.detach().amax(dim=2, keepdim=True)
+    return largest[..., 0] * (values / largest).pow(exponent).mean(dim=2).pow(1.0 / p)
 
 
-def region_pool(maps: Tensor, labels: Tensor, num_regions: int, mode: Literal["max", "avg"] = "max") -> Tensor:
-    """Pool every channel over each region of a label map, all regions in one pass.
+def region_pool(maps: Tensor, labels: Tensor, num_regions: int) -> Tensor:
+    """Take the maximum of every channel over each region of a label map, all regions in one pass.
 
     A region that covers no position gives zeros and passes no gradient. Otherwise the value is the true
-    maximum or mean inside the region, whatever the sign. For features that are not negative, the usual case
+    maximum inside the region, whatever the sign. For features that are not negative, the usual case
     after a ReLU, the maximum therefore equals that of the map multiplied by the region's binary mask.
 
     Args:
         maps: Feature maps, (B, C, h, w).
         labels: Region index of every position, in ``[0, num_regions)``, (B, h, w), integer.
         num_regions: Number of regions R.
-        mode: ``max`` or ``avg``.
 
     Returns:
         Region vectors, (B, R, C).
@@ -100,16 +101,10 @@ def region_pool(maps: Tensor, labels: Tensor, num_regions: int, mode: Literal["m
         >>> maps, labels = torch.tensor([[[[1.0, 3.0, 5.0]]]]), torch.tensor([[[0, 0, 2]]])
         >>> region_pool(maps, labels, num_regions=3)[0, :, 0]
         tensor([3., 0., 5.])
-        >>> region_pool(maps, labels, num_regions=3, mode="avg")[0, :, 0]
-        tensor([2., 0., 5.])
     """
     _positions(maps)
     _require_grid(labels, expected=(maps.shape[0], *maps.shape[2:]))
     rows = maps.permute(0, 2, 3, 1)  # no copy where the channels are last in memory
-    if mode == "avg":
-        values, inside = rows.flatten(1, 2), _one_hot(labels, num_regions).to(maps.dtype).flatten(1, 2)
-        # A product rather than a scattered sum: the same bits on every run, also on a GPU.
-        return inside.transpose(1, 2) @ values / inside.sum(dim=1).clamp(min=1)[..., None]
     batch, channels = maps.shape[:2]
     first = torch.arange(0, batch * num_regions, num_regions, device=labels.device)
     segments = (labels.flatten(1) + first[:, None]).flatten()
