@@ -31,8 +31,9 @@ def test_proxies_are_the_mean_directions(batch):
     assert (found[4] == 0).all()
 
 
-def test_proxies_move_feature_by_feature(batch):
-    features, groups = batch
+@pytest.mark.parametrize("groups", [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], [3, 0, 3, 1, 3, 0, 3, 3, 2, 0, 3, 2]])
+def test_proxies_move_feature_by_feature(batch, groups):
+    features, groups = batch[0], torch.tensor(groups)
     start = F.normalize(torch.randn(5, 5, generator=torch.Generator().manual_seed(1)))
     expected = start.numpy().copy()
     for feature, group in zip(features.numpy(), groups.tolist(), strict=True):

@@ -58,9 +58,11 @@ def moved_proxies(proxies: Tensor, features: Tensor, groups: Tensor, momentum: f
                 [0., 1.]])
     """
     _require(features, groups, proxies)
-    moved = proxies.detach().float().clone()
-    for unit, group in zip(F.normalize(features.detach().float()), groups.tolist(), strict=True):
-        moved[group] = F.normalize(momentum * moved[group] + (1 - momentum) * unit, dim=0)
+    moved, unit = proxies.detach().float().clone(), F.normalize(features.detach().float())
+    turn = (groups[:, None] == groups).tril(-1).sum(1)  # how many of its group come before
+    for rows in turn.argsort().split(turn.bincount().tolist()):  # one feature of each group at a time
+        mine = groups[rows]
+        moved[mine] = F.normalize(momentum * moved[mine] + (1 - momentum) * unit[rows])
     return moved
 
 
