@@ -7,6 +7,7 @@ from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 
 from semreid.errors import SemreidError
 from semreid.functional import distance, distance_blocks, pairwise_distance
+from semreid.functional.distance import checked_features
 
 rng = np.random.default_rng(0)
 QUERY, GALLERY = rng.standard_normal((7, 16)), rng.standard_normal((11, 16))
@@ -85,6 +86,16 @@ def test_features_that_are_not_finite_are_refused_by_side_and_row(bad):
         distance_blocks(QUERY, broken)
     with pytest.raises(SemreidError, match=r"query features .* row 4"):
         distance_blocks(broken, GALLERY)
+
+
+def test_one_matrix_alone_is_of_no_side():
+    broken = GALLERY.copy()
+    broken[4, 2] = np.nan
+    with pytest.raises(SemreidError, match=r"^1 features hold NaN or infinity, the first in row 4"):
+        checked_features(broken)
+    with pytest.raises(SemreidError, match=r"^features must have shape \(N, D\), at least one row; got \(0, 16\)"):
+        checked_features(torch.zeros(0, 16))
+    assert checked_features(GALLERY.astype(np.float64)).dtype == torch.float32
 
 
 def test_misfits_are_refused():

@@ -214,6 +214,13 @@ def test_halves_share_nobody_and_split_those_with_pairs():
     np.testing.assert_array_equal(first, halve_people(pids, camids))
 
 
+def test_scores_that_are_known_make_the_same_points():
+    data, others = crowd(people=40), pair_scores(*crowd(people=20))
+    assert operating_points(*data, [0.05], scores=pair_scores(*data)) == operating_points(*data, [0.05])
+    (point,) = operating_points(*data, [0.05], scores=others)  # nobody counts again
+    assert point.threshold == threshold_at_far(others, 0.05) != operating_points(*data, [0.05])[0].threshold
+
+
 @pytest.mark.parametrize("far", [0, 1, -0.1, float("nan")])
 def test_rates_out_of_range_are_refused(scores, far):
     with pytest.raises(SemreidError, match="lies between 0 and 1"):

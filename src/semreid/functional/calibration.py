@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semreid.errors import SemreidError
-from semreid.functional.distance import Features, paired_features
+from semreid.functional.distance import Features, checked_features
 from semreid.functional.identification import IdentificationPoint
 from semreid.functional.pairs import (
     CELLS,
@@ -257,7 +257,7 @@ def calibrate(
         True
     """
     pids, camids = np.asarray(pids), np.asarray(camids)
-    features = paired_features(features, features)[0]
+    features = checked_features(features)
     scores = pair_scores(features, pids, camids)
     if scores.people < FEWEST_PEOPLE:
         raise SemreidError(
@@ -265,7 +265,7 @@ def calibrate(
             "more to say anything of rare errors",
             fix="give crops of more people",
         )
-    points = _known_points(features, pids, camids, fars)
+    points = _known_points(features, pids, camids, fars, scores)
     first = halve_people(pids, camids)
     halves = [pair_scores(features[half], pids[half], camids[half]) for half in (first, ~first)]
     losses = {name: _mean([log_loss(*pair) for pair in _crossed(name, halves)]) for name in _FITS}
@@ -526,9 +526,9 @@ def _cross_check(halves: Sequence[PairScores], far: float) -> CrossCheck:
 
 
 def _known_points(
-    features: Features, pids: NDArray[Any], camids: NDArray[Any], fars: Sequence[float] | None
+    features: Features, pids: NDArray[Any], camids: NDArray[Any], fars: Sequence[float] | None, scores: PairScores
 ) -> tuple[OperatingPoint, ...]:
-    points = operating_points(features, pids, camids, FARS if fars is None else fars)
+    points = operating_points(features, pids, camids, FARS if fars is None else fars, scores=scores)
     known = tuple(point for point in points if point.is_known)
     unknown = next((point for point in points if not point.is_known), None)
     if unknown and (fars is not None or not known):

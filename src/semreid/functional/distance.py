@@ -113,13 +113,44 @@ def paired_features(query: Features, gallery: Features) -> tuple[Tensor, Tensor]
         >>> left.dtype, right.shape
         (torch.float32, torch.Size([3, 4]))
     """
-    left, right = _finite_matrix(query, "query"), _finite_matrix(gallery, "gallery")
+    left, right = checked_features(query, "query features"), checked_features(gallery, "gallery features")
     if left.shape[1] != right.shape[1]:
         raise SemreidError(
             f"query features have {left.shape[1]} dimensions, gallery features {right.shape[1]}",
             fix="embed both with the same model",
         )
     return left, right.to(left.device)
+
+
+def checked_features(features: Features, name: str = "features") -> Tensor:
+    """Check a set of features and bring it to float32; copied only where a tensor cannot share the memory.
+
+    Args:
+        features: Features, (N, D).
+        name: What error messages call them.
+
+    Returns:
+        The float32 tensor without gradient, on the device where they lie.
+
+    Raises:
+        SemreidError: If the shape is another, there is no row, or a feature holds NaN or infinity.
+
+    Example:
+        >>> checked_features(np.zeros((2, 4))).dtype
+        torch.float32
+    """
+    if not isinstance(features, Tensor):
+        features = torch.from_numpy(np.require(features, np.float32, ["C", "W"]))
+    matrix = features.detach().float()
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise SemreidError(f"{name} must have shape (N, D), at least one row; got {tuple(matrix.shape)}")
+    broken = torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten()
+    if len(broken):
+        raise SemreidError(
+            f"{len(broken)} {name} hold NaN or infinity, the first in row {broken[0]}",
+            fix="check the images of these rows and the weights of the model; NaN cannot be ranked",
+        )
+    return matrix
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:
@@ -203,18 +234,3 @@ def _euclidean_blocks(query: Tensor, gallery: Tensor, root: bool) -> Iterator[Te
         # Rounding can leave a tiny negative square: it would become NaN under the root and rank last.
         squared.add_(query_norms[rows, None]).clamp_(min=0.0)
         yield squared.sqrt_() if root else squared
-
-
-def _finite_matrix(features: Features, name: str) -> Tensor:
-    if not isinstance(features, Tensor):  # copied only where a tensor cannot share the memory
-        features = torch.from_numpy(np.require(features, np.float32, ["C", "W"]))
-    matrix = features.detach().float()
-    if matrix.ndim != 2 or 0 in matrix.shape:
-        raise SemreidError(f"{name} features must have shape (N, D), at least one row; got {tuple(matrix.shape)}")
-    broken = torch.nonzero(~torch.isfinite(matrix).all(dim=1)).flatten()
-    if len(broken):
-        raise SemreidError(
-            f"{len(broken)} {name} features hold NaN or infinity, the first in row {broken[0]}",
-            fix="check the images of these rows and the weights of the model; NaN cannot be ranked",
-        )
-    return matrix

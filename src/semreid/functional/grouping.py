@@ -21,7 +21,7 @@ from torch import Tensor
 from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
 from semreid.functional.cameras import centred, likeness_by_camera
-from semreid.functional.distance import Features, paired_features
+from semreid.functional.distance import Features, checked_features
 from semreid.functional.reranking import Neighbours, encoded, neighbours
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def jaccard_graph(
         >>> jaccard_graph(np.array([[0.0], [0.1], [5.0], [5.1]]), k1=1, k2=1).nnz  # 0-0, 0-1, 1-0, 1-1, …
         8
     """
-    pooled = paired_features(features, features)[0].cpu()
+    pooled = checked_features(features).cpu()
     return _graph(pooled, neighbours(pooled, max(k1, 1), handicap), k1, k2, limit)
 
 
@@ -192,7 +192,7 @@ def group_features(
     Raises:
         SemreidError: If a feature is not finite, or there is none.
     """
-    vectors, handicap = paired_features(features, features)[0].cpu().numpy(), None
+    vectors, handicap = checked_features(features).cpu().numpy(), None
     most = max(len(vectors) // 10, min_samples)
     largest = min(largest, most)
     first = min(FIRST_LOOK if k1 is None else k1, most)

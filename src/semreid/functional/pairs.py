@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semreid.errors import SemreidError
-from semreid.functional.distance import Features, distance_blocks, paired_features
+from semreid.functional.distance import Features, checked_features, distance_blocks
 
 HALF = 4096
 """Cells per unit of score: a power of two, so that cells and thresholds are exact in float32."""
@@ -110,14 +110,7 @@ def pair_scores(features: Features, pids: ArrayLike, camids: ArrayLike) -> PairS
         >>> scores.genuine.sum(), scores.impostor.sum(), scores.rates(0.5)
         (np.int64(1), np.int64(1), (0.0, 1.0))
     """
-    crops = _checked(features, pids, camids)
-    genuine, every = np.zeros(CELLS, np.int64), np.zeros(CELLS, np.int64)
-    for block in _blocks(crops):
-        cells = np.floor(block.scores * HALF).astype(np.int64) + HALF
-        np.clip(cells, 0, CELLS - 1, out=cells)  # rounding may leave a score below -1
-        every += np.bincount(cells.ravel(), minlength=CELLS)
-        genuine += np.bincount(cells[block.genuine], minlength=CELLS)
-    return PairScores(genuine, every - genuine, int(np.count_nonzero(_pairs_of_people(crops)[0])))
+    return _counted(_checked(features, pids, camids))
 
 
 def threshold_at_far(scores: PairScores, far: float) -> float:
@@ -224,7 +217,12 @@ def histogram(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def operating_points(
-    features: Features, pids: ArrayLike, camids: ArrayLike, fars: Sequence[float]
+    features: Features,
+    pids: ArrayLike,
+    camids: ArrayLike,
+    fars: Sequence[float],
+    *,
+    scores: PairScores | None = None,
 ) -> tuple[OperatingPoint, ...]:
     """Find thresholds for false-accept rates, with intervals that know how few people the pairs come from.
 
@@ -233,6 +231,7 @@ def operating_points(
         pids: Person ids, (N,).
         camids: Camera ids, (N,).
         fars: The false-accept rates.
+        scores: Their `pair_scores`, if they are known already.
 
     Returns:
         One point for each rate; see its ``is_known`` before trusting it.
@@ -249,7 +248,7 @@ def operating_points(
         (True, 0.55, 0.97)
     """
     crops = _checked(features, pids, camids)
-    scores = pair_scores(crops.features, crops.people, crops.camids)
+    scores = _counted(crops) if scores is None else scores
     thresholds = [threshold_at_far(scores, far) for far in fars]
     impostor, genuine = _accepted(crops, thresholds)
     genuine_pairs, impostor_pairs = _pairs_of_people(crops)
@@ -344,7 +343,7 @@ def _checked(features: Features, pids: ArrayLike, camids: ArrayLike) -> _Crops:
             f"and {cameras.dtype} {cameras.shape}"
         )
     kept = np.flatnonzero(ids >= 0)
-    vectors = paired_features(features, features)[0][kept]
+    vectors = checked_features(features)[kept]
     crops = _Crops(vectors, np.unique(ids[kept], return_inverse=True)[1], cameras[kept].astype(np.int64))
     genuine, impostor = (int(pairs.sum()) for pairs in _pairs_of_people(crops))
     if not genuine or not impostor:
@@ -377,6 +376,16 @@ def _blocks(crops: _Crops) -> Iterator[_Block]:
             rows = crops.people[left[start : start + len(distances)]]
             yield _Block(1 - distances, rows[:, None] == columns, rows, columns)
             start += len(distances)
+
+
+def _counted(crops: _Crops) -> PairScores:
+    genuine, every = np.zeros(CELLS, np.int64), np.zeros(CELLS, np.int64)
+    for block in _blocks(crops):
+        cells = np.floor(block.scores * HALF).astype(np.int64) + HALF
+        np.clip(cells, 0, CELLS - 1, out=cells)  # rounding may leave a score below -1
+        every += np.bincount(cells.ravel(), minlength=CELLS)
+        genuine += np.bincount(cells[block.genuine], minlength=CELLS)
+    return PairScores(genuine, every - genuine, int(np.count_nonzero(_pairs_of_people(crops)[0])))
 
 
 def _accepted(crops: _Crops, thresholds: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
