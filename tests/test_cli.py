@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from functools import partial
@@ -107,7 +108,7 @@ def test_info_of_the_zoo_and_data_set_names(run) -> None:
         (["evaluate", "{tmp}/none", "--data", "people:{figures}"], "no model card"),
         (["evaluate", "baseline", "--data", "people:{figures}", "--out", "{plan}/r.json"], "cannot write"),
         (["embed", "baseline", "{tmp}", "--out", "{tmp}/f.parquet"], "holds no image"),
-        (["embed", "baseline", "{figures}", "--out", "{figures}"], "cannot write"),
+        (["embed", "baseline", "{figures}", "--out", "{figures}"], "is a folder"),
         (["info", "baseline", "--input", "256"], "cannot read the size '256'"),
         (["info", "baseline", "--input", "99999x99999"], "choose sides of up to 2048 pixels"),
         (["info", "basline"], "no model card at basline"),
@@ -125,6 +126,44 @@ def test_what_cannot_be_done_is_one_message_with_exit_status_1(
     assert "Traceback" not in result.err
     assert result.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "kept", "message"),
+    [
+        ("embed baseline one.parquet --out one.parquet", "one.parquet", "is what is read here: it will not be"),
+        ("embed baseline {figures}/query --out link.parquet", "r/card.json", "is a file of a run"),
+        ("evaluate baseline --data folder:a.csv --out a.csv", "a.csv", "is what is read here"),
+        ("evaluate baseline --data people:copy --plot copy/query/0.png", "", "is what is read here"),
+        ("evaluate r --data people:{figures} --out r/card.json", "r/card.json", "is a file of a run"),
+        ("evaluate baseline --data people:{figures} --html r/checkpoint.pt", "r/checkpoint.pt", "is a file of a run"),
+        ("evaluate baseline --data people:{figures} --html r/adapt.yaml", "r/adapt.yaml", "is a file of a run"),
+        ("evaluate baseline --data people:{figures} --html h --out ./h", "", "h would be written twice"),
+        ("evaluate baseline --data people:{figures} --plot x.pdf", "", "name it x.png"),
+        ("embed baseline {figures}/query --out em.npz", "", "name it em.parquet"),
+        ("stages baseline {figures}/a.png a.png --out a.png", "a.png", "is what is read here"),
+        ("texture baseline a.png --out t.jpg", "", "name it t.png"),
+        ("synthesize s --identities 4 --images-per-identity 4 --preview one.jpg", "", "name it one.png"),
+        ("synthesize s --identities 4 --images-per-identity 4 --preview s/a.png", "", "a.png lies in s, which is yet"),
+        ("synthesize r --identities 4 --images-per-identity 4 --preview a.png", "a.png", "r exists already"),
+    ],
+)
+def test_no_result_takes_the_place_of_an_input_a_run_or_another_result(
+    run, figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, kept: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(figures, "copy")
+    first, *_ = sorted(Path("copy/query").iterdir())
+    Path("r").mkdir()
+    for name in ("one.parquet", "a.csv", "a.png", "r/card.json", "r/checkpoint.pt", "r/adapt.yaml"):
+        Path(name).write_text(name)
+    Path("link.parquet").symlink_to("r/card.json")
+    result = run(*command.format(figures=figures).replace("copy/query/0.png", str(first)).split())
+    assert result.code == 1
+    assert message in result.err
+    if kept:
+        assert Path(kept).read_text() == kept
+    assert not {"h", "s", "x.pdf", "em.npz", "one.jpg"} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_usage_errors_exit_with_2(run) -> None:

@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 
 from semreid import files
 from semreid.errors import SemreidError
-from semreid.files import atomic_path, exclusive, require_writable, write_bytes, write_json, write_text
+from semreid.files import (
+    atomic_path,
+    exclusive,
+    require_apart,
+    require_suffix,
+    require_writable,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from tests.conftest import full_disk
 
 NOBODY = 65534
@@ -297,3 +306,34 @@ def test_a_lock_that_a_kill_left_holds_nobody_up(tmp_path: Path) -> None:
     with exclusive(tmp_path / "a", patience=0):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_is_neither_another_one_nor_a_file_that_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "hard").hardlink_to(tmp_path / "a")
+    new = [tmp_path / "b", tmp_path / "c"]
+    require_apart(new, [tmp_path / "a", tmp_path / "b", "no\0path", "people-s"])
+    for twins in ([tmp_path / "b", tmp_path / "x" / ".." / "b"], [tmp_path / "a", tmp_path / "link"]):
+        with pytest.raises(SemreidError, match=f"{twins[1]} would be written twice"):
+            require_apart(twins)
+    for name in ("a", "link", "hard"):
+        with pytest.raises(SemreidError, match=f"{name} is what is read here: it will not be written over"):
+            require_apart([*new, tmp_path / name], [str(tmp_path / "a")])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x.npz", "x.npz: a Parquet file has a name that ends in .parquet\n  way out: name it .*/x.parquet"),
+        ("x", "name it .*/x.parquet"),
+        ("", "is a folder, and a Parquet file is a file\n  way out: name one that ends in .parquet"),
+    ],
+)
+def test_a_name_says_what_is_in_the_file(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(SemreidError, match=message):
+        require_suffix(tmp_path / name, ".parquet", "a Parquet file")
+    require_suffix(tmp_path / "x.parquet", ".parquet", "a Parquet file")
+    for folder in (Path(), Path("/"), Path("..")):
+        with pytest.raises(SemreidError, match="is a folder"):
+            require_suffix(folder, ".onnx", "a file")

@@ -10,7 +10,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +31,7 @@ from semreid.data.sample import MAX_CAMID, ReIDDataset
 from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture, write_report
 from semreid.explain.people import group
-from semreid.files import require_writable, write_json
+from semreid.files import require_apart, require_suffix, require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
@@ -42,6 +42,7 @@ from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
 from semreid.teachers.cli import label
 from semreid.training.cli import adapt
+from semreid.training.record import run_files
 
 if TYPE_CHECKING:
     from semreid.export import Exported
@@ -112,12 +113,19 @@ def synthesize(
     ] = None,
 ) -> None:
     """Make a data set of synthetic people with masks and textures; the same command continues after a stop."""
-    from semreid.people.dataset import PeopleRecipe, save_contact_sheet
+    from semreid.people.dataset import PeopleRecipe, require_free, save_contact_sheet
     from semreid.people.dataset import synthesize as run
 
     height, width = _size(size) or (256, 128)
     recipe = PeopleRecipe(identities, images_per_identity, seed, height, width, cameras, occlusion)
     if preview is not None:
+        require_suffix(preview, ".png", "a PNG picture")
+        if out.resolve() in preview.resolve().parents:
+            raise SemreidError(
+                f"{preview} lies in {out}, which is yet to be made", fix="choose a place outside for --preview"
+            )
+        _outputs(preview, inputs=())
+        require_free(recipe, out)
         save_contact_sheet(recipe, preview)
     with interruptible(lambda: "the same command goes on"), _progress("making people") as progress:
         run(recipe, out, progress=progress)
@@ -192,12 +200,13 @@ def evaluate(
     from semreid.evaluation.protocol import evaluate_in_full
     from semreid.plots import require_matplotlib
 
-    for file in filter(None, (out, html, plot)):
-        require_writable(file)
     if plot is not None:
+        require_suffix(plot, ".png", "a PNG picture")
         require_matplotlib()
+    files = _outputs(out, html, plot, inputs=(model, _place(data)))
     with distributed.process_group():
         loaded, dataset = embedder_of(model), _load(data, skip_corrupt)
+        require_apart(files, (s.path for s in (*dataset.query, *dataset.gallery)))
         weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
         with _progress("decoding") as progress:
             evaluation = evaluate_in_full(
@@ -319,7 +328,8 @@ def embed(
 
     if images is None:
         model, images = DEFAULT, no_model(model, "IMAGES --out FILE", "no image is named")
-    require_writable(out)
+    require_suffix(out, ".parquet", "a Parquet file")
+    _outputs(out, inputs=(model, images))
     if images.is_dir() and (lost := left_out(images)):
         _say(f"warning: {lost}", style="yellow")
     with distributed.process_group():
@@ -508,6 +518,21 @@ def _fail(text: str, status: int) -> NoReturn:
         sys.exit(status)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left could not be written at exit either
     sys.exit(status)
+
+
+def _outputs(*files: Path | None, inputs: Iterable[Path | str]) -> list[Path]:
+    """Refuse, before the job, what cannot be written, would be written twice, or over an input or a file of a run."""
+    wanted = [file for file in files if file is not None]
+    for file in wanted:
+        require_writable(file)
+    require_apart(wanted, inputs)
+    require_apart(wanted, [each for file in wanted for each in run_files(file.resolve().parent)], "a file of a run")
+    return wanted
+
+
+def _place(spec: str) -> str:
+    """The path in NAME[/VARIANT]:PATH."""
+    return os.path.expanduser(spec.partition(":")[2])  # noqa: PTH111 - may be no path at all
 
 
 def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:

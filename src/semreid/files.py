@@ -20,7 +20,7 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,53 @@ def require_writable(target: Path | str) -> None:
         longest = max(len(os.fsencode(part)) for part in place.relative_to(folder).parts)
         if longest > os.pathconf(folder, "PC_NAME_MAX"):
             raise OSError(errno.ENAMETOOLONG, f"a name of {longest} bytes is too long")
+
+
+def require_apart(outputs: Sequence[Path], others: Iterable[Path | str] = (), what: str = "what is read here") -> None:
+    """Refuse to write a file twice, or over one that is to stay, whatever links lead there.
+
+    Args:
+        outputs: The files to be written.
+        others: Files that are to stay; need not exist.
+        what: What these are, for the message.
+
+    Raises:
+        SemreidError: If an output is another one, or one of ``others``.
+    """
+    places = [os.path.realpath(output) for output in outputs]
+    if twice := [output for i, output in enumerate(outputs) if places[i] in places[:i]]:
+        raise SemreidError(f"{twice[0]} would be written twice", fix="give each result a file of its own")
+    there = {identity: output for output in outputs if (identity := _identity(output))}
+    if lost := [there[found] for found in map(_identity, others if there else ()) if found in there]:
+        raise SemreidError(f"{lost[0]} is {what}: it will not be written over", fix="choose another file to write")
+
+
+def require_suffix(target: Path, suffix: str, what: str) -> None:
+    """Refuse a file name by which other programs would take the file for something else.
+
+    Args:
+        target: The file to be written.
+        suffix: How its name must end, such as ``.png``.
+        what: What is written, such as "a PNG picture".
+
+    Raises:
+        SemreidError: If it ends otherwise, or is a folder.
+    """
+    if target.is_dir():
+        raise SemreidError(f"{target} is a folder, and {what} is a file", fix=f"name one that ends in {suffix}")
+    if target.suffix != suffix:
+        raise SemreidError(
+            f"{target}: {what} has a name that ends in {suffix}", fix=f"name it {target.with_suffix(suffix)}"
+        )
+
+
+def _identity(path: Path | str) -> tuple[int, int] | None:
+    """What tells a file from all others of the machine; None if there is none."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def write_text(target: Path | str, text: str) -> None:

@@ -240,6 +240,7 @@ def test_what_makes_no_sense_is_refused_before_the_work(run_folder, figure_data,
     for arguments, message in [
         ({"out": tmp_path / "a.pt"}, r"ends in \.onnx"),
         ({**onnx_file, "kind": "openvino"}, r"ends in \.xml"),
+        ({"out": Path()}, "is a folder"),
         ({"out": tmp_path / "a.xml", "kind": "openvino", "float_input": True}, "only for fp32 ONNX"),
         ({**onnx_file, "float_input": True, "int8": Int8(figure_data)}, "only for fp32 ONNX"),
         ({**onnx_file, "int8": Int8(replace(figure_data, train=()))}, "no training images"),
@@ -250,6 +251,13 @@ def test_what_makes_no_sense_is_refused_before_the_work(run_folder, figure_data,
         with pytest.raises(SemreidError, match=message):
             export_model(**{"path": run_folder, **arguments})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_belong_to_no_description_are_not_written_over(run_folder, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_text("mine")
+    with pytest.raises(SemreidError, match=r"a\.bin is there already, and belongs to no .*a\.xml"):
+        export_model(run_folder, tmp_path / "a.xml", kind="openvino")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.bin", "mine")]
 
 
 def test_calibration_goes_with_the_file_but_not_into_int8(run_folder: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from semreid.evaluation.protocol import Evaluation
 from semreid.explain import explanation as explanations
 from semreid.explain.explanation import TOP, Explanation
 from semreid.explain.texts import GLYPHS, grounds_text, percent_text
-from semreid.files import require_writable, write_json, write_text
+from semreid.files import require_apart, require_suffix, require_writable, write_json, write_text
 from semreid.gallery import Gallery
 from semreid.models.cli import FirstModel, no_model
 from semreid.models.exported import is_exported
@@ -72,6 +72,8 @@ def stages(
     from semreid.models.loading import load_model, told_untrained
 
     require_matplotlib()
+    require_suffix(out, ".png", "a PNG picture")
+    require_apart([out], images)
     require_writable(out)
     save_stages(
         told_untrained(model, load_model(model)).to(distributed.local_device()),
@@ -91,6 +93,8 @@ def texture(
     from semreid.models.loading import load_model, told_untrained
 
     require_matplotlib()
+    require_suffix(out, ".png", "a PNG picture")
+    require_apart([out], images)
     require_writable(out)
     save_textures(told_untrained(model, load_model(model)).to(distributed.local_device()), images, out)
     say(f"drawn: {out}")

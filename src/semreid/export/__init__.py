@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from semreid.errors import SemreidError
 from semreid.export.agreement import Int8, accepted
-from semreid.files import atomic_path, require_writable, temporary_folder, write_bytes
+from semreid.files import atomic_path, require_suffix, require_writable, temporary_folder, write_bytes
 from semreid.models.card import is_untrained, read_card
 from semreid.models.exported import KEY, ExportedModel, Metadata, open_onnx, open_openvino, signed
 from semreid.models.loading import load_model
@@ -75,14 +75,18 @@ def export_model(
             not give the model's embeddings, or int8 costs more than it may or cannot be judged by the data.
     """
     _require_sense(out, kind, float_input, int8)
-    require_writable(out)
+    files = (out,) if kind == "onnx" else (out, out.with_suffix(".bin"))
+    for file in files:
+        require_writable(file)
+    if not out.exists() and (other := [file for file in files if file.exists()]):
+        raise SemreidError(f"{other[0]} is there already, and belongs to no {out}", fix="choose another name for --out")
     model = load_model(path)
     graph, cosine, metadata = _checked_graph(model, kind, float_input, int8, progress)
     if not is_untrained(path):
         card = read_card(path)
         metadata = replace(metadata, terms=card.terms, card=card.to_json())
     metadata = save(graph, metadata, out, kind)
-    return Exported((out,) if kind == "onnx" else (out, out.with_suffix(".bin")), metadata, cosine)
+    return Exported(files, metadata, cosine)
 
 
 def _checked_graph(
@@ -123,10 +127,7 @@ def _checked_graph(
 
 
 def _require_sense(out: Path, kind: Kind, float_input: bool, int8: Int8 | None) -> None:
-    if out.suffix != SUFFIXES[kind]:
-        raise SemreidError(
-            f"{out}: a file of format {kind} ends in {SUFFIXES[kind]}", fix=f"name it {out.with_suffix(SUFFIXES[kind])}"
-        )
+    require_suffix(out, SUFFIXES[kind], f"a file of format {kind}")
     if float_input and (kind != "onnx" or int8):
         raise SemreidError("float input is for other programs, and only for fp32 ONNX", fix="leave out one of the two")
     if int8 and not int8.data.train:

@@ -144,8 +144,7 @@ def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = N
     Raises:
         SemreidError: If ``out`` exists, the disk is too small, or an interrupted run had another recipe.
     """
-    place = Path(os.path.realpath(out))
-    work = place.with_name(place.name + ".partial")
+    place, work = Path(os.path.realpath(out)), _work(out)  # now: relative ones end where the folder is removed
     with exclusive(out, patience=1), explained(work, fix=MAKE_ROOM):
         _prepare(recipe, out, work)
         todo = [pid for pid in range(1, recipe.identities + 1) if not _rows_file(work, pid).exists()]
@@ -176,16 +175,36 @@ def _settings(recipe: PeopleRecipe) -> dict[str, Any]:
     return {**asdict(recipe), "atlas": VERSION}
 
 
-def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
+def require_free(recipe: PeopleRecipe, out: Path) -> None:
+    """Find out before the work whether there is nothing at a place but what an interrupted run of a recipe left.
+
+    Args:
+        recipe: The recipe.
+        out: Folder to make.
+
+    Raises:
+        SemreidError: If ``out`` exists, or an interrupted run had another recipe.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SemreidError(f"{out} exists already", fix="choose a new folder, or remove the old one")
+    work = _work(out)
+    if any(work.glob("[!.]*")):  # a stop may have come before the settings were written
+        _require_same(_settings(recipe), work)
+
+
+def _work(out: Path) -> Path:
+    """Where a data set is made before it gets its name."""
+    place = Path(os.path.realpath(out))
+    return place.with_name(place.name + ".partial")
+
+
+def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
+    require_free(recipe, out)
     if out.is_dir():
         with explained(out, fix="choose a new folder: this one cannot be replaced, though it is empty"):
             out.resolve().rmdir()
-    settings = _settings(recipe)
     work.mkdir(parents=True, exist_ok=True)
-    if any(work.glob("[!.]*")):  # a stop may have come before the settings were written
-        _require_same(settings, work)
+    if any(work.glob("[!.]*")):
         return
     free = shutil.disk_usage(work).free
     images = recipe.identities * recipe.images_per_identity
@@ -197,7 +216,7 @@ def _prepare(recipe: PeopleRecipe, out: Path, work: Path) -> None:
             f"{images:,} images need about {needed >> 20:,} MiB, and {out.parent} has {free >> 20:,} MiB left",
             fix="choose another disk, fewer images, or a smaller --size",
         )
-    write_json(work / SETTINGS, settings)
+    write_json(work / SETTINGS, _settings(recipe))
 
 
 def _require_same(settings: dict[str, Any], work: Path) -> None:

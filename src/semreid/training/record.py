@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semreid.errors import SemreidError
 from semreid.files import exclusive, require_writable, write_text
-from semreid.models.card import CARD
+from semreid.models.card import CARD, WEIGHTS
 
 RECIPE, METRICS, CHECKPOINT = "recipe.yaml", "metrics.jsonl", "checkpoint.pt"
 
@@ -84,6 +84,14 @@ def way_on(folder: Path) -> str:
     return "with --resume goes on" if (folder / CHECKPOINT).exists() else "begins anew"
 
 
+def run_files(folder: Path) -> list[Path]:
+    """List the files of the run that a folder holds; none if it holds no run."""
+    names = (CARD, CHECKPOINT, WEIGHTS, METRICS)
+    if not any((folder / name).is_file() for name in names[:2]):
+        return []
+    return [*(folder / name for name in names), *folder.glob("*.yaml")]
+
+
 def _losses(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in values.items())
 
@@ -125,11 +133,12 @@ class RunFolder:
                 f"{self.path} already holds a run",
                 fix="go on with its training (--resume), or choose another folder for --out",
             )
-        if (self.path / self.recipe).exists():
-            raise SemreidError(
-                f"{self.path} holds a {self.recipe} without a run: it will not be written over",
-                fix="move it elsewhere, or choose another folder for --out",
-            )
+        for name in (self.recipe, WEIGHTS, METRICS):
+            if (self.path / name).exists():
+                raise SemreidError(
+                    f"{self.path} holds a {name} without a run: it will not be written over",
+                    fix="move it elsewhere, or choose another folder for --out",
+                )
 
     def record(self, recipe: str, history: list[dict[str, Any]]) -> None:
         """Write the recipe and the metrics of all epochs so far, and the newest to TensorBoard."""
