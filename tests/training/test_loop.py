@@ -239,13 +239,16 @@ def test_a_finished_run_that_is_resumed_keeps_its_calibration(figure_data: ReIDD
     assert read_card(out) == replace(card, calibration=None)
 
 
-def test_a_recipe_of_the_user_in_the_folder_is_not_written_over(figure_data: ReIDDataset, tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text("mine")
-    with pytest.raises(SemreidError, match="holds a recipe.yaml without a run") as caught:
+@pytest.mark.parametrize("name", ["recipe.yaml", "model.safetensors", "metrics.jsonl"])
+def test_a_file_of_the_user_in_the_folder_is_not_written_over(
+    figure_data: ReIDDataset, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(SemreidError, match=f"holds a {name} without a run") as caught:
         train(recipe(), figure_data, tmp_path)
     assert "move it" in caught.value.fix
     assert way_on(tmp_path) == "begins anew"
-    assert (tmp_path / "recipe.yaml").read_text() == "mine"
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_two_trainings_do_not_share_a_folder(figure_data: ReIDDataset, tmp_path: Path) -> None:
