@@ -190,6 +190,22 @@ def gather_labels(labels: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def mean(value: Tensor) -> Tensor:
+    """Average what each process has of the same thing, such as the loss of its share of a batch; without gradients.
+
+    Args:
+        value: Local numbers, of the same shape on every process.
+
+    Returns:
+        Their mean over the processes, the same on all.
+    """
+    if world_size() == 1:
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
 def pooled_moments(moments: Tensor) -> tuple[Tensor, Tensor]:
     """Compute mean and variance of samples that lie in equally large parts.
 

@@ -93,14 +93,13 @@ def test_a_share_of_the_real_images_is_painted_and_all_synthetic_ones() -> None:
     expected = whole.losses({name: trunk[:4] for name, trunk in maps.items()}, four)
     for name in ("reconstruction", "triplet"):
         torch.testing.assert_close(found[name], expected[name])
-    synthetic = torch.tensor([False, False, False, False, True, True])
-    joined = replace(batch, pids=torch.tensor([0, 0, 1, 1, -1, -1]), synthetic=synthetic)
+    joined = replace(batch, pids=torch.tensor([0, 0, 1, 1, -1, -1]), synthetic=2)
     kept = [0, 1, 2, 4, 5]
     for textures, own in ((batch.textures, batch.textures[kept]), (batch.textures[4:], batch.textures[4:])):
         torch.manual_seed(1)
         found = head.losses(maps, replace(joined, textures=textures))
         torch.manual_seed(1)
-        fewer = Batch(batch.images[kept], joined.pids[kept], PIDS[kept], textures=own, synthetic=synthetic[kept])
+        fewer = Batch(batch.images[kept], joined.pids[kept], PIDS[kept], textures=own, synthetic=2)
         expected = whole.losses({name: trunk[kept] for name, trunk in maps.items()}, fewer)
         for name in ("reconstruction", "triplet"):
             torch.testing.assert_close(found[name], expected[name])
@@ -188,8 +187,7 @@ def test_without_constraint_there_is_reconstruction_alone() -> None:
 
 
 def test_synthetic_images_teach_to_paint_and_nothing_else() -> None:
-    head, synthetic = make_head().eval(), torch.tensor([False] * 4 + [True] * 2)
-    batch = make_batch(pids=torch.tensor([0, 0, 1, 1, -1, -1]), synthetic=synthetic)
+    head, batch = make_head().eval(), make_batch(pids=torch.tensor([0, 0, 1, 1, -1, -1]), synthetic=2)
     maps = maps_of(batch)
     torch.manual_seed(1)
     found = head.losses(maps, batch)
@@ -202,8 +200,7 @@ def test_synthetic_images_teach_to_paint_and_nothing_else() -> None:
 
 
 def test_real_images_without_textures_leave_painting_to_the_synthetic_ones() -> None:
-    head, synthetic = make_head().eval(), torch.tensor([False] * 4 + [True] * 2)
-    batch = make_batch(synthetic=synthetic)
+    head, batch = make_head().eval(), make_batch(synthetic=2)
     batch = replace(batch, textures=batch.textures[4:])
     painted, _ = head.decoder(maps_of(batch))
     expected = 2 * (painted[4:] - batch.textures).abs().mean()

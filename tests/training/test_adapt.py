@@ -16,7 +16,7 @@ from semreid.evaluation.protocol import evaluate
 from semreid.functional.grouping import group_features
 from semreid.gallery import Gallery
 from semreid.gallery.said import named
-from semreid.models.card import read_card
+from semreid.models.card import read_card, save_model
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.training import rounds
@@ -173,6 +173,29 @@ def test_resumes_to_the_same_bytes(adapted: Path, start: Path, crops: Crops, tmp
     before = weights(tmp_path / "run")
     adapt(recipe(), crops, start, tmp_path / "run", resume=True)  # nothing is left to do
     assert weights(tmp_path / "run") == before
+
+
+def test_a_stop_behind_the_last_checkpoint_costs_nothing(
+    adapted: Path, start: Path, crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No round is left to do then, and still the folder must come to hold what the last one learned."""
+    save, calls = save_model, []
+
+    def stop_at_the_last(*arguments):
+        calls.append(1)
+        if len(calls) == recipe().rounds:
+            raise KeyboardInterrupt
+        return save(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("semreid.training.adapt.save_model", stop_at_the_last)
+        with pytest.raises(KeyboardInterrupt):
+            adapt(recipe(), crops, start, tmp_path / "run")
+    assert weights(tmp_path / "run") != weights(adapted)
+    model = adapt(recipe(), crops, start, tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == weights(adapted)
+    assert read_card(tmp_path / "run").trained_on["adapted"] == read_card(adapted).trained_on["adapted"]
+    assert model.trunk.conv1.weight.is_contiguous(memory_format=torch.channels_last)  # as it learned
 
 
 def test_goes_on_with_the_same_crops_start_and_recipe_only(

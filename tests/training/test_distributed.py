@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from semreid.data.sample import ReIDDataset
+from semreid.errors import SemreidError
 from semreid.models.loading import load_model
+from semreid.training import trainer
 from semreid.training.build import build_model
 from semreid.training.loop import train
 from semreid.training.recipe import dump_recipe
@@ -60,3 +63,12 @@ def test_two_processes_learn_the_model_of_one(
         # Rounding grows through normalisations of eight images; statistics of half a batch would differ by over 100 %.
         assert (two[key] - one[key]).norm() <= 0.02 * step + 2e-7 * start[key].norm() + 1e-7, key
     assert (one["trunk.conv1.weight"] - start["trunk.conv1.weight"]).norm() > 1e-4
+    rows = [json.loads((tmp_path / run / "metrics.jsonl").read_text()) for run in ("one", "two")]
+    for loss in rows[0].keys() - {"epoch", "images_per_second", "data_share"}:  # of all images, not of the first share
+        assert rows[1][loss] == pytest.approx(rows[0][loss], rel=2e-3, abs=2e-3), loss
+
+
+def test_a_part_that_is_painted_is_for_one_process() -> None:
+    model = build_model(recipe(model={"name": "san", "options": {"painted": 0.5}}), 6)
+    with pytest.raises(SemreidError, match=r"model\.options\.painted.*one process"):
+        trainer._require_divisible(recipe(), model, 2)

@@ -108,6 +108,45 @@ def test_resume_gives_the_uninterrupted_result(
     ]
 
 
+def test_resume_needs_nothing_of_the_run_that_it_started_from(
+    figure_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That run may be gone by then, or another one in its place, of which nothing may get into the card."""
+    train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "start")
+    origin = read_card(tmp_path / "start").origin()
+    plan = recipe(schedule={"epochs": 2}, model={"weights": str(tmp_path / "start")})
+    train(plan, figure_data, tmp_path / "whole")
+    save = loop.save_checkpoint
+
+    def save_and_die(path: Path, state: dict[str, object]) -> None:
+        save(path, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, figure_data, tmp_path / "torn")
+    shutil.rmtree(tmp_path / "start")
+    train(plan, figure_data, tmp_path / "torn", resume=True)
+    assert same(weights(tmp_path / "torn"), weights(tmp_path / "whole"))
+    assert read_card(tmp_path / "torn").trained_on["before"] == {"pretrained": origin}
+
+
+@pytest.mark.parametrize(
+    ("contrast", "match"),
+    [
+        ({"weight": 1.0, "heads": ["fusion"]}, r"contrast\.heads names 'fusion'"),
+        ({"heads": ["identity"]}, "heads without losses of their own would learn nothing"),
+        ({"weight": 1.0, "temperature": 0}, r"contrast\.temperature"),
+    ],
+)
+def test_a_contrast_that_cannot_be_is_refused(
+    contrast: dict[str, object], match: str, figure_data: ReIDDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(SemreidError, match=match):
+        train(recipe(contrast=contrast), figure_data, tmp_path / "run")
+
+
 def test_learns_regions_and_a_loss_that_joins_late(
     figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
 ) -> None:

@@ -141,7 +141,7 @@ def test_what_is_replayed_goes_without_asking_again() -> None:
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("semreid.distributed.world_size", lambda: 2)
-    monkeypatch.setattr("semreid.training.trainer.DistributedDataParallel", lambda network: network)
+    monkeypatch.setattr("semreid.training.trainer.DistributedDataParallel", lambda network, **_: network)
     with pytest.raises(SemreidError, match="engine=graphs is for one process") as caught:
         trainer_of("baseline", "graphs")
     assert "engine=eager" in caught.value.fix

@@ -98,7 +98,7 @@ def test_batches_with_pairs(figure_data: ReIDDataset, synthetic: Path) -> None:
     batch, without = trainer.batch(indices, 0), plain.batch(indices, 0)
     assert batch.images.shape == (13, 3, 64, 32)
     assert batch.textures.shape == (5, 3, 256, 256)  # the real images have none
-    assert batch.synthetic.tolist() == [False] * 8 + [True] * 5
+    assert (batch.num_real, batch.synthetic) == (8, 5)
     assert batch.pids[8:].tolist() == [-1] * 5
     for field in ("images", "pids", "camids"):  # the synthetic change nothing about the others
         assert torch.equal(getattr(batch, field)[:8], getattr(without, field))
@@ -225,11 +225,11 @@ def test_two_optimisers_take_both_gradients_before_any_step(figure_data: ReIDDat
 
 
 def test_what_several_processes_cannot_do_is_said() -> None:
-    trainer._require_divisible(plan("somewhere", count=4), 2)
+    trainer._require_divisible(plan("somewhere", count=4), build_model(plan(), 6), 2)
     with pytest.raises(SemreidError, match="3 synthetic images cannot be divided among 2 processes"):
-        trainer._require_divisible(plan("somewhere", count=3), 2)
+        trainer._require_divisible(plan("somewhere", count=3), build_model(plan(), 6), 2)
     with pytest.raises(SemreidError, match=r"optim\.separate_losses is for one process"):
-        trainer._require_divisible(plan(optim={"separate_losses": ["texture.triplet"]}), 2)
+        trainer._require_divisible(plan(optim={"separate_losses": ["texture.triplet"]}), build_model(plan(), 6), 2)
 
 
 def test_names_of_losses_learned_apart_must_exist(figure_data: ReIDDataset, textures: Path, tmp_path: Path) -> None:

@@ -155,6 +155,24 @@ def test_the_joined_embedding_learns_by_the_contrast_of_the_batch() -> None:
     assert not any("classifier" in name for name in moved)
 
 
+def test_heads_that_learn_beside_the_contrast_take_statistics_once() -> None:
+    step = {}
+    for weight in (0.0, 1.0):
+        trainer = make_trainer("cpu", precision="fp32", contrast={"weight": weight})
+        trainer.model.train()
+        trainer.step(trainer.batch(next(iter(trainer.batches())), 0))
+        step[weight] = trainer.model.heads["identity"].neck.running_mean
+    torch.testing.assert_close(step[1.0], step[0.0])
+
+
+def test_not_all_losses_can_be_separate() -> None:
+    trainer = make_trainer("cpu", optim={"separate_losses": ["identity.id", "identity.triplet"]})
+    trainer.model.train()
+    with pytest.raises(SemreidError, match="names all losses") as caught:
+        trainer.step(trainer.batch(next(iter(trainer.batches())), 0))
+    assert "name fewer" in caught.value.fix
+
+
 def test_the_contrast_sees_real_images_alone() -> None:
     trainer = make_trainer("cpu", synthetic=True, model={"name": "san"}, contrast={"weight": 1.0}, precision="fp32")
     trainer.model.train()

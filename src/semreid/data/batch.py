@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semreid.host import from_host
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -22,9 +20,8 @@ class Batch:
         regions: Part labels 0 to 7, (B, H, W) uint8, or None where the data has no masks.
         textures: Aligned body textures in [0, 1], (B, 3, side, side), or those of the synthetic images alone where the
             others have none, or None.
-        synthetic: True for synthetic images that join the batch, (B,) bool, or None where there are none; their
-            class index is -1. Best kept on the host: to look at it there, nobody must wait for the device.
         attributes: Attributes 0 or 1, (B, A) uint8, or None where the data has none.
+        synthetic: How many of the last images are synthetic ones that join the batch; their class index is -1.
     """
 
     images: Tensor
@@ -32,8 +29,8 @@ class Batch:
     camids: Tensor
     regions: Tensor | None = None
     textures: Tensor | None = None
-    synthetic: Tensor | None = None
     attributes: Tensor | None = None
+    synthetic: int = 0
 
     def joined_by(self, synthetic: Batch) -> Batch:
         """Append synthetic images to real ones.
@@ -44,28 +41,22 @@ class Batch:
         Returns:
             All images, in this order.
         """
-        both: dict[str, Any] = {}
-        for field in fields(self):
-            parts = [part for batch in (self, synthetic) if (part := getattr(batch, field.name)) is not None]
-            both[field.name] = torch.cat(parts) if parts else None
-        count = len(self.images) + len(synthetic.images)
-        both["synthetic"] = torch.arange(count) >= len(self.images)
-        return Batch(**both)
+        ours, others = self.tensors(), synthetic.tensors()
+        both = {name: torch.cat([part[name] for part in (ours, others) if name in part]) for name in (ours | others)}
+        return Batch(**both, synthetic=len(synthetic.pids))
+
+    @property
+    def num_real(self) -> int:
+        """Number of images that are not synthetic: the first ones."""
+        return len(self.pids) - self.synthetic
 
     def real(self) -> Batch:
         """Return the batch without synthetic images, and without textures if there are any."""
-        if self.synthetic is None:
+        if not self.synthetic:
             return self
-        kept: dict[str, Any] = {}
-        rows = self.rows(synthetic=False)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            left_out = value is None or field.name in ("textures", "synthetic")
-            kept[field.name] = None if left_out else value[rows]
-        return Batch(**kept)
+        return Batch(**{name: each[: self.num_real] for name, each in self.tensors().items() if name != "textures"})
 
-    def rows(self, *, synthetic: bool) -> Tensor:
-        """Return which rows are synthetic, or which are not, (N,) on the device of the images."""
-        made = self.synthetic
-        assert made is not None
-        return from_host(lambda: (made == synthetic).nonzero().squeeze(1), self.images.device)
+    def tensors(self) -> dict[str, Any]:
+        """Return the tensors that are there, by name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if isinstance(value, Tensor)}

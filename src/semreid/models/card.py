@@ -210,7 +210,22 @@ def read_card(path: Path | str) -> Card:
             fix=f"use the version that wrote it, if this is a card of semreid: {brief(content.get('versions'))}",
         )
     with reading(file, again):
-        return _ADAPTER.validate_python(content)
+        return parse_card(content)
+
+
+def parse_card(content: dict[str, Any]) -> Card:
+    """Take back what `Card.to_json` returned.
+
+    Args:
+        content: The content of a card file.
+
+    Returns:
+        The card.
+
+    Raises:
+        ValueError: If it is no card; to be called within `semreid.reading.reading`, which names the file.
+    """
+    return _ADAPTER.validate_python(content)
 
 
 def save_calibration(path: Path | str, calibration: Calibration) -> None:

@@ -165,29 +165,32 @@ class ReIDModel(nn.Module):
         """
         real = batch.real()
         maps = self.maps(real.images, real.regions, learning=True)
-        joined = self.embed_maps(maps)  # first: a head that learns may read what one writes that does not
+        own = [head for name, head in self.heads.items() if learning is None or name in learning]
+        with _statistics_kept(*own):  # which come from their losses, once
+            joined = self.embed_maps(maps)  # first: a head that learns may read what one writes that does not
         return self._losses(maps, batch, real, learning), joined
 
     def _losses(
         self, maps: Maps, batch: Batch, real: Batch, learning: Collection[str] | None = None
     ) -> dict[str, Tensor]:
         """Losses of some heads, given the maps of the real images of a batch."""
-        synthetic = {} if batch.synthetic is None else self._synthetic_maps(batch)
+        synthetic = self._synthetic_maps(batch) if batch.synthetic else {}
         named = {}
         for name, head in self.named_heads():
             if learning is not None and name not in learning:
                 continue
             if synthetic and head.synthetic_maps:
-                named[name] = head.losses(_joined(maps, synthetic, head.synthetic_maps, batch), batch)
+                joined = {each: torch.cat((maps[each], synthetic[each])) for each in head.synthetic_maps}
+                named[name] = head.losses(joined, batch)
             else:
                 named[name] = head.losses(maps, real)
         return {f"{name}.{loss}": value for name, found in named.items() for loss, value in found.items()}
 
     def _synthetic_maps(self, batch: Batch) -> Maps:
         """Maps of the synthetic images of a batch; the trunk keeps the statistics of real ones alone."""
-        rows = batch.rows(synthetic=True)
+        regions = None if batch.regions is None else batch.regions[batch.num_real :]
         with _statistics_kept(self.trunk):
-            return self.maps(batch.images[rows], None if batch.regions is None else batch.regions[rows], learning=True)
+            return self.maps(batch.images[batch.num_real :], regions, learning=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute raw embeddings.
@@ -485,16 +488,10 @@ class ReIDModel(nn.Module):
         return ((name, cast("Head", head)) for name, head in self.heads.items())
 
 
-def _joined(real: Maps, synthetic: Maps, names: Collection[str], batch: Batch) -> Maps:
-    """Some maps of all images of a batch, in its order."""
-    rows = torch.cat((batch.rows(synthetic=False), batch.rows(synthetic=True))).argsort()  # real ones come first here
-    return {name: torch.cat((real[name], synthetic[name]))[rows] for name in names}
-
-
 @contextlib.contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
+def _statistics_kept(*modules: nn.Module) -> Iterator[None]:
     """Let batch normalisations use the statistics of what passes, and remember those of earlier batches alone."""
-    norms = [norm for norm in module.modules() if getattr(norm, "running_mean", None) is not None]
+    norms = [norm for module in modules for norm in module.modules() if getattr(norm, "running_mean", None) is not None]
     momenta = [norm.momentum for norm in norms]
     try:
         for norm in norms:

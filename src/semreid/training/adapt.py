@@ -86,12 +86,18 @@ def adapt(
                 _require_same(state["learned"], learned, folder.path / CHECKPOINT)
                 rounds.restore(state)
             reporter.say(f"resumed after round {rounds.done}")
+
+        def keep() -> None:
+            folder.record(text, rounds.history)
+            save_model(folder.path, rounds.model, _card(card, start, crops, recipe, learned, rounds))
+
         with folder.claimed():
+            if rounds.done:
+                keep()  # a stop may have come between the checkpoint and this
             while rounds.done < recipe.rounds and _in_time(rounds, minutes, clock() - began, reporter):
                 row = rounds.next(reporter, clock)
                 save_checkpoint(folder.path / CHECKPOINT, {"recipe": text, "learned": learned, **rounds.state()})
-                folder.record(text, rounds.history)
-                save_model(folder.path, rounds.model, _card(card, start, crops, recipe, learned, rounds))
+                keep()
                 reporter.say(_told(row, recipe.rounds, len(crops)))
     return rounds.model.eval()
 

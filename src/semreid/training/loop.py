@@ -20,7 +20,7 @@ from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
-from semreid.models.card import save_model
+from semreid.models.card import Card, parse_card, save_model
 from semreid.models.heads import Supervision
 from semreid.models.model import ReIDModel
 from semreid.reading import reading
@@ -65,7 +65,8 @@ def train(
     first = distributed.rank() == 0
     folder = RunFolder(out, resume=resume)
     text = dump_recipe(recipe)
-    state = load_checkpoint(folder.path / CHECKPOINT, text) if resume else None
+    checkpoint = folder.path / CHECKPOINT
+    state = load_checkpoint(checkpoint, text) if resume else None
     if not dataset.train:
         raise SemreidError(f"{dataset.name} has no training images", fix="it can only be evaluated")
     samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
@@ -73,14 +74,12 @@ def train(
     synthetic = load_dataset(recipe.data.synthetic) if recipe.data.synthetic else None
     learned = learned_from(dataset, samples, synthetic)
     if state is not None:
-        _require_same_data(state, learned, folder)
+        _require_same_data(state, learned, checkpoint)
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
-        model = build_model(recipe, num_identities(samples), reporter.say)
+        model, card = _begun(state, checkpoint) or _build(recipe, dataset, synthetic, samples, learned, reporter)
         _require_fit(model, validation, synthetic)
         _require_heads(model, recipe.contrast)
-        arguments, others = model_arguments(recipe, num_identities(samples)), [] if synthetic is None else [synthetic]
-        card = card_of(recipe, arguments, learned, [dataset, *others])  # now: a run that it starts from may go later
-        homes = [_folder(annotations) or dataset.root, *(other.root for other in others)]
+        homes = [_folder(annotations) or dataset.root, *([] if synthetic is None else [synthetic.root])]
         needs = _needs(model, homes, recipe.contrast.heads)
         store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
         if recipe.model.imprint and state is None:
@@ -91,8 +90,8 @@ def train(
             trainer.synthetic = on_device(_open_store(model, synthetic, synthetic.train, None, reporter, needs), device)
         learned["annotations"] = [dict(each.digests) for each in (store, trainer.synthetic) if each is not None]
         if state is not None:
-            _require_same_data(state, learned, folder)
-            with reading(folder.path / CHECKPOINT):
+            _require_same_data(state, learned, checkpoint)
+            with reading(checkpoint):
                 trainer.restore(state)
             reporter.say(f"resumed after epoch {trainer.epoch}")
         with folder.claimed() if first else nullcontext():
@@ -100,13 +99,35 @@ def train(
                 folder.record(text, trainer.history)  # a stop may have come before this
             for row in _epochs(trainer, validation, reporter):
                 if first:  # the checkpoint first: without it, a folder holds no run
-                    save_checkpoint(folder.path / CHECKPOINT, {**trainer.state(), "learned": learned})
+                    save_checkpoint(checkpoint, {**trainer.state(), "learned": learned, "card": card.to_json()})
                     folder.record(text, trainer.history)
                 reporter.epoch(row)
             if first:
                 judged = {name: value for name, value in trainer.history[-1].items() if name.startswith("val_")}
                 save_model(folder.path, trainer.judged, replace(card, metrics=judged))
     return trainer.judged.eval()
+
+
+def _begun(state: Mapping[str, Any] | None, checkpoint: Path) -> tuple[ReIDModel, Card] | None:
+    """Model and card that a checkpoint began with: the runs that it started from may be gone by now, or other ones."""
+    if state is None or "card" not in state:  # versions before this one did not note it
+        return None
+    with reading(checkpoint):
+        card = parse_card(state["card"])
+    return card.build(), card
+
+
+def _build(
+    recipe: Recipe,
+    dataset: ReIDDataset,
+    synthetic: ReIDDataset | None,
+    samples: Sequence[Sample],
+    learned: Mapping[str, Any],
+    reporter: Reporter,
+) -> tuple[ReIDModel, Card]:
+    people, data = num_identities(samples), [dataset] if synthetic is None else [dataset, synthetic]
+    model = build_model(recipe, people, reporter.say)
+    return model, card_of(recipe, model_arguments(recipe, people), learned, data)
 
 
 def _needs(model: ReIDModel, homes: Sequence[Path], learning: Sequence[str] | None) -> set[Supervision]:
@@ -171,10 +192,10 @@ def _folder(annotations: Path | None) -> Path | None:
     return annotations.parent if annotations is not None and annotations.is_file() else annotations
 
 
-def _require_same_data(state: Mapping[str, Any], learned: Mapping[str, Any], folder: RunFolder) -> None:
+def _require_same_data(state: Mapping[str, Any], learned: Mapping[str, Any], checkpoint: Path) -> None:
     if "learned" in state:  # versions before this one did not note it
-        with reading(folder.path / CHECKPOINT):
-            require_same_data(state["learned"], learned, folder.path / CHECKPOINT)
+        with reading(checkpoint):
+            require_same_data(state["learned"], learned, checkpoint)
 
 
 def _require_fit(model: ReIDModel, validation: ReIDDataset | None, synthetic: ReIDDataset | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -141,19 +141,14 @@ def _beside(stream: torch.cuda.Stream | None) -> Iterator[None]:
 
 def _layout(batch: Batch) -> list[Any]:
     """What must not change from one replay to the next."""
-    there = [
-        None if tensor is None else (tensor.shape, tensor.dtype, tensor.stride())
-        for tensor in (getattr(batch, field.name) for field in fields(batch))
-    ]
-    return [*there, None if batch.synthetic is None else batch.synthetic.tolist()]
+    there = [(name, each.shape, each.dtype, each.stride()) for name, each in batch.tensors().items()]
+    return [*there, batch.synthetic]
 
 
 def _copied(batch: Batch) -> Batch:
-    tensors = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(batch, **{name: tensor.clone() for name, tensor in tensors.items() if tensor is not None})
+    return replace(batch, **{name: tensor.clone() for name, tensor in batch.tensors().items()})
 
 
 def _overwrite(old: Batch, new: Batch) -> None:
-    for field in fields(old):
-        if (tensor := getattr(old, field.name)) is not None:
-            tensor.copy_(getattr(new, field.name), non_blocking=True)
+    for name, tensor in old.tensors().items():
+        tensor.copy_(getattr(new, name), non_blocking=True)

@@ -89,7 +89,7 @@ class Rounds:
         self.groups, self.history = state["groups"].numpy(), state["history"]
         self.model = _build(self.card, int(self.groups.max()) + 1)
         self.model.load_state_dict(state["model"])
-        self.model.to(self.device)
+        self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as it learned
 
     def _learn(self, features: Tensor, groups: Groups, num_groups: int, reporter: Reporter) -> dict[str, float]:
         torch.manual_seed(hash((self.recipe.seed, self.done)) % 2**63)  # for classifiers that begin at random

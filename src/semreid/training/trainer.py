@@ -24,6 +24,7 @@ from semreid.distributed import gather, gather_labels
 from semreid.errors import SemreidError
 from semreid.functional.losses import batch_contrast
 from semreid.host import sent
+from semreid.models.heads import Texture
 from semreid.models.model import ReIDModel
 from semreid.training.recipe import BatchContrastRecipe, Recipe, dump_recipe
 from semreid.training.record import Reporter
@@ -45,8 +46,8 @@ class _Losses(nn.Module):
         if not self.contrast.weight:
             return self.model.losses(batch)
         losses, joined = self.model.losses_and_embedding(batch, self.contrast.heads)
-        pids = batch.pids if batch.synthetic is None else batch.pids[batch.rows(synthetic=False)]
-        losses[CONTRAST] = batch_contrast(gather(joined), gather_labels(pids), self.contrast.temperature)
+        pids = gather_labels(batch.pids[: batch.num_real])
+        losses[CONTRAST] = batch_contrast(gather(joined), pids, self.contrast.temperature)
         return losses
 
 
@@ -111,7 +112,7 @@ class Trainer:
         if distributed.world_size() > 1:
             resting = self.recipe.contrast.heads is not None  # whose classifiers get no gradient
             self.network = DistributedDataParallel(self.network, find_unused_parameters=resting)
-            _require_divisible(self.recipe, distributed.world_size())
+            _require_divisible(self.recipe, self.model, distributed.world_size())
             _require_no_graphs(self.recipe)
         self.optimiser = build_optimiser(self.recipe.optim, self.model)
         self.second = (
@@ -154,8 +155,9 @@ class Trainer:
             for name, value in self.step(batch).items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
             reporter.step(self.epoch, i + 1, len(batches), sums)
+        sums = {name: distributed.mean(value) for name, value in sums.items()}
+        means = {name: float(value) / len(batches) for name, value in sums.items()}  # waits until the device is done
         seconds = time.perf_counter() - began
-        means = {name: float(value) / len(batches) for name, value in sums.items()}
         if not all(math.isfinite(value) for value in means.values()):
             bad = ", ".join(name for name, value in means.items() if not math.isfinite(value))
             raise SemreidError(
@@ -247,6 +249,11 @@ class Trainer:
         """Take the gradients of two groups of losses on one graph, and only then move the weights by both."""
         separate = self.recipe.optim.separate_losses
         _require_losses(separate, losses)
+        if not losses.keys() - {*separate}:
+            raise SemreidError(
+                "optim.separate_losses names all losses, and none is left for the first optimiser",
+                fix="name fewer of them, or none: one optimiser is enough then",
+            )
         groups: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
         for name, loss in losses.items():
             groups[name in separate][name] = weights.get(name, 1.0) * loss
@@ -385,7 +392,12 @@ def _require_no_graphs(recipe: Recipe) -> None:
         raise SemreidError("engine=graphs is for one process", fix="train without torchrun, or set engine=eager")
 
 
-def _require_divisible(recipe: Recipe, processes: int) -> None:
+def _require_divisible(recipe: Recipe, model: ReIDModel, processes: int) -> None:
+    if any(isinstance(head, Texture) and head.share < 1 for _, head in model.named_heads()):
+        raise SemreidError(
+            "to paint a part of the images (model.options.painted) is for one process: several would choose others",
+            fix="train without torchrun, or leave painted out",
+        )
     if recipe.optim.separate_losses:
         raise SemreidError("optim.separate_losses is for one process", fix="train without torchrun, or leave it out")
     if recipe.data.synthetic and recipe.data.synthetic_per_batch % processes:

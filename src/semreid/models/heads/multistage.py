@@ -212,12 +212,15 @@ class Multistage(Head):
             What each stage sees and makes of it.
         """
         first, *later = self._plain(maps)
+        donors = (
+            _donors(later[0].detach() if self.mixing.detach else later[0]) if later and self.mixing.pastes else None
+        )
         own = pids[:, None, None].expand(-1, *first.shape[2:])
         seen = self._look(0, View(first, own))
         yield seen
         for stage, shared in enumerate(later, 1):
             base = seen.view if self.mixing.cumulative and stage > 1 else View(shared, own)
-            seen = self._look(stage, self._mix(base, shared, seen, pids, classes))
+            seen = self._look(stage, self._mix(base, donors, seen, pids, classes))
             yield seen
 
     def _plain(self, maps: Maps) -> list[Tensor]:
@@ -232,14 +235,14 @@ class Multistage(Head):
             feature = self.reductions[stage](pooled)
             return Pass(view, pooled, feature, self.classifiers[stage](feature))
 
-    def _mix(self, base: View, shared: Tensor, seen: Pass, pids: Tensor, classes: Tensor | None) -> View:
-        """Replace positions of a view, with those of others in the shared map or with zeros."""
+    def _mix(self, base: View, donors: Tensor | None, seen: Pass, pids: Tensor, classes: Tensor | None) -> View:
+        """Replace positions of a view, with those of others in the shared map or, without donors, with zeros."""
         replaced = self._positions(seen, classes)
-        if not self.mixing.pastes:
+        if donors is None:
             return View(base.maps.masked_fill(replaced[:, None], 0), base.owners, replaced)
         everyone = gather_labels(pids)
         negatives = _mine(choose_negatives(self._preference(seen.feature, len(everyone)), everyone))
-        mixed = paste(base.maps, _donors(shared.detach() if self.mixing.detach else shared), negatives, replaced)
+        mixed = paste(base.maps, donors, negatives, replaced)
         owners = torch.where(replaced, everyone[negatives][:, None, None], base.owners)
         return View(mixed, owners, replaced, negatives)
 
@@ -265,7 +268,8 @@ class Multistage(Head):
             return from_host(lambda: torch.rand(count, count), feature.device)
         with torch.autocast(feature.device.type, enabled=False):
             everyone = gather(feature.detach().float())
-            return -torch.cdist(everyone, everyone)
+            centred = everyone - everyone.mean(0)  # differences of large numbers are lost in the product of matrices
+            return -torch.cdist(centred, centred)
 
 
 def _mine(rows: Tensor) -> Tensor:

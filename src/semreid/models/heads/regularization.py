@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
+from semreid.functional.losses import label_smoothed_cross_entropy
 from semreid.functional.pooling import max_pool, region_pool
 from semreid.host import from_host
 from semreid.models.heads.base import REGIONS, Head
@@ -66,9 +67,12 @@ class Regularization(Head):
         features = self.block(maps[self.source])
         # All that stays is one region: its maximum is that of the masked map, because features are not negative.
         feature = self.reduce(region_pool(features, kept[regions.long()], num_regions=2)[:, 1])
-        found = recognition_losses(feature, self.classifier(self.neck(feature)), batch.pids)
-        found["id"] = found["id"] * torch.sigmoid((batch_share(regions) * kept).sum())
-        return found if self.triplet else {"id": found["id"]}
+        logits = self.classifier(self.neck(feature))
+        if self.triplet:
+            found = recognition_losses(feature, logits, batch.pids)
+        else:
+            found = {"id": label_smoothed_cross_entropy(logits, batch.pids)}
+        return found | {"id": found["id"] * torch.sigmoid((batch_share(regions) * kept).sum())}
 
     def imprint(self, means: Tensor) -> None:
         """Let the classifier begin with mean features."""

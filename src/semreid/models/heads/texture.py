@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,6 @@ from semreid.data.batch import Batch
 from semreid.distributed import gather, gather_labels
 from semreid.errors import SemreidError
 from semreid.functional.alignment import aligned_triplet, next_person_triplets, random_triplets, texture_l1
-from semreid.host import from_host
 from semreid.models.heads.base import Head
 from semreid.models.trunk import Maps
 
@@ -215,8 +214,8 @@ class Texture(Head):
         painted, blocks = self.decoder(maps)
         found = {"reconstruction": self._reconstruction(painted, batch)}
         if self.triplet != "none":
-            real = slice(None) if batch.synthetic is None else batch.rows(synthetic=False)
-            found["triplet"] = self._constraint([block[real] for block in blocks], batch.pids[real])
+            real = batch.num_real
+            found["triplet"] = self._constraint([block[:real] for block in blocks], batch.pids[:real])
         return found
 
     def texture(self, maps: Maps) -> Tensor:
@@ -240,26 +239,20 @@ class Texture(Head):
 
     def _some(self, maps: Maps, batch: Batch) -> tuple[Maps, Batch]:
         """The images of a batch that are painted: the first of the real ones, and all others."""
-        count, synthetic, device = len(batch.pids), batch.synthetic, batch.pids.device
+        count, real = len(batch.pids), batch.num_real
+        painted = math.ceil(self.share * real)
 
-        def rows() -> Tensor:
-            others = torch.zeros(count, dtype=torch.bool) if synthetic is None else synthetic
-            real = (~others).nonzero().squeeze(1)
-            return torch.cat((real[: math.ceil(self.share * len(real))], others.nonzero().squeeze(1)))
+        def some(tensor: Tensor) -> Tensor:
+            return torch.cat((tensor[:painted], tensor[real:])) if batch.synthetic else tensor[:painted]
 
-        kept = from_host(rows, device)
-        chosen = {
-            name: value[rows() if name == "synthetic" else kept]  # which stays on the host
-            for name in ("images", "pids", "camids", "textures", "synthetic")
-            if (value := getattr(batch, name)) is not None and len(value) == count
-        }
-        return {name: maps[name][kept] for name in self.synthetic_maps}, replace(batch, **chosen)
+        chosen: dict[str, Any] = {name: some(value) for name, value in batch.tensors().items() if len(value) == count}
+        return {name: some(maps[name]) for name in self.synthetic_maps}, replace(batch, **chosen)
 
     def _reconstruction(self, painted: Tensor, batch: Batch) -> Tensor:
         if batch.textures is None:
             raise SemreidError("this model learns from textures, and the batch has none", fix="set Batch.textures")
-        if batch.synthetic is not None and len(batch.textures) < len(painted):
-            painted = painted[batch.rows(synthetic=True)]
+        if batch.synthetic and len(batch.textures) < len(painted):
+            painted = painted[batch.num_real :]
         return 2 * texture_l1(painted, self._shrink(batch.textures), self.valid if self.masked else None)
 
     def _shrink(self, textures: Tensor) -> Tensor:
