@@ -172,6 +172,16 @@ def test_usage_errors_exit_with_2(run) -> None:
     assert run("fly").code == 2
 
 
+def test_an_option_that_is_given_twice_is_refused(run, figures: Path, tmp_path: Path) -> None:
+    data = f"people:{figures}"
+    twice = run("evaluate", "baseline", "--data", data, f"--data={data}")
+    assert twice.code == 2
+    assert "--data is given 2 times: it takes one value" in twice.err
+    assert "--gallery is given 3 times" in run("gallery", "info", *("--gallery", tmp_path / "g.db") * 3).err
+    assert "--far" not in run("calibrate", "none", "--data", data, "--far", "0.1", "--far", "0.2").err
+    assert run("models", "--json", "--json").code == 0
+
+
 def test_flags_of_earlier_versions_tell_their_new_names(run) -> None:
     for flag in (["--part", "test"], ["--part=test"]):
         told = run("calibrate", "runs/first", "--data", "folder:crops", *flag)

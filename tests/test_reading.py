@@ -158,6 +158,20 @@ def test_aliases_may_repeat_but_not_multiply(tmp_path: Path) -> None:
         parse_yaml("#" * 300_000, "r.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optim: {lr: 1}\ndata: {}\noptim: {clip: 1}\n", "the key 'optim' is there twice, in lines 1 and 3"),
+        ("a: {b: 1, b: 2}", "the key 'b' is there twice, in lines 1 and 1"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SemreidError, match=f"r.yaml is not YAML: {message}"):
+        parse_yaml(text, "r.yaml")
+    assert parse_yaml("x: &x {a: 1, b: 2}\ny: {<<: *x, a: 3}\nz: {<<: *x}", "r")["y"] == {"a": 3, "b": 2}
+    assert parse_yaml("{1: a, '1': b}", "r") == {1: "a", "1": "b"}
+
+
 def test_json_is_read_in_its_shape_only() -> None:
     assert parse_json(b'{"a": [1]}', Object, "a.json") == {"a": [1]}
     for text in ('{"a": NaN}', "[1]", "{", "", '{"a": 1}}'):

@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.table import Table
+from typer.core import TyperCommand, TyperOption
 
 from semreid import distributed
 from semreid.console import interruptible, stdout
@@ -465,6 +467,21 @@ def demo(
     _say(f"all searches: {out / 'report.html'}; the middle one, explained: {out / 'search' / 'explanation.html'}")
     named = "" if name == DEFAULT else f" --model {out / 'run' if trained else model}"
     _say(f"to search on a page: semreid serve --gallery {out / 'gallery.parquet'}{named}")
+
+
+class _Command(TyperCommand):
+    """A command that refuses an option that is given twice, instead of forgetting the first."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        order = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for param, count in Counter(order).items():
+            if count > 1 and isinstance(param, TyperOption) and not (param.multiple or param.is_flag):
+                raise typer.BadParameter(f"{param.opts[0]} is given {count} times: it takes one value")
+        return super().parse_args(ctx, args)
+
+
+for _each in (*app.registered_commands, *gallery_app.registered_commands):
+    _each.cls = _Command
 
 
 def main() -> None:

@@ -182,6 +182,16 @@ class _Bounded(yaml.SafeLoader):
             raise yaml.YAMLError(f"it holds more than {MOST_NODES:,} values, aliases unfolded")
         return node
 
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - its type has no name
+        """Refuse a key that is there twice, of which YAML readers keep the last: YAML allows it once."""
+        node = super().compose_mapping_node(anchor)
+        keys: dict[tuple[str, str], yaml.Node] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (first := keys.setdefault((key.tag, key.value), key)) is not key:
+                lines = [each.start_mark.line + 1 for each in (first, key)]
+                raise yaml.YAMLError(f"the key '{key.value}' is there twice, in lines {lines[0]} and {lines[1]}")
+        return node
+
 
 def read_array(path: Path, name: str = "") -> NDArray[Any]:
     """Read an array that NumPy wrote, after a look at how large it says it is.

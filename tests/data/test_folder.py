@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from semreid.data.benchmarks import load_dataset
 from semreid.data.folder import _number
 from semreid.data.names import CAMERA
-from semreid.data.rows import Row
+from semreid.data.rows import Row, read_csv
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 
@@ -344,6 +344,12 @@ def test_absolute_paths_a_byte_order_mark_and_a_dot_are_fine(table, tmp_path):
         (set_cell(3, 2, "-1"), "row 3: camid '-1'"),
         (set_cell(3, 2, "2147483648"), "row 3: .* camera 2147483648 is not between 0 and 2147483647"),
         (set_cell(3, 2, "9" * 5000), "row 3: camid '9999"),
+        (set_cell(1, 2, "Camera"), "has a column 'camera' and no camid\n  way out: call it camid"),
+        (set_cell(1, 2, "cam_id"), "has a column 'cam_id' and no camid"),
+        (set_cell(1, 1, "person_ID"), "has a column 'person_id' and no pid\n  way out: call it pid"),
+        (set_cell(1, 0, "image"), "has a column 'image' and no path"),
+        (with_column("Splits", "train"), "has a column 'splits' and no split"),
+        (with_column("timestamps", "1"), "has a column 'timestamps' and no timestamp"),
         (set_cell(1, 2, "PID"), "more than one column 'pid'"),
         (set_cell(4, 1, "nan"), "row 4: pid is 'nan'"),
         (set_cell(4, 1, " "), "row 4: pid is empty"),
@@ -482,3 +488,11 @@ def test_numbers_that_pandas_wrote_as_fractions_are_numbers(write_images):
     assert [s.pid for s in dataset.query] == [2, 3, 4]
     assert [s.pid for s in dataset.gallery] == [2, 0, 3, 4]
     assert dataset.junk_removed == 1
+
+
+def test_columns_of_ones_own_and_second_names_beside_the_first_are_no_mistake(table, tmp_path):
+    expected = load_dataset(table())
+    for name in ("camera", "tracker", "id", "x", "bbox", ""):
+        assert load_dataset(table(with_column(name, "7"))) == expected
+    (tmp_path / "rows.csv").write_text(f"id,path\nr1,{expected.train[0].path}\n")
+    assert [row.identity for row in read_csv(tmp_path / "rows.csv", unlabelled=True)] == [""]

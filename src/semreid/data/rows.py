@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import os
 import re
 from collections import Counter
@@ -29,6 +30,13 @@ from semreid.errors import SemreidError
 SPLITS = ("train", "query", "gallery")
 COLUMNS = ("path", "pid")
 _OPTIONAL = "camid,timestamp,track,split"
+_MEANT = {
+    **dict.fromkeys(("image", "file", "filename", "filepath", "img", "imagepath"), "path"),
+    **dict.fromkeys(("id", "person", "personid", "identity"), "pid"),
+    **dict.fromkeys(("camera", "cam", "cameraid"), "camid"),
+    **dict.fromkeys(("set", "subset", "partition"), "split"),
+}
+"""What others call these columns."""
 #: What programs write into a table where nothing is known.
 NOTHING = ("", "nan", "null", "none", "<na>")
 
@@ -119,6 +127,10 @@ def _reader(path: Path, file: TextIO, needed: Sequence[str]) -> csv.DictReader[s
 
 def _require_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) -> None:
     missing = [column for column in needed if column not in columns]
+    for column in columns:
+        name = _meant(column)
+        if name and name not in columns and (name in needed or name != "pid"):  # rows may have ids of their own
+            raise SemreidError(f"{path} has a column {column!r} and no {name}", fix=f"call it {name}, or remove it")
     twice = [column for column, count in Counter(columns).items() if count > 1]
     if missing or twice:
         what = f"no column {', '.join(missing)}" if missing else f"more than one column {twice[0]!r}"
@@ -126,6 +138,14 @@ def _require_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) 
             f"{path} has {what}; it has {', '.join(columns) or 'nothing'}",
             fix=f"the first row must name {','.join(needed)} and may name {_OPTIONAL}, each once",
         )
+
+
+def _meant(column: str) -> str:
+    """Which known column an unknown one probably is; nothing if none."""
+    bare = re.sub(r"[^a-z]", "", column)
+    known = (*COLUMNS, *_OPTIONAL.split(","))
+    close = difflib.get_close_matches(bare, known, n=1, cutoff=0.85)
+    return "" if column in known else _MEANT.get(bare) or next(iter(close), "")
 
 
 def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bool) -> Row:
