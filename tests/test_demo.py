@@ -57,6 +57,26 @@ def test_demo_refuses_what_the_doctor_refuses(tmp_path: Path, stand_ins: Path) -
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.parametrize("change", ["picture", "gone", "person", "name"])
+def test_demo_does_not_go_on_with_data_that_changed(tmp_path: Path, stand_ins: Path, change: str) -> None:
+    write_figures(tmp_path / "data", train=4, test=6)
+    demo.run_demo(f"people:{tmp_path / 'data'}", tmp_path / "demo")
+    before = (tmp_path / "demo" / "gallery.parquet").read_bytes()
+    first, *_, last = sorted((tmp_path / "data" / "bounding_box_test").iterdir())
+    if change == "picture":
+        last.write_bytes(first.read_bytes())
+    elif change == "gone":
+        last.unlink()
+    elif change == "name":
+        last.rename(last.with_stem(f"{last.stem}_new"))
+    else:
+        last.rename(last.with_name(last.name.replace(last.name[:4], first.name[:4])))
+    with pytest.raises(SemreidError, match="from before its pictures, people or cameras changed") as caught:
+        demo.run_demo(f"people:{tmp_path / 'data'}", tmp_path / "demo")
+    assert "remove that folder" in caught.value.fix
+    assert (tmp_path / "demo" / "gallery.parquet").read_bytes() == before
+
+
 def test_demo_without_data_makes_its_people(
     run, tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

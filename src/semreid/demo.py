@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import Diagnosis, diagnose
 from semreid.data.sample import ReIDDataset, Sample
+from semreid.data.store import samples_digest
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import Evaluation, evaluate_in_full
 from semreid.explain.cli import write_explanation, write_report
@@ -66,7 +68,7 @@ def run_demo(
 
     Raises:
         SemreidError: If the data cannot be evaluated honestly, there is no such model, or ``out`` holds the demo of
-            other data or another model.
+            other data, of these before they changed, or of another model.
     """
     name = str(out / "run") if trained else model
     embedder = None if trained else told_untrained(model, load_model(model))
@@ -77,9 +79,8 @@ def run_demo(
     diagnosis = diagnose(dataset)
     if not diagnosis.healthy:
         raise SemreidError(diagnosis.findings[0].what, fix=f"semreid doctor {data} lists all findings")
-    _claim(
-        out, {"data": f"{dataset.name}:{dataset.root.absolute()}", "model": embedder.fingerprint if embedder else ""}
-    )
+    shown = {"data": f"{dataset.name}:{dataset.root.absolute()}", "model": embedder.fingerprint if embedder else ""}
+    _claim(out, {**shown, "content": _content(dataset)})
     embedder = embedder or _learn(dataset, diagnosis, out / "run")
     evaluation = evaluate_in_full(embedder, dataset)
     report = evaluation.report.to_json()
@@ -93,11 +94,24 @@ def _people(recipe: PeopleRecipe, folder: Path, progress: Progress | None) -> Pa
     return folder if is_made(recipe, folder) else synthesize(recipe, folder, progress=progress)
 
 
+def _content(dataset: ReIDDataset) -> str:
+    """A digest of what a data set holds: files, pictures, people and cameras."""
+    samples = (*dataset.train, *dataset.query, *dataset.gallery)
+    files = "\0".join(f"{sample.path.absolute()}#{sample.item}" for sample in samples)
+    return samples_digest(samples) + blake2b(files.encode(), digest_size=16).hexdigest()
+
+
 def _claim(out: Path, shown: dict[str, str]) -> None:
-    """Keep crops of other data, and vectors of other models, out of the gallery of a demo."""
+    """Keep crops of other data, or that are gone, and vectors of other models, out of the gallery of a demo."""
     file = out / "demo.json"
-    if file.is_file() and read_json(file, Object) != shown:
+    before = read_json(file, Object) if file.is_file() else shown
+    if any(before.get(name) != shown[name] for name in ("data", "model")):
         raise SemreidError(f"{out} holds the demo of other data or another model", fix="choose another folder: --out")
+    if before != shown:
+        raise SemreidError(
+            f"{out} holds a demo of {shown['data']} from before its pictures, people or cameras changed",
+            fix="remove that folder, or choose another one: --out",
+        )
     write_json(file, shown)
 
 
