@@ -9,6 +9,11 @@ import pytest
 from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
 from semreid.data.sample import Protocol, ReIDDataset
+from semreid.data.split import without_leaked
+from semreid.errors import SemreidError
+from semreid.evaluation import protocol
+from semreid.evaluation.protocol import evaluate
+from semreid.models.zoo import create_model
 from tests.conftest import draw_figure, write_figures, write_image
 
 
@@ -71,6 +76,20 @@ def test_people_missing_from_the_gallery(folder: Path) -> None:
     diagnosis = diagnose(load(folder))
     assert diagnosis.healthy
     assert "2 of 6 queries show people who are not in the gallery" in texts(diagnosis, "warning")
+
+
+def test_the_file_of_a_query_under_another_camera_counts_as_little_as_in_an_evaluation(folder: Path) -> None:
+    dataset = load(folder)
+    copies = tuple(replace(s, camid=3 - s.camid) for s in dataset.query)
+    torn = replace(dataset, train=dataset.train[1:], gallery=(*copies, replace(dataset.train[0], pid=9)))
+    diagnosis = diagnose(torn)
+    assert not diagnosis.healthy
+    assert "6 of 6 queries would find nothing but the very file of a query under another" in texts(diagnosis, "error")
+    with pytest.raises(SemreidError, match="none of the 6 queries has a true match"):
+        evaluate(create_model("baseline", 1, trunk="resnet18", width=0.25, size=(64, 32)), torn)
+    partly = replace(dataset, gallery=(*copies, *(s for s in dataset.gallery if s.pid == dataset.query[0].pid)))
+    assert "4 of 6 queries would find nothing but" in texts(diagnose(partly), "warning")
+    assert without_leaked(partly.query, partly.gallery) == protocol.without_leaked(partly.query, partly.gallery)
 
 
 def test_same_camera_rule_of_the_protocol_is_obeyed(folder: Path) -> None:

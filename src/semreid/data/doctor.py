@@ -13,6 +13,7 @@ import numpy as np
 
 from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset, Sample, num_identities
+from semreid.data.split import without_leaked
 from semreid.errors import SemreidError
 from semreid.parallel import Progress, parallel
 
@@ -272,17 +273,23 @@ def _check_matches(case: _Case) -> Iterator[Finding]:
     by_pid: defaultdict[int, list[Sample]] = defaultdict(list)
     for sample in gallery:
         by_pid[sample.pid].append(sample)
-    lost = [q for q in query if not any(not _is_junk(case.dataset, q, g) for g in by_pid[q.pid])]
-    yield from _report_lost(case.dataset, lost, by_pid)
+    counted = set(without_leaked(query, gallery))
+    matches = {q: [g for g in by_pid[q.pid] if not _is_junk(case.dataset, q, g)] for q in query}
+    lost = [q for q in query if counted.isdisjoint(matches[q])]
+    yield from _report_lost(case.dataset, lost, by_pid, leaked=[q for q in lost if matches[q]])
 
 
 def _report_lost(
-    dataset: ReIDDataset, lost: Sequence[Sample], by_pid: Mapping[int, Sequence[Sample]]
+    dataset: ReIDDataset,
+    lost: Sequence[Sample],
+    by_pid: Mapping[int, Sequence[Sample]],
+    leaked: Sequence[Sample],
 ) -> Iterator[Finding]:
     if not lost:
         return
+    known = set(leaked)
     absent = [q for q in lost if not by_pid[q.pid]]
-    unseen = [q for q in lost if by_pid[q.pid]]
+    unseen = [q for q in lost if by_pid[q.pid] and q not in known]
     level: Level = "error" if len(lost) == len(dataset.query) else "warning"
     tail = "none is left, so the set cannot be evaluated" if level == "error" else "they will be left out and counted"
     share = f"of {len(dataset.query)} queries"
@@ -291,6 +298,13 @@ def _report_lost(
             level,
             f"{len(absent)} {share} show people who are not in the gallery, such as {absent[0]}; {tail}",
             "add gallery images of these people, or check that query and gallery spell identities alike",
+        )
+    if leaked:
+        yield Finding(
+            level,
+            f"{len(leaked)} {share} would find nothing but the very file of a query under another camera, such as "
+            f"{leaked[0]}; it does not count; {tail}",
+            "a picture is of one camera: say which, and add other pictures of these people",
         )
     if unseen:
         yield Finding(

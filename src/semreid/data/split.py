@@ -51,6 +51,22 @@ def query_and_gallery_of_one_camera(samples: Sequence[Sample]) -> tuple[tuple[Sa
     return query, gallery
 
 
+def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Drop gallery records that are the very file of a query under another camera (docs/protocols.md#edge-cases).
+
+    Under the same camera they are junk already; under another one they would be found first for free.
+
+    Args:
+        query: Query samples.
+        gallery: Gallery samples.
+
+    Returns:
+        The remaining gallery samples.
+    """
+    asked = {(s.path, s.item): s.camid for s in query}
+    return tuple(s for s in gallery if asked.get((s.path, s.item), s.camid) == s.camid)
+
+
 def hold_out(dataset: ReIDDataset, share: float, seed: int) -> tuple[tuple[Sample, ...], ReIDDataset | None]:
     """Hold identities out of the training set for validation.
 
