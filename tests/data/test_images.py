@@ -254,6 +254,28 @@ def test_resize_keeps_a_flat_colour(size):
     assert np.array_equal(resize(flat, size), np.full((*size, 3), (10, 20, 30), np.uint8))
 
 
+@pytest.mark.parametrize("width", [96, 128, 200])
+def test_resize_averages_along_the_side_that_shrinks_alone(width):
+    rows = np.zeros((1024, 128, 3), np.uint8)
+    rows[::8] = 255
+    found = resize(rows, (256, width)).astype(float)
+    assert np.allclose(found[::2], 255 / 4, atol=1)  # each second of the new rows has one white row of four
+    assert np.array_equal(found[1::2], np.zeros((128, width, 3)))
+    turned = resize(rows.transpose(1, 0, 2), (width, 256))
+    assert np.array_equal(turned, found.transpose(1, 0, 2))
+    ramp = np.broadcast_to(np.arange(0, 128, 2, dtype=np.uint8)[None, :, None], (64, 64, 3))
+    assert np.array_equal(resize(ramp, (16, 128)), cv2.resize(ramp[:16].copy(), (128, 16)))
+
+
+@given(st.tuples(*[st.integers(1, 40)] * 4))
+def test_resize_is_plain_where_both_sides_shrink_or_none_does(sides):
+    h, w, height, width = sides
+    image = np.random.default_rng(h * w).integers(0, 256, (h, w, 3), np.uint8)
+    if (height < h) == (width < w):
+        method = cv2.INTER_AREA if height < h else cv2.INTER_LINEAR
+        assert np.array_equal(resize(image, (height, width)), cv2.resize(image, (width, height), interpolation=method))
+
+
 def test_resize_averages_when_it_shrinks():
     stripes = np.zeros((8, 8, 3), np.uint8)
     stripes[:, ::2] = 200

@@ -183,7 +183,7 @@ def image_bytes(source: Sample | Path | str) -> bytes:
 
 
 def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize without cropping, averaging where the image shrinks so that fine texture does not alias.
+    """Resize without cropping, averaging along each side that shrinks so that fine texture does not alias.
 
     Args:
         image: RGB (H, W, 3).
@@ -197,9 +197,9 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
         (4, 2, 3)
     """
     height, width = size
-    shrinks = height < image.shape[0] and width < image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=method).astype(np.uint8, copy=False)
+    smaller = min(width, image.shape[1]), min(height, image.shape[0])
+    averaged = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)  # a copy if no side shrinks
+    return cv2.resize(averaged, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def _read_bytes(path: Path) -> bytes:
