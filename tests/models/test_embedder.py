@@ -1,8 +1,11 @@
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
+from semreid.errors import SemreidError
+from semreid.models.embedder import prepared_batches
 from semreid.models.loading import load_embedder
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -50,3 +53,17 @@ def test_fingerprint_sees_what_leaves_no_trace_in_the_weights(changes: dict[str,
 def test_a_zoo_name_is_an_embedder() -> None:
     embedder = load_embedder("baseline")
     assert (embedder.dim, embedder.size) == (2048, (256, 128))
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5])
+@pytest.mark.parametrize("parts", [False, True])
+def test_batches_of_no_number_of_images_are_refused(size: float, parts: bool) -> None:
+    with pytest.raises(SemreidError, match=f"batch_size={size} is no number of images"):
+        build().embed([np.zeros((8, 4, 3), np.uint8)], batch_size=size, parts=parts)
+
+
+@pytest.mark.parametrize("size", [1, 2, np.int64(5), 64])
+def test_no_image_is_lost_between_batches(size: int) -> None:
+    batches = list(prepared_batches([np.full((8, 4, 3), value, np.uint8) for value in range(5)], (8, 4), size))
+    assert {len(batch) for batch in batches[:-1]} <= {size}
+    assert np.concatenate(batches)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]

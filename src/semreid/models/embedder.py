@@ -77,7 +77,7 @@ def embed_in_batches(
         The embeddings (N, dim).
 
     Raises:
-        SemreidError: If an image cannot be read or is no RGB image.
+        SemreidError: As `prepared_batches`.
     """
     blocks = [step(batch) for batch in prepared_batches(images, embedder.size, batch_size)]
     return np.concatenate(blocks) if blocks else np.zeros((0, embedder.dim), np.float32)
@@ -95,10 +95,12 @@ def prepared_batches(images: Iterable[Image], size: tuple[int, int], batch_size:
         Images (B, height, width, 3).
 
     Raises:
-        SemreidError: If an image cannot be read or is no RGB image.
+        SemreidError: If an image cannot be read or is no RGB image, or there is none in a batch.
     """
     if isinstance(images, (str, Path)):
         raise SemreidError(f"embed() takes a list of images, not one ({images})", fix=f"embed(['{images}'])")
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise SemreidError(f"batch_size={batch_size!r} is no number of images", fix="give a whole number from 1 on")
     for chunk in _chunks(enumerate(images), batch_size):
         yield np.stack([_prepare(number, image, size) for number, image in chunk])
 
