@@ -130,6 +130,12 @@ def test_a_query_file_in_the_gallery_under_another_camera_is_dropped() -> None:
     assert without_leaked(query, gallery) == (gallery[0], gallery[2])
 
 
+def test_of_a_file_that_is_asked_under_two_cameras_no_copy_is_found_for_free() -> None:
+    query = (Sample(Path("a"), 1, 1), Sample(Path("a"), 1, 2), Sample(Path("b"), 1, 2))
+    gallery = (*query, Sample(Path("a"), 1, 3), Sample(Path("c"), 1, 1))
+    assert without_leaked(query, gallery) == (query[2], gallery[-1])
+
+
 def test_evaluate_says_everything_that_is_needed_to_repeat_it(figure_data: ReIDDataset, model: ReIDModel) -> None:
     leaked = replace(figure_data.query[0], camid=99)
     dataset = replace(figure_data, gallery=(*figure_data.gallery, leaked), warnings=("odd",), junk_removed=4)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -229,7 +231,8 @@ def _require_sense(
 def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
     """Drop gallery records that are the very file of a query under another camera (docs/protocols.md#edge-cases).
 
-    Under the same camera they are junk already; under another one they would be found first for free.
+    Under the same camera they are junk already; under another one they would be found first for free. Of a file that is
+    asked under several cameras, no copy is left.
 
     Args:
         query: Query samples.
@@ -238,8 +241,10 @@ def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[
     Returns:
         The remaining gallery samples.
     """
-    asked = {(s.path, s.item): s.camid for s in query}
-    return tuple(s for s in gallery if asked.get((s.path, s.item), s.camid) == s.camid)
+    asked: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
+    for sample in query:
+        asked[sample.path, sample.item].add(sample.camid)
+    return tuple(s for s in gallery if asked.get((s.path, s.item), set()) <= {s.camid})
 
 
 def evaluate_features(
