@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import Protocol, ReIDDataset, Sample
+from semreid.data.split import hold_out
 from semreid.data.store import build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import embed_store, evaluate, evaluate_features, evaluate_in_full, without_leaked
@@ -88,6 +90,23 @@ def test_options_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(SemreidError, match=message):
         evaluate(model, figure_data, **options)
+
+
+@pytest.mark.parametrize(("source", "names"), [("folder", "abcd"), ("partial-ilids", ("Probe", "Gallery"))])
+def test_cameras_that_nobody_knows_are_not_centred(tmp_path: Path, model: ReIDModel, source: str, names) -> None:
+    for path in (tmp_path / name / f"{number}.png" for name in names for number in (1, 2)):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with pytest.raises(SemreidError, match="cameras 0 and 1 only stand for query and gallery"):
+        evaluate(model, load_dataset(f"{source}:{tmp_path}"), center_cameras=True)
+
+
+def test_people_held_out_whom_one_camera_saw_are_not_centred(figure_data: ReIDDataset, model: ReIDModel) -> None:
+    alone = tuple(replace(s, camid=s.pid) for s in figure_data.train)
+    _, held_out = hold_out(replace(figure_data, train=alone), 0.5, 0)
+    assert held_out is not None
+    with pytest.raises(SemreidError, match="cameras 0 and 1 only stand for query and gallery"):
+        evaluate(model, held_out, center_cameras=True)
 
 
 def test_reranking_and_rules_go_through() -> None:

@@ -29,6 +29,8 @@ from semreid.parallel import Progress
 Features = NDArray[np.float32]
 _Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 EvaluationMetric = Literal["cosine", "euclidean"]
+MADE_UP_CAMERAS = ("no cameras known", "no camera labels", "nobody seen by two cameras")
+"""How the notes of loaders tell that camera 0 stands for the queries and camera 1 for the gallery."""
 RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
 
 
@@ -101,7 +103,8 @@ def evaluate(
         dataset: The data set.
         flip: Flip test-time augmentation; the headline figure has none.
         center_cameras: Subtract the mean embedding of each camera first (`center_by_camera`); it is taken over the
-            test set, without labels of persons: transductive, so never the headline figure.
+            test set, without labels of persons: transductive, so never the headline figure. Refused where cameras are
+            made up.
         rerank: k-reciprocal re-ranking; transductive as well.
         metric: ``cosine``; or ``euclidean``, of embeddings as they are, as the released code of SAN and PMM compares
             them.
@@ -220,6 +223,11 @@ def _require_sense(
         raise SemreidError(
             "the mean of a camera is taken away from embeddings of unit length, and euclidean compares raw ones",
             fix="leave out one of the two",
+        )
+    if center_cameras and any(words in protocol.note for words in MADE_UP_CAMERAS):
+        raise SemreidError(
+            f"cameras 0 and 1 only stand for query and gallery here ({protocol.note}): their means are no camera's",
+            fix="leave out the centring, or say which camera took each image (docs/data.md)",
         )
     if map_within is not None and (map_within < 1 or not protocol.has_map):
         raise SemreidError(
