@@ -243,6 +243,25 @@ def test_damaged_bytes_give_an_image_or_our_error(data):
     assert image.dtype == np.uint8
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("kind", "deep"), [(2, False), (2, True), (1, False), (0, False)])
+def test_alpha_of_a_tiff_is_dropped_and_not_multiplied_in(order, kind, deep):
+    pixels = np.full((4, 6, 4), (100, 150, 200, 0))
+    content = (pixels * (257 if deep else 1)).astype(f"{order}u{1 + deep}").tobytes()
+    width = 16 if deep else 8
+    tags = {256: [6], 257: [4], 258: [width] * 4, 259: [1], 262: [2], 273: [1000], 277: [4],
+            278: [4], 279: [len(content)], 284: [1], 338: [kind]}  # fmt: skip
+    entries, beyond = b"", b""
+    for tag, values in tags.items():
+        packed = struct.pack(f"{order}{len(values)}H", *values)
+        if len(packed) > 4:
+            beyond, packed = beyond + packed, struct.pack(f"{order}I", 500 + len(beyond))
+        entries += struct.pack(f"{order}HHI", tag, 3, len(values)) + packed.ljust(4, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(tags)) + entries + bytes(4)
+    file = (head.ljust(500, b"\0") + beyond).ljust(1000, b"\0") + content
+    assert np.array_equal(decode_image(file), pixels[..., :3])
+
+
 def test_image_bytes_are_the_file(tmp_path):
     path = save(tmp_path / "a.png", RGB)
     assert image_bytes(Sample(path, 1, 1)) == image_bytes(str(path)) == path.read_bytes()

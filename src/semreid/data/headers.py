@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Iterator
 from itertools import repeat
 
 import imagesize
@@ -25,6 +26,7 @@ MAGIC = re.compile(
 )
 _PNG, _TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*")
 _CODESTREAM = re.compile(b"\xff\x4f\xff\x51")
+_EXTRA_SAMPLES, _ASSOCIATED, _UNASSOCIATED = 338, 1, 2
 _TIFF_WIDTHS = {1: "B", 3: "H", 4: "I"}  # the types of TIFF that sizes and formats are written in
 
 
@@ -63,6 +65,24 @@ def is_deep(data: bytes) -> bool:
     return data.startswith((_PNG, *_TIFF, b"P"))
 
 
+def with_plain_alpha(data: bytes) -> bytes:
+    """Keep the decoder from multiplying the alpha of a TIFF file into its colours: call it multiplied in already.
+
+    Args:
+        data: The bytes of an image file that `require_bounded` has accepted.
+
+    Returns:
+        The same bytes, but for that one number.
+    """
+    if not data.startswith(_TIFF):
+        return data
+    for tag, code, place in _entries(data):
+        if tag == _EXTRA_SAMPLES and struct.unpack_from(code, data, place) == (_UNASSOCIATED,):
+            number = struct.pack(code, _ASSOCIATED)
+            return data[:place] + number + data[place + len(number) :]
+    return data
+
+
 def _announced(data: bytes) -> tuple[int, int]:
     try:
         width, height = imagesize.get(io.BytesIO(data))
@@ -94,20 +114,22 @@ def _ends_within(data: bytes) -> bool:
 
 def _tags(data: bytes) -> dict[int, int]:
     """The first value of each whole-number tag in the first directory of a TIFF file."""
-    order = "<" if data[:2] == b"II" else ">"
     try:
-        (start,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
-        found = {}
-        for at in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, number = struct.unpack_from(f"{order}HHI", data, at)
-            if code := _TIFF_WIDTHS.get(kind):
-                inline = number * struct.calcsize(code) <= 4
-                place = at + 8 if inline else struct.unpack_from(f"{order}I", data, at + 8)[0]
-                found[tag] = struct.unpack_from(order + code, data, place)[0]
+        return {tag: struct.unpack_from(code, data, place)[0] for tag, code, place in _entries(data)}
     except struct.error:  # a directory that is cut short: the decoder must not ask for anything
         return {322: MAX_PIXELS, 323: 2}
-    return found
+
+
+def _entries(data: bytes) -> Iterator[tuple[int, str, int]]:
+    """Each whole-number tag in the first directory of a TIFF file: how its numbers are written, and where the first."""
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, number = struct.unpack_from(f"{order}HHI", data, at)
+        if code := _TIFF_WIDTHS.get(kind):
+            inline = number * struct.calcsize(code) <= 4
+            yield tag, order + code, at + 8 if inline else struct.unpack_from(f"{order}I", data, at + 8)[0]
 
 
 def _unusual_numbers(data: bytes) -> str:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.data.headers import MAX_BYTES, is_deep, require_bounded
+from semreid.data.headers import MAX_BYTES, is_deep, require_bounded, with_plain_alpha
 from semreid.data.matfile import read_slot
 from semreid.data.sample import Box, Sample
 from semreid.errors import SemreidError
@@ -128,7 +128,7 @@ def decode(data: bytes, name: str, flags: int = cv2.IMREAD_UNCHANGED) -> NDArray
         raise SemreidError(f"{name} is empty (0 bytes)", fix="restore the file or remove it from the data set")
     require_bounded(data, name)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(with_plain_alpha(data), np.uint8), flags)
     except cv2.error:
         image = None  # some damage raises, some returns None: one message for both
     if image is None:
