@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -54,7 +55,8 @@ def query_and_gallery_of_one_camera(samples: Sequence[Sample]) -> tuple[tuple[Sa
 def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
     """Drop gallery records that are the very file of a query under another camera (docs/protocols.md#edge-cases).
 
-    Under the same camera they are junk already; under another one they would be found first for free.
+    Under the same camera they are junk already; under another one they would be found first for free. Of a file that is
+    asked under several cameras, no copy is left.
 
     Args:
         query: Query samples.
@@ -63,8 +65,10 @@ def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[
     Returns:
         The remaining gallery samples.
     """
-    asked = {(s.path, s.item): s.camid for s in query}
-    return tuple(s for s in gallery if asked.get((s.path, s.item), s.camid) == s.camid)
+    asked: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
+    for sample in query:
+        asked[sample.path, sample.item].add(sample.camid)
+    return tuple(s for s in gallery if asked.get((s.path, s.item), set()) <= {s.camid})
 
 
 def hold_out(dataset: ReIDDataset, share: float, seed: int) -> tuple[tuple[Sample, ...], ReIDDataset | None]:
