@@ -176,6 +176,12 @@ def test_only_the_donor_can_be_cut_off() -> None:
     assert not maps.grad.any()
 
 
+def test_negatives_of_a_small_type_are_the_same_maps() -> None:
+    maps, negatives = torch.arange(3.0)[:, None, None, None].expand(3, 1, 16, 8), torch.tensor([2, 0, 1])
+    mixed = paste(maps, maps, negatives.to(torch.uint8), torch.ones(3, 16, 8, dtype=torch.bool))
+    assert torch.equal(mixed, maps[negatives])  # 2 x 128 positions are beyond 255
+
+
 def test_mixed_targets_add_up() -> None:
     owners = torch.tensor([[[0, 0, 1], [0, 2, 2]], [[1, 1, 1], [1, 1, 1]]])
     torch.testing.assert_close(owner_shares(owners, 4), torch.tensor([[3, 1, 2, 0], [0, 6, 0, 0]]) / 6)

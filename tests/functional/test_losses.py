@@ -253,6 +253,46 @@ def test_shapes_that_do_not_fit_are_refused():
         semantic_diversity(REGIONS[:, :1])
 
 
+INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_labels_of_any_integer_type_are_rows(dtype: torch.dtype) -> None:
+    pids = torch.tensor([1, 0, 1, 1])  # as a mask, these would choose other rows
+    embeddings, centers, logits = FEATURES[:4], FEATURES[4:8], LOGITS[:4]
+    assert center_loss(embeddings, pids.to(dtype), centers) == (embeddings - centers[pids]).square().sum(1).mean()
+    expected = [-(0.9 * row[pid] + 0.1 * row.mean()) for row, pid in zip(logits.log_softmax(1), pids, strict=True)]
+    found = label_smoothed_cross_entropy(logits, pids.to(dtype), reduction="none")
+    torch.testing.assert_close(found, torch.stack(expected))
+    for loss in (batch_hard_triplet, batch_contrast):
+        assert loss(embeddings, pids.to(dtype)) == loss(embeddings, pids)
+
+
+def test_labels_that_are_no_integers_are_refused() -> None:
+    with pytest.raises(SemreidError, match=r"integer targets .* torch.float32 \(8,\)"):
+        label_smoothed_cross_entropy(torch.zeros(8, 3), torch.zeros(8))
+    with pytest.raises(SemreidError, match="integer pids"):
+        center_loss(torch.zeros(8, 3), torch.zeros(8), torch.zeros(4, 3))
+    with pytest.raises(SemreidError, match="integer labels"):
+        class_balanced_cross_entropy(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2), torch.ones(3) / 3)
+
+
+@pytest.mark.parametrize("unknown", [255, 8, -1])
+def test_pixels_of_no_class_count_for_nothing(unknown: int) -> None:
+    labels = torch.where(LABELS == 2, unknown, LABELS)
+    known = labels != unknown
+    terms = PARSING.permute(0, 2, 3, 1).log_softmax(3).gather(3, LABELS.long()[..., None])[..., 0]
+    expected = torch.stack([-terms[known & (label == LABELS)].mean() for label in LABELS[known].unique()]).mean()
+    found = class_balanced_cross_entropy(PARSING, labels.to(torch.uint8 if unknown > 0 else torch.int16))
+    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [batch_hard_triplet, batch_contrast, label_smoothed_cross_entropy])
+def test_a_batch_of_nothing_is_refused(loss) -> None:
+    with pytest.raises(SemreidError, match="nothing empty"):
+        loss(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+
+
 def test_soft_overlap_of_certain_scores_is_the_intersection_and_the_union() -> None:
     rng = np.random.default_rng(0)
     found, true = (torch.from_numpy(rng.integers(0, 4, (2, 9, 7))) for _ in range(2))

@@ -157,6 +157,24 @@ def test_bilinear_labels_are_opencvs_and_make_up_classes():
     assert set(found.unique().tolist()) == {0, 4, 7}
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+@pytest.mark.parametrize("strange", [4, 255, -1, 10**6])
+def test_a_label_of_no_region_is_no_region_of_any_image(dtype, strange):
+    maps, labels = random_maps(11, regions=4)
+    labels = torch.where(labels == 1, torch.tensor(strange), labels).to(dtype)
+    np.testing.assert_allclose(region_pool(maps, labels, 4), naive_regions(maps, labels, 4), atol=1e-6)
+    maps.requires_grad_()
+    region_pool(maps, labels, 4).sum().backward()
+    outside = (labels < 0) | (labels >= 4)
+    assert not maps.grad.permute(0, 2, 3, 1)[outside].any()
+
+
+@pytest.mark.parametrize("p", [0, 0.0, -1.0, float("nan")])
+def test_an_exponent_that_is_not_positive_has_no_mean(p):
+    with pytest.raises(SemreidError, match="exponent"):
+        gem_pool(torch.ones(1, 1, 2, 2), p)
+
+
 def test_misfits_are_refused():
     maps, labels = random_maps(6)
     with pytest.raises(SemreidError, match=r"\(B, C, h, w\)"):

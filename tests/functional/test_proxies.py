@@ -81,8 +81,22 @@ def test_gradients_are_finite_and_reach_features_alone(batch, of):
     assert proxies.grad is None
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_groups_of_any_integer_type_are_rows(batch, dtype):
+    features, groups = batch
+    groups, proxies = groups.clamp(max=1), group_proxies(features, groups, 4)  # as a mask, they would choose other rows
+    for found, expected in (
+        (group_proxies(features, groups.to(dtype), 4), group_proxies(features, groups, 4)),
+        (moved_proxies(proxies, features, groups.to(dtype)), moved_proxies(proxies, features, groups)),
+        (proxy_contrast(features, groups.to(dtype), proxies), proxy_contrast(features, groups, proxies)),
+    ):
+        assert torch.equal(found, expected)
+
+
 def test_shapes_that_do_not_fit_are_refused(batch):
     features, groups = batch
+    with pytest.raises(SemreidError, match="integer groups .* torch.float32"):
+        group_proxies(features, groups.float(), 4)
     with pytest.raises(SemreidError, match=r"got shapes \[\(12, 5\), \(12,\), \(4, 3\)\]"):
         proxy_contrast(features, groups, torch.zeros(4, 3))
     with pytest.raises(SemreidError, match="expected features"):

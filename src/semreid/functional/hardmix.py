@@ -191,7 +191,8 @@ def paste(maps: Tensor, donors: Tensor, negatives: Tensor, positions: Tensor) ->
     table, offset = _rows(maps), 0
     if donors is not maps:
         table, offset = torch.cat((table, _rows(donors))), len(table)
-    read = torch.where(positions, offset + negatives[:, None, None] * h * w + place, first[:, None, None] + place)
+    other = offset + negatives.long() * h * w
+    read = torch.where(positions, other[:, None, None] + place, first[:, None, None] + place)
     return table[read.flatten()].view(batch, h, w, channels).permute(0, 3, 1, 2)
 
 

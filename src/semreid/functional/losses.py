@@ -25,7 +25,7 @@ def label_smoothed_cross_entropy(
 
     Args:
         logits: Class scores, (B, C).
-        targets: Class indices in ``[0, C)``, (B,).
+        targets: Class indices in ``[0, C)``, (B,), of any integer type.
         smoothing: Share of probability that is spread evenly; 0 is the plain cross entropy.
         reduction: ``mean`` over the rows, or ``none``.
 
@@ -40,8 +40,13 @@ def label_smoothed_cross_entropy(
         >>> round(loss.item(), 4)
         0.2181
     """
-    _require(logits.ndim == 2 and targets.shape == logits.shape[:1], "logits (B, C), targets (B,)", logits, targets)
-    return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction=reduction)
+    _require(
+        logits.ndim == 2 and targets.shape == logits.shape[:1] and not targets.is_floating_point(),
+        "logits (B, C), integer targets (B,)",
+        logits,
+        targets,
+    )
+    return F.cross_entropy(logits.float(), targets.long(), label_smoothing=smoothing, reduction=reduction)
 
 
 def batch_hard_triplet(embeddings: Tensor, pids: Tensor, margin: float | None = 0.3) -> Tensor:
@@ -140,7 +145,7 @@ def center_loss(embeddings: Tensor, pids: Tensor, centers: Tensor) -> Tensor:
 
     Args:
         embeddings: Embeddings, (B, D).
-        pids: Training labels, that is rows of ``centers``, (B,).
+        pids: Training labels, that is rows of ``centers``, (B,), of any integer type.
         centers: One centre per identity, (N, D).
 
     Returns:
@@ -155,13 +160,13 @@ def center_loss(embeddings: Tensor, pids: Tensor, centers: Tensor) -> Tensor:
     """
     fits = embeddings.ndim == centers.ndim == 2 and embeddings.shape[1] == centers.shape[1]
     _require(
-        fits and pids.shape == embeddings.shape[:1],
-        "embeddings (B, D), pids (B,), centers (N, D)",
+        fits and pids.shape == embeddings.shape[:1] and not pids.is_floating_point(),
+        "embeddings (B, D), integer pids (B,), centers (N, D)",
         embeddings,
         pids,
         centers,
     )
-    return (embeddings.float() - centers[pids].float()).square().sum(dim=1).mean()
+    return (embeddings.float() - centers[pids.long()].float()).square().sum(dim=1).mean()
 
 
 def class_balanced_cross_entropy(logits: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
@@ -171,7 +176,7 @@ def class_balanced_cross_entropy(logits: Tensor, labels: Tensor, shares: Tensor 
 
     Args:
         logits: Class scores, (B, R, h, w).
-        labels: Class of every pixel in ``[0, R)``, (B, h, w), integer.
+        labels: Class of every pixel, (B, h, w), integer; a pixel of none in ``[0, R)`` counts for nothing.
         shares: Share of the pixels that each class has, (R,); counted in ``labels`` if None. With the shares of a
             larger batch of which this is a part, the mean over all equal parts is the loss of that batch.
 
@@ -187,8 +192,8 @@ def class_balanced_cross_entropy(logits: Tensor, labels: Tensor, shares: Tensor 
         1.0986
     """
     _require(
-        logits.ndim == 4 and labels.shape == (logits.shape[0], *logits.shape[2:]),
-        "logits (B, R, h, w), labels (B, h, w)",
+        logits.ndim == 4 and labels.shape == (logits.shape[0], *logits.shape[2:]) and not labels.is_floating_point(),
+        "logits (B, R, h, w), integer labels (B, h, w)",
         logits,
         labels,
     )
@@ -196,8 +201,9 @@ def class_balanced_cross_entropy(logits: Tensor, labels: Tensor, shares: Tensor 
         shares = region_share(labels, logits.shape[1]).mean(dim=0)
     present = shares > 0
     weights = torch.where(present, 1 / (shares * present.sum()), 0.0)
-    labels = labels.long()
-    return (F.cross_entropy(logits.float(), labels, reduction="none") * weights[labels]).mean()
+    known = (labels >= 0) & (labels < logits.shape[1])
+    labels = labels.long().where(known, 0)
+    return (F.cross_entropy(logits.float(), labels, reduction="none") * weights[labels] * known).mean()
 
 
 def soft_overlap(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,5 +267,6 @@ def semantic_diversity(regions: Tensor) -> Tensor:
 
 
 def _require(fits: bool, expected: str, *tensors: Tensor) -> None:
-    if not fits:
-        raise SemreidError(f"expected {expected}; got shapes {[tuple(tensor.shape) for tensor in tensors]}")
+    if not fits or not all(tensor.numel() for tensor in tensors):
+        given = ", ".join(f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in tensors)
+        raise SemreidError(f"expected {expected}, nothing empty; got {given}")

@@ -60,19 +60,22 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
 
     Args:
         maps: Feature maps, (B, C, h, w); values below ``eps`` count as ``eps``.
-        p: The exponent, a number or a learned scalar or (C,) tensor; must be positive.
+        p: The exponent, a number or a learned scalar or (C,) tensor; must be positive, which of a tensor
+            is not checked: that would wait for the device.
         eps: Floor that keeps the power and its gradient finite.
 
     Returns:
         Vectors, (B, C), float32.
 
     Raises:
-        SemreidError: If ``maps`` does not have four dimensions.
+        SemreidError: If ``maps`` does not have four dimensions, or the number ``p`` is not positive.
 
     Example:
         >>> gem_pool(torch.tensor([[[[1.0, 7.0]]]]), p=2.0)
         tensor([[5.]])
     """
+    if not isinstance(p, Tensor) and not p > 0:
+        raise SemreidError(f"no generalised mean has the exponent {p}", fix="give a positive one; 1 is the average")
     exponent = p[..., None] if isinstance(p, Tensor) and p.ndim else p
     values = _positions(maps).float().clamp(min=eps)
     largest = values.detach().amax(dim=2, keepdim=True)
@@ -88,7 +91,7 @@ def region_pool(maps: Tensor, labels: Tensor, num_regions: int) -> Tensor:
 
     Args:
         maps: Feature maps, (B, C, h, w).
-        labels: Region index of every position, in ``[0, num_regions)``, (B, h, w), integer.
+        labels: Region index of every position, (B, h, w), integer; what is not in ``[0, num_regions)`` is in no region.
         num_regions: Number of regions R.
 
     Returns:
@@ -106,12 +109,13 @@ def region_pool(maps: Tensor, labels: Tensor, num_regions: int) -> Tensor:
     _require_grid(labels, expected=(maps.shape[0], *maps.shape[2:]))
     rows = maps.permute(0, 2, 3, 1)  # no copy where the channels are last in memory
     batch, channels = maps.shape[:2]
-    first = torch.arange(0, batch * num_regions, num_regions, device=labels.device)
-    segments = (labels.flatten(1) + first[:, None]).flatten()
+    first, nowhere = torch.arange(batch, device=labels.device)[:, None, None] * num_regions, batch * num_regions
+    inside = (labels >= 0) & (labels < num_regions)
+    segments = torch.where(inside, labels + first, nowhere).flatten()
     top: Tensor = _SegmentMax.apply(  # type: ignore[no-untyped-call]
-        rows.reshape(-1, channels), segments, batch * num_regions
+        rows.reshape(-1, channels), segments, nowhere + 1
     )
-    return top.view(batch, num_regions, channels)
+    return top[:nowhere].view(batch, num_regions, channels)
 
 
 class _SegmentMax(torch.autograd.Function):

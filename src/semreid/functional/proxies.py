@@ -31,7 +31,7 @@ def group_proxies(features: Tensor, groups: Tensor, count: int) -> Tensor:
         tensor([[0., 1.],
                 [1., 0.]])
     """
-    _require(features, groups)
+    groups = _require(features, groups)
     members = groups >= 0
     unit = F.normalize(features[members].float())
     return F.normalize(unit.new_zeros(count, unit.shape[1]).index_add_(0, groups[members], unit))
@@ -57,7 +57,7 @@ def moved_proxies(proxies: Tensor, features: Tensor, groups: Tensor, momentum: f
         tensor([[0., 1.],
                 [0., 1.]])
     """
-    _require(features, groups, proxies)
+    groups = _require(features, groups, proxies)
     moved, unit = proxies.detach().float().clone(), F.normalize(features.detach().float())
     turn = (groups[:, None] == groups).tril(-1).sum(1)  # how many of its group come before
     for rows in turn.argsort().split(turn.bincount().tolist()):  # one feature of each group at a time
@@ -85,7 +85,7 @@ def proxy_contrast(features: Tensor, groups: Tensor, proxies: Tensor, temperatur
         >>> proxy_contrast(torch.tensor([[3.0, 0.0]]), torch.tensor([0]), torch.eye(2), temperature=1.0)  # log(1 + 1/e)
         tensor(0.3133)
     """
-    _require(features, groups, proxies)
+    groups = _require(features, groups, proxies)
     return F.cross_entropy(_cosines(features, proxies) / temperature, groups)
 
 
@@ -122,7 +122,7 @@ def camera_contrast(
         >>> round(loss.item(), 4)  # log(e + 1 + 1/e) - (1 + 0) / 2
         0.9076
     """
-    _require(features, groups, proxies)
+    groups = _require(features, groups, proxies)
     own = groups[:, None] == owners[None]
     scores = _cosines(features, proxies) / temperature
     if not own.any(1).all():
@@ -138,8 +138,12 @@ def _cosines(features: Tensor, proxies: Tensor) -> Tensor:
         return F.normalize(features.float()) @ proxies.detach().float().T
 
 
-def _require(features: Tensor, groups: Tensor, proxies: Tensor | None = None) -> None:
+def _require(features: Tensor, groups: Tensor, proxies: Tensor | None = None) -> Tensor:
+    """Return the groups in the one type that can index whatever it is: of others, PyTorch refuses some, or masks."""
     wide = proxies is None or (proxies.ndim == 2 and proxies.shape[1:] == features.shape[1:])
-    if features.ndim != 2 or groups.shape != features.shape[:1] or not wide:
+    if features.ndim != 2 or groups.shape != features.shape[:1] or groups.is_floating_point() or not wide:
         shapes = [tuple(each.shape) for each in (features, groups, proxies) if each is not None]
-        raise SemreidError(f"expected features (B, D), groups (B,), proxies (G, D); got shapes {shapes}")
+        raise SemreidError(
+            f"expected features (B, D), integer groups (B,), proxies (G, D); got shapes {shapes}, groups {groups.dtype}"
+        )
+    return groups.long()
