@@ -353,11 +353,11 @@ def info(
 ) -> None:
     """Describe a model as JSON: parameters_without_classifiers, embedding_dim, macs, heads, and its card."""
     from semreid.models.card import is_untrained, read_card
-    from semreid.models.exported import load_exported
+    from semreid.models.exported import open_exported
     from semreid.models.loading import load_model
 
     if is_exported(model):
-        _show(asdict(load_exported(Path(model)).metadata))
+        _show(asdict(open_exported(Path(model)).metadata))
         return
     card = {} if is_untrained(model) else {"card": read_card(model).to_json()}
     size = _size(input_)

@@ -27,6 +27,12 @@ def test_an_exported_file_stands_in_for_its_model(run, run_folder, onnx_file: Ex
     info = json.loads(run("info", tmp_path / "person.onnx").out)
     assert info["fingerprint"] == onnx_file.metadata.fingerprint
 
+    others = tmp_path / "others.onnx"
+    assert run("export", run_folder, "--float-input", "--out", others).code == 0
+    told = json.loads(run("info", others).out)
+    assert (told["input"], told["fingerprint"]) == ("float32", onnx_file.metadata.fingerprint)
+    assert told["card"] == info["card"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),

@@ -241,15 +241,30 @@ def load_exported(path: Path) -> ExportedModel:
         SemreidError: If there is none, it is damaged, semreid did not make it, it is not for crops, or the
             runtime is not installed.
     """
-    if not path.is_file():
-        raise SemreidError(f"no exported model at {path}", fix="make one with `semreid export`")
-    loaded = open_openvino(path, path.with_suffix(".bin")) if path.suffix == ".xml" else open_onnx(path)
+    loaded = open_exported(path)
     if loaded.metadata.input != "uint8":
         raise SemreidError(
             f"{path} takes images that other programs have normalised (it was exported with --float-input)",
             fix="export the model without --float-input",
         )
     return loaded
+
+
+def open_exported(path: Path) -> ExportedModel:
+    """Open an exported file, also one that takes images which other programs have normalised.
+
+    Args:
+        path: A ``.onnx`` file, or the ``.xml`` file of an OpenVINO pair.
+
+    Returns:
+        What runs it; it embeds crops only where its metadata say ``uint8``.
+
+    Raises:
+        SemreidError: As `load_exported`, but for what it takes.
+    """
+    if not path.is_file():
+        raise SemreidError(f"no exported model at {path}", fix="make one with `semreid export`")
+    return open_openvino(path, path.with_suffix(".bin")) if path.suffix == ".xml" else open_onnx(path)
 
 
 def open_onnx(path: Path) -> ExportedModel:
