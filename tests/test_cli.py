@@ -113,7 +113,7 @@ def test_info_of_the_zoo_and_data_set_names(run) -> None:
         (["info", "baseline", "--input", "99999x99999"], "choose sides of up to 2048 pixels"),
         (["info", "basline"], "no model card at basline"),
         (["average", "{tmp}/none", "{tmp}/neither", "--out", "{tmp}/mean"], "no model card"),
-        (["calibrate", "baseline", "--data", "people:{figures}"], "no model card at baseline"),
+        (["calibrate", "baseline", "--data", "people:{figures}"], "baseline is untrained: no card"),
         (["verify", "baseline", "a.png", "b.png"], "this model is not calibrated"),
     ],
 )
@@ -302,6 +302,9 @@ def test_calibrate_and_verify(run, crowd: Path, plan: Path, tmp_path: Path) -> N
     bad = run("verify", folder, a, b, "--cameras", "1")
     assert "cannot read the cameras '1'" in bad.err
     assert "way out: write two camera numbers" in bad.err
+    one = run("verify", folder, a, b, "--cameras", "2,2")
+    assert (one.code, one.out) == (1, "")
+    assert "both crops are from camera 2; the calibration is about crops of two different cameras" in one.err
     far_off = run("verify", folder, a, b, "--cameras", f"1,{2**31}")
     assert "way out: write two camera numbers from 0 to 2147483647" in far_off.err
     assert json.loads(run("verify", folder, a, b, "--cameras", f"1,{2**31 - 1}", "--json").out)["same"] in (True, False)

@@ -276,6 +276,11 @@ def read_calibration(path: Path | str) -> Calibration | None:
 
 def _no_card(path: Path | str, file: Path) -> SemreidError:
     """Say what a model can be given by; a name that is nearly right is a slip."""
+    if is_untrained(path):
+        return SemreidError(
+            f"{path} is untrained: no card says what its random weights learned",
+            fix=f"train it and give the run folder, or name a model that ships ({', '.join(USES)})",
+        )
     close = difflib.get_close_matches(str(path), [*USES, *MODELS], n=1)
     slip = f"did you mean {close[0]}? " if close else ""
     return SemreidError(

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.models.embedder import Embedder
-from semreid.verification.verifier import Verifier
+from semreid.verification.verifier import SAME_CAMERA, Verifier
 
 if TYPE_CHECKING:
     from semreid.gallery import Match, Stats
-
-SAME_CAMERA = "both crops are from camera {}; the calibration is about crops of two different cameras"
 
 
 class Judge:

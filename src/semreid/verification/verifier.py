@@ -12,6 +12,8 @@ from semreid.functional.distance import pairwise_distance
 from semreid.models.embedder import Embedder, Image
 from semreid.models.loading import load_embedder
 
+SAME_CAMERA = "both crops are from camera {}; the calibration is about crops of two different cameras"
+
 
 class Verifier:
     """Tells whether two crops from different cameras show one person, with a probability that means something.
@@ -60,8 +62,10 @@ class Verifier:
             Probability, decision, threshold and score.
 
         Raises:
-            SemreidError: If an image cannot be read, or the rate is not known.
+            SemreidError: If an image cannot be read, the rate is not known, or one camera saw both crops.
         """
+        if cameras is not None and cameras[0] == cameras[1]:
+            raise SemreidError(SAME_CAMERA.format(cameras[0]), fix="compare crops of different cameras")
         self.calibration.point(far, cameras)  # known before the work
         vectors = self.embedder.embed([a, b], flip=self.calibration.flip)
         scores = 1 - pairwise_distance(vectors[:1], vectors[1:])  # float32, as when the thresholds were found
