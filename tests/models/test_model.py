@@ -112,6 +112,25 @@ def test_info_of_the_published_baseline() -> None:
     assert create_model("baseline", num_ids=751).info((384, 192))["macs"] == pytest.approx(9.12e9, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("size", [64, (64,), (0, 0), (64.0, 32.0), (64, 32, 3), "64x32", (5000, 32), None]),
+        ("num_ids", [0, -1, 1.5, "3", None, True]),
+        ("width", ["a", "0.5", 0, -1, float("nan"), 9, None]),
+        ("last_stride", [0, 3, "1", None]),
+        ("trunk", [None, 18]),
+    ],
+)
+def test_what_no_model_can_be_built_from_is_named(option: str, values: list[object]) -> None:
+    arguments = {"num_ids": 3, "trunk": "resnet18", "width": 0.25, "size": (64, 32)}
+    for value in values:
+        with pytest.raises(SemreidError, match=f"model baseline: option '{option}' is ") as caught:
+            create_model("baseline", **{**arguments, option: value})
+        assert caught.value.fix
+    assert create_model("baseline", **{**arguments, "width": 1}).architecture["width"] == 1
+
+
 def test_zoo_refuses_what_it_does_not_know() -> None:
     with pytest.raises(SemreidError, match="no model named 'basline'"):
         create_model("basline", 1)

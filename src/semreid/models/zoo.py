@@ -340,14 +340,18 @@ MODELS: dict[str, Callable[..., dict[str, Head]]] = {
 """Heads by model name; each takes the trunk, the number of identities and its own options."""
 
 
+_Count = Annotated[int, Field(strict=True, ge=1)]
+_Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
+
+
 def create_model(
     name: str,
-    num_ids: int,
+    num_ids: _Count,
     *,
-    trunk: str = "resnet50",
-    width: float = 1.0,
-    last_stride: int = 1,
-    size: tuple[int, int] = (256, 128),
+    trunk: Annotated[str, Field(strict=True)] = "resnet50",
+    width: Annotated[float, Field(strict=True, gt=0, le=8)] = 1.0,
+    last_stride: Literal[1, 2] = 1,
+    size: tuple[_Side, _Side] = (256, 128),
     foreground: Mapping[str, Any] | None = None,
     join: Join = "equal",
     stem_relu: bool = True,
@@ -374,7 +378,8 @@ def create_model(
         The model with random weights.
 
     Raises:
-        SemreidError: If there is no such model, trunk or option, or ``shares`` names a head that has no embedding.
+        SemreidError: If there is no such model, trunk or option, a value is none that it takes, or ``shares`` names a
+            head that has no embedding.
 
     Example:
         >>> create_model("baseline", num_ids=10, trunk="resnet18", width=0.5).dim
@@ -387,6 +392,9 @@ def create_model(
     if unknown:
         every = ", ".join((*known, *_ANY))
         raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {every}")
+    given = {"num_ids": num_ids, "trunk": trunk, "width": width, "last_stride": last_stride, "size": size}
+    for option, value in given.items():
+        _checked(create_model, name, option, value)
     options = {option: _checked(MODELS[name], name, option, value) for option, value in options.items()}
     general = {"join": join, "stem_relu": stem_relu, "shares": shares or {}}
     unusual = {  # others leave no trace

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from semreid.data.benchmarks import BENCHMARKS, describe_benchmarks, load_dataset
@@ -54,3 +56,9 @@ def test_home_is_expanded(monkeypatch, write_images):
     root = write_images("d/query/0001_c1_1.jpg d/gallery/0001_c2_1.jpg")
     monkeypatch.setenv("HOME", str(root))
     assert load_dataset("folder:~/d").root == root / "d"
+
+
+@pytest.mark.parametrize("spec", [None, Path("people:x"), 3, b"people:x"])
+def test_what_is_no_text_is_refused_as_other_words_are(spec: object) -> None:
+    with pytest.raises(SemreidError, match="is not of the form NAME"):
+        load_dataset(spec)  # type: ignore[arg-type]

@@ -94,7 +94,7 @@ def load_dataset(spec: str) -> ReIDDataset:
         semreid.errors.SemreidError: /no/such/folder is not a folder
           way out: the form is NAME[/VARIANT]:PATH, and PATH is where the data lies
     """
-    full_name, colon, location = spec.partition(":")
+    full_name, colon, location = spec.partition(":") if isinstance(spec, str) else ("", "", "")
     name, _, variant = full_name.partition("/")
     if not colon or not location:
         raise SemreidError(f"data {spec!r} is not of the form NAME[/VARIANT]:PATH", fix=_names())
