@@ -34,6 +34,15 @@ def test_what_is_not_visible_changes_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize("anything", [np.nan, np.inf])
+def test_not_even_nan_counts_where_nothing_is_visible(anything: float) -> None:
+    sides = [crowd(5, 2), crowd(7, 3)]
+    torn = [np.where(weights[..., None] > 0, vectors, np.float32(anything)) for vectors, weights in sides]
+    (query, seen), (gallery, known) = sides
+    found = region_distance(*torn, seen, known)
+    np.testing.assert_array_equal(found, region_distance(query, gallery, seen, known))
+
+
 @pytest.mark.parametrize("wrong", [0, 1, 2, 3])
 def test_arrays_that_do_not_fit_are_refused(wrong: int) -> None:
     (query, seen), (gallery, known) = crowd(5, 2), crowd(7, 3)
@@ -43,10 +52,11 @@ def test_arrays_that_do_not_fit_are_refused(wrong: int) -> None:
         region_distance(*arrays)
 
 
-def test_negative_weights_are_refused() -> None:
+@pytest.mark.parametrize("wrong", [-1, np.nan])
+def test_weights_that_are_none_are_refused(wrong: float) -> None:
     query, seen = crowd(2, 0)
-    with pytest.raises(SemreidError, match="negative weight"):
-        region_distance(query, query, seen, seen - 1)
+    with pytest.raises(SemreidError, match="negative or NaN"):
+        region_distance(query, query, seen, seen + wrong)
 
 
 def test_the_likeliest_region_is_the_one_that_a_pixel_speaks_for() -> None:

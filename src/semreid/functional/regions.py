@@ -33,7 +33,7 @@ def region_distance(
         visible in both.
 
     Raises:
-        SemreidError: If shapes do not fit, or a weight is negative.
+        SemreidError: If shapes do not fit, or a weight is negative or NaN.
 
     Example:
         >>> head, legs = [1.0, 0.0], [0.0, 1.0]
@@ -42,12 +42,18 @@ def region_distance(
         array([[0., 1.]], dtype=float32)
     """
     _require_shapes(query, gallery, query_weights, gallery_weights)
-    left, right = (v.astype(np.float64) * w[..., None] for v, w in ((query, query_weights), (gallery, gallery_weights)))
+    left, right = _weighed(query, query_weights), _weighed(gallery, gallery_weights)
     shared = query_weights.astype(np.float64) @ gallery_weights.astype(np.float64).T
     alike = left.reshape(len(left), -1) @ right.reshape(len(right), -1).T
     similarity = np.divide(alike, shared, out=np.zeros_like(shared), where=shared > 0)
     distance: NDArray[np.float32] = (1 - np.clip(similarity, -1, 1)).astype(np.float32)
     return distance
+
+
+def _weighed(vectors: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
+    """Vectors times weights; zeros where the weight is 0, also of NaN and infinity."""
+    zeros, each = np.zeros(vectors.shape), weights[..., None]
+    return np.multiply(vectors, each, out=zeros, where=each > 0, dtype=np.float64)
 
 
 def likeliest_regions(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -87,5 +93,7 @@ def _require_shapes(query: NDArray[Any], gallery: NDArray[Any], *weights: NDArra
     if not fits or [w.shape for w in weights] != shapes:
         given = ", ".join(str(array.shape) for array in (query, gallery, *weights))
         raise SemreidError(f"regions and weights have shapes {given}", fix="give (Q, R, C), (G, R, C), (Q, R), (G, R)")
-    if any((w < 0).any() for w in weights):
-        raise SemreidError("a region has a negative weight", fix="give visibilities, 0 for a region that is not seen")
+    if not all((w >= 0).all() for w in weights):
+        raise SemreidError(
+            "the weight of a region is negative or NaN", fix="give visibilities, 0 for a region that is not seen"
+        )
