@@ -52,8 +52,9 @@ def region_distance(
 
 def _weighed(vectors: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
     """Vectors times weights; zeros where the weight is 0, also of NaN and infinity."""
-    zeros, each = np.zeros(vectors.shape), weights[..., None]
-    return np.multiply(vectors, each, out=zeros, where=each > 0, dtype=np.float64)
+    found, each = np.zeros(vectors.shape), weights[..., None]
+    np.multiply(vectors, each, out=found, where=each > 0, dtype=np.float64)
+    return found
 
 
 def likeliest_regions(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
