@@ -11,7 +11,7 @@ from semreid.atlas import VERSION
 from semreid.data import store as store_module
 from semreid.data.images import read_image, resize
 from semreid.data.sample import ReIDDataset, Sample
-from semreid.data.store import annotation_paths, build_store, content_digest, samples_digest
+from semreid.data.store import annotation_paths, build_store, cache_folder, content_digest, samples_digest
 from semreid.errors import SemreidError
 from tests.conftest import draw_figure, write_image
 
@@ -53,6 +53,27 @@ def test_a_wrong_store_of_the_first_decoding_is_not_opened(samples: list[Sample]
         digest.update(content_digest(sample))
     (own_cache / f"{digest.hexdigest()}.u8").write_bytes(bytes(3 * 32 * 16 * 3))  # as it was named then
     assert build_store(samples, (32, 16)).images.any()
+
+
+@pytest.mark.parametrize("size", [0, 100, 3 * 32 * 16 * 3 + 1])
+def test_a_store_of_another_length_is_built_anew(samples: list[Sample], own_cache: Path, size: int) -> None:
+    expected = build_store(samples, (32, 16)).images.clone()
+    (file,) = own_cache.iterdir()
+    file.write_bytes(bytes(size))
+    assert torch.equal(build_store(samples, (32, 16)).images, expected)
+    assert file.stat().st_size == 3 * 32 * 16 * 3
+
+
+@pytest.mark.parametrize(
+    ("chosen", "common", "folder"),
+    [("/s", "/x", "/s"), ("", "/x", "/x/semreid"), (None, "/x", "/x/semreid"), ("", "", "~/.cache/semreid")],
+)
+def test_the_folder_of_stores(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, common: str | None, folder: str
+) -> None:
+    for name, value in (("SEMREID_CACHE", chosen), ("XDG_CACHE_HOME", common)):
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(folder).expanduser()
 
 
 def test_changed_content_makes_a_new_store_under_the_same_name(samples: list[Sample]) -> None:

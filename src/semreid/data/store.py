@@ -92,9 +92,10 @@ class Store:
 
 
 def cache_folder() -> Path:
-    """Return the folder of the stores: ``$SEMREID_CACHE``, or ``semreid`` in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "semreid"
-    return Path(os.environ.get("SEMREID_CACHE", default))
+    """Return the folder of the stores: ``$SEMREID_CACHE``, or ``semreid`` in the user's cache folder; empty is unset."""
+    if chosen := os.environ.get("SEMREID_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semreid"
 
 
 def build_store(
@@ -147,7 +148,7 @@ def _cached(
         digest.update(part)
     path = cache_folder() / f"{digest.hexdigest()}-{DECODING}.u8"  # the digest is in checkpoints, and stays
     full = (len(sources), *shape)
-    if not path.exists():
+    if not path.is_file() or path.stat().st_size != math.prod(full):  # a copy or a repair of the disk may cut it short
         with atomic_path(path) as temporary:
             _write(temporary, full, sources, read, progress)
     return torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=full)), digest.hexdigest()
