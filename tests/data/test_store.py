@@ -163,13 +163,22 @@ def test_bad_masks(samples: list[Sample], tmp_path: Path, mask: np.ndarray | Non
         build_store(samples[:1], (32, 16), masks=[path])
 
 
+def test_a_damaged_mask_is_named_with_the_way_to_make_it_anew(samples: list[Sample], tmp_path: Path) -> None:
+    masks = [write_image(tmp_path / "masks" / f"{i}.png", np.ones((64, 32), np.uint8)) for i in range(3)]
+    masks[1].write_bytes(masks[1].read_bytes()[:40])
+    with pytest.raises(SemreidError, match=r"1 of 3 masks cannot be read; the first: .*masks/1\.png") as caught:
+        build_store(samples, (32, 16), masks=masks)
+    assert "`semreid label`" in caught.value.fix
+    assert "doctor" not in str(caught.value)  # looks at images alone
+
+
 @pytest.mark.parametrize(
     ("texture", "message"),
     [
         (np.zeros((64, 64, 3), np.uint8), "64x64, not 256x256"),
         (np.zeros((256, 256), np.uint8), "is no texture"),
         (np.zeros((256, 256, 3), np.uint16), "is no texture"),
-        (None, "1 of 1 images .* no texture at .*t.png"),
+        (None, "1 of 1 textures .* no texture at .*t.png"),
     ],
 )
 def test_bad_textures(samples: list[Sample], tmp_path: Path, texture: np.ndarray | None, message: str) -> None:

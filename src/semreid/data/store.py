@@ -92,7 +92,11 @@ class Store:
 
 
 def cache_folder() -> Path:
-    """Return the folder of the stores: ``$SEMREID_CACHE``, or ``semreid`` in the user's cache folder; empty is unset."""
+    """Return the folder of the stores: ``$SEMREID_CACHE``, or ``semreid`` in the user's cache folder.
+
+    Returns:
+        The folder; variables that are empty count as not set.
+    """
     if chosen := os.environ.get("SEMREID_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semreid"
@@ -121,22 +125,25 @@ def build_store(
         The store, memory-mapped.
 
     Raises:
-        SemreidError: If images cannot be read; the message names the first and counts them.
+        SemreidError: If images, masks or textures cannot be read; the message names the first and counts them.
     """
     h, w = size
-    images, _ = _cached(samples, (h, w, 3), lambda s: resize(read_image(s), size), progress)
+    images, _ = _cached("images", samples, (h, w, 3), lambda s: resize(read_image(s), size), progress)
     found: dict[str, tuple[Tensor, str]] = {}
     if masks is not None:
-        found["masks"] = _cached(masks, (h, w), lambda m: _resize_mask(read_mask(m), size), progress)
+        found["masks"] = _cached("masks", masks, (h, w), lambda m: _resize_mask(read_mask(m), size), progress)
     if textures is not None:
         shape = (texture_side, texture_side, 3)
-        found["textures"] = _cached(textures, shape, lambda t: _shrink(_read_texture(t), texture_side), progress)
+        found["textures"] = _cached(
+            "textures", textures, shape, lambda t: _shrink(_read_texture(t), texture_side), progress
+        )
     digests = {kind: digest for kind, (_, digest) in found.items()}
     tensors = {kind: tensor for kind, (tensor, _) in found.items()}
     return Store(tuple(samples), images, tensors.get("masks"), tensors.get("textures"), digests=digests)
 
 
 def _cached(
+    kind: str,
     sources: Sequence[Source],
     shape: tuple[int, ...],
     read: Callable[[Source], NDArray[np.uint8]],
@@ -150,7 +157,7 @@ def _cached(
     full = (len(sources), *shape)
     if not path.is_file() or path.stat().st_size != math.prod(full):  # a copy or a repair of the disk may cut it short
         with atomic_path(path) as temporary:
-            _write(temporary, full, sources, read, progress)
+            _write(temporary, kind, full, sources, read, progress)
     return torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=full)), digest.hexdigest()
 
 
@@ -296,6 +303,7 @@ def sketch_overlap(sketch: Sequence[str], samples: Sequence[Sample]) -> int:
 
 def _write(
     path: Path,
+    kind: str,
     shape: tuple[int, ...],
     sources: Sequence[Source],
     read: Callable[[Source], NDArray[np.uint8]],
@@ -315,9 +323,11 @@ def _write(
     problems = [p for p in parallel(fill, list(enumerate(sources)), progress) if p is not None]
     rows.flush()
     if problems:
+        repair = "run `semreid doctor` for the list, repair them, or go on without them with --skip-corrupt"
+        again = "remove those that are damaged, and make what is missing with `semreid label`: it keeps the others"
         raise SemreidError(
-            f"{len(problems)} of {len(sources)} images cannot be read; the first: {problems[0]}",
-            fix="run `semreid doctor` for the list, repair them, or go on without them with --skip-corrupt",
+            f"{len(problems)} of {len(sources)} {kind} cannot be read; the first: {problems[0]}",
+            fix=repair if kind == "images" else again,
         )
 
 
