@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as scikit_log_loss
 
+from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.functional import calibrate
 from semreid.functional.calibration import (
@@ -26,6 +28,8 @@ from semreid.functional.calibration import (
     reliability_table,
 )
 from semreid.functional.pairs import CELLS, HALF, PairScores, halve_people, pair_scores, threshold_at_far
+from semreid.models.card import Card
+from semreid.verification.calibrate import _doubts
 from tests.functional.test_pairs import counts, crowd
 
 FITS = (fit_logistic, fit_isotonic)
@@ -260,6 +264,31 @@ def test_cameras_that_share_just_enough_people_count_person_0_among_them():
     everything = [np.concatenate(both) for both in zip((features, pids, camids), crops, strict=True)]
     found = calibrate(*everything, fars=[0.3], per_camera_pair=True)[0].camera_pairs
     assert {"2-9", "3-9"} <= found.keys()  # of camera 1, too few false accepts are known
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("people", "synthetic people that the model did not learn; real ones may differ"),
+        ("market1501", "people of market1501"),
+        ("", "people"),
+    ],
+)
+def test_the_basis_claims_no_more_than_was_checked(data, told):
+    calibration, _ = calibrate(*crowd(people=60), fars=[0.1])
+    checked = replace(calibration, made_on={"dataset": data, "warnings": ["calibrated on the test split"]})
+    assert checked.basis == f"calibrated on 60 {told}"
+    card = Card(model={}, trained_on={"dataset": "people", "sketch": []}, terms="", seed=0)
+    doubts = _doubts(card, ReIDDataset("people", Path(), (), (), ()), "all", is_its_own=False)
+    unchecked = replace(calibration, made_on={"dataset": data, "warnings": doubts}).basis
+    assert "did not learn" not in unchecked
+    assert "; the card cannot tell whether the model learned them" in unchecked
+    assert unchecked.startswith("calibrated on 60 ")
+
+
+def test_no_rate_at_all_is_refused():
+    with pytest.raises(SemreidError, match="no false-accept rate is given"):
+        calibrate(*crowd(people=60), fars=[])
 
 
 def test_a_rate_that_people_are_too_few_for_is_refused():

@@ -39,6 +39,8 @@ Knots = tuple[tuple[float, float], ...]
 
 FARS = (0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6)
 DEFAULT_FAR = 0.001
+UNTOLD = "the card cannot tell"
+"""The beginning of the warning that people of a calibration may be among those that the model learned."""
 FEWEST_PEOPLE = 10
 ISOTONIC_GROUPS = 20
 RELIABILITY_BINS = 15
@@ -144,9 +146,12 @@ class Calibration:
     def basis(self) -> str:
         """On whom it rests, in words for whoever reads a probability."""
         people, data = self.counts.get("people", 0), self.made_on.get("dataset", "")
+        unsure = UNTOLD in str(self.made_on.get("warnings", ""))
+        doubt = f"; {UNTOLD} whether the model learned them" if unsure else ""
         if data == "people":
-            return f"calibrated on {people:,} synthetic people that the model did not learn; real ones may differ"
-        return f"calibrated on {people:,} people" + (f" of {data}" if data else "")
+            unseen = "" if unsure else " that the model did not learn"
+            return f"calibrated on {people:,} synthetic people{unseen}{doubt}; real ones may differ"
+        return f"calibrated on {people:,} people" + (f" of {data}" if data else "") + doubt
 
     def point(self, far: float | None = None, cameras: tuple[int, int] | None = None) -> tuple[OperatingPoint, str]:
         """Find the threshold for a false-accept rate.
@@ -243,8 +248,8 @@ def calibrate(
         The calibration, without fingerprint, and what it was made from.
 
     Raises:
-        SemreidError: If there are too few people for it, or for a rate that is asked for; if genuine pairs do
-            not score higher than impostor pairs; and as `pair_scores`.
+        SemreidError: If there are too few people for it, or for a rate that is asked for; if no rate is asked for; if
+            genuine pairs do not score higher than impostor pairs; and as `pair_scores`.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -256,6 +261,10 @@ def calibrate(
         >>> calibration.verdict(0.7).same
         True
     """
+    if fars is not None and not len(fars):
+        raise SemreidError(
+            "no false-accept rate is given", fix="give one, such as 0.001, or None for all that are known"
+        )
     pids, camids = np.asarray(pids), np.asarray(camids)
     features = checked_features(features)
     scores = pair_scores(features, pids, camids)
