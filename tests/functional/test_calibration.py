@@ -276,14 +276,15 @@ def test_cameras_that_share_just_enough_people_count_person_0_among_them():
 )
 def test_the_basis_claims_no_more_than_was_checked(data, told):
     calibration, _ = calibrate(*crowd(people=60), fars=[0.1])
+    people = calibration.counts["people"]
     checked = replace(calibration, made_on={"dataset": data, "warnings": ["calibrated on the test split"]})
-    assert checked.basis == f"calibrated on 60 {told}"
+    assert checked.basis == f"calibrated on {people} {told}"
     card = Card(model={}, trained_on={"dataset": "people", "sketch": []}, terms="", seed=0)
     doubts = _doubts(card, ReIDDataset("people", Path(), (), (), ()), "all", is_its_own=False)
     unchecked = replace(calibration, made_on={"dataset": data, "warnings": doubts}).basis
     assert "did not learn" not in unchecked
     assert "; the card cannot tell whether the model learned them" in unchecked
-    assert unchecked.startswith("calibrated on 60 ")
+    assert unchecked.startswith(f"calibrated on {people} ")
 
 
 def test_no_rate_at_all_is_refused():
