@@ -39,6 +39,12 @@ def test_card_says_what_made_it(saved: Path) -> None:
     assert card.terms == "free"
 
 
+def test_a_card_is_written_as_it_was_read(saved: Path) -> None:
+    edit(saved, model={"pool": "gem", **ARGUMENTS}, trained_on={"of": 1, "identities": 2, "dataset": "figures"})
+    before = json.loads((saved / "card.json").read_text())
+    assert json.dumps(read_card(saved).to_json()) == json.dumps(before)
+
+
 def test_zoo_name_gives_an_untrained_model() -> None:
     assert load_model("baseline").dim == 2048
 

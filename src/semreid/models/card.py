@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Required
 
 import torch
-from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter
+from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator
 from safetensors.torch import save
 from typing_extensions import TypedDict
 
@@ -65,6 +65,12 @@ def _shaped(shape: object) -> GetPydanticSchema:
     return GetPydanticSchema(lambda _, handler: handler(shape))
 
 
+def _in_order(content: Any, handler: ValidatorFunctionWrapHandler) -> dict[str, Any]:  # noqa: ANN401 - what JSON holds
+    """Keep the order of the keys, so that a card that was read is written as it was."""
+    found: dict[str, Any] = handler(content)
+    return {key: found[key] for key in content}
+
+
 @dataclass(frozen=True)
 class Card:
     """What anybody must know of a trained model before using it.
@@ -83,8 +89,8 @@ class Card:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    model: Annotated[dict[str, Any], _shaped(_Arguments)]
-    trained_on: Annotated[dict[str, Any], _shaped(_Origin)]
+    model: Annotated[dict[str, Any], _shaped(_Arguments), WrapValidator(_in_order)]
+    trained_on: Annotated[dict[str, Any], _shaped(_Origin), WrapValidator(_in_order)]
     terms: str
     seed: int
     metrics: dict[str, Any] = field(default_factory=dict)
