@@ -61,6 +61,26 @@ def test_identical_features_far_from_the_origin_are_never_negative_or_nan(seed, 
         assert (distances >= 0).all()
 
 
+@pytest.mark.parametrize("size", [1e-38, 1e-30, 1e-13, 1e-11, 1e11, 1e13, 1e25, 1e37])
+def test_features_of_any_size_have_their_distances(size):
+    query, gallery = QUERY * size, GALLERY * size
+    np.testing.assert_allclose(pairwise_distance(query, gallery), cosine_distances(QUERY, GALLERY), atol=1e-6)
+    straight = euclidean_distances(QUERY, GALLERY) * size
+    np.testing.assert_allclose(pairwise_distance(query, gallery, "euclidean"), straight, rtol=1e-5)
+    for metric in ("cosine", "euclidean", "sqeuclidean"):
+        same = np.eye(3) * size
+        np.testing.assert_array_equal(np.diagonal(pairwise_distance(same, same, metric)), 0)
+
+
+def test_rows_of_other_sizes_and_of_nothing_change_no_row():
+    sizes = np.array([1e25, 0, 1e-13, 1, 1e-30, 1, 1e38])[:, None]
+    found, expected = pairwise_distance(QUERY * sizes, GALLERY), pairwise_distance(QUERY, GALLERY)
+    np.testing.assert_array_equal(found[[3, 5]], expected[[3, 5]])
+    np.testing.assert_allclose(found[[0, 2, 4, 6]], expected[[0, 2, 4, 6]], atol=1e-6)
+    np.testing.assert_array_equal(found[1], 1)
+    assert not np.isnan(pairwise_distance(QUERY * sizes, GALLERY, "sqeuclidean")).any()
+
+
 def test_an_offset_shared_by_all_features_costs_no_precision():
     exact = euclidean_distances(QUERY, GALLERY)
     np.testing.assert_allclose(pairwise_distance(QUERY + 300, GALLERY + 300, "euclidean"), exact, rtol=1e-4)

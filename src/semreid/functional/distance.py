@@ -1,5 +1,7 @@
 """Distances between embeddings: float32, never negative, never NaN, in blocks that fit into memory.
 
+Squares of very large or small features would overflow or vanish; these are measured in another unit first.
+
 Features may be NumPy arrays or tensors of any float type. They are compared in float32 on the device where
 the queries lie; distances come back as NumPy arrays, or stay there (`tensor_blocks`) where ranking goes on with them.
 """
@@ -22,6 +24,8 @@ Features = NDArray[Any] | Tensor
 Distances = NDArray[np.float32]
 Metric = Literal["cosine", "euclidean", "sqeuclidean"]
 
+LEAST, MOST = 1e-12, 1e12  # between these, squares and their sums are well inside float32
+TINY = torch.finfo(torch.float32).tiny
 BLOCK_VALUES = 2**24  # distances held at once, 64 MiB: large enough that the matrix product runs at full speed
 
 
@@ -35,7 +39,7 @@ def pairwise_distance(query: Features, gallery: Features, metric: Metric = "cosi
             ``euclidean`` and ``sqeuclidean`` take the features as they come.
 
     Returns:
-        Distances, (Q, G), float32, not negative.
+        Distances, (Q, G), float32, not negative; infinite where they are beyond float32.
 
     Raises:
         SemreidError: If shapes differ, a feature holds NaN or infinity, or the metric is unknown.
@@ -89,7 +93,7 @@ def tensor_blocks(query: Features, gallery: Features, metric: Metric = "cosine")
     """
     left, right = paired_features(query, gallery)
     if metric == "cosine":
-        return _cosine_blocks(F.normalize(left), F.normalize(right))
+        return _cosine_blocks(_unit(left), _unit(right))
     if metric in ("euclidean", "sqeuclidean"):
         return _euclidean_blocks(left, right, root=metric == "euclidean")
     raise SemreidError(f"unknown metric {metric!r}", fix="choose cosine, euclidean or sqeuclidean")
@@ -216,6 +220,16 @@ def full_precision(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(chosen)
 
 
+def _unit(features: Tensor) -> Tensor:
+    """Rows of unit length, zeros where they are zero; also of numbers whose squares overflow or vanish in float32."""
+    lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    odd = (lengths < LEAST) | (lengths > MOST)
+    if not odd.any():
+        return features.div(lengths)
+    largest = torch.linalg.vector_norm(features, torch.inf, dim=1, keepdim=True).clamp(min=TINY)
+    return F.normalize(features / torch.where(odd, largest, 1.0))
+
+
 def _cosine_blocks(query: Tensor, gallery: Tensor) -> Iterator[Tensor]:
     for rows in row_blocks(len(query), len(gallery)):
         with full_precision(query.device):
@@ -224,6 +238,12 @@ def _cosine_blocks(query: Tensor, gallery: Tensor) -> Iterator[Tensor]:
 
 
 def _euclidean_blocks(query: Tensor, gallery: Tensor, root: bool) -> Iterator[Tensor]:
+    largest = max(float(torch.linalg.vector_norm(features, torch.inf)) for features in (query, gallery))
+    if largest and not LEAST < largest < MOST:  # squares would overflow or vanish: all are compared in another unit
+        unit = max(largest, TINY)
+        for block in _euclidean_blocks(query / unit, gallery / unit, root):
+            yield block * unit if root else block * unit * unit
+        return
     # Distances do not change when both sets are shifted; about the centre fewer digits cancel.
     center = gallery.mean(dim=0)
     query, gallery = query - center, gallery - center
