@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,13 @@ def test_texture_l1_is_the_mean_and_may_look_at_some_texels_only() -> None:
     assert float(texture_l1(one, other)) == pytest.approx(np.abs(a - b).mean(), rel=1e-6)
     expected = np.abs(a - b)[:, :, valid].mean()
     assert float(texture_l1(one, other, torch.from_numpy(valid))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_nobody_makes_no_triplet() -> None:
+    nobody = torch.zeros(0, dtype=torch.int64)
+    for choose in (random_triplets, partial(next_person_triplets, block=0)):
+        with pytest.raises(SemreidError, match="one image or more"):
+            choose(nobody)
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:

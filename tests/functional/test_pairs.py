@@ -101,7 +101,10 @@ def test_scores_at_the_ends_are_counted():
     assert found.impostor[0] == 1
     assert found.rates(1.0) == (0.0, 1.0)
     assert found.rates(-2.0) == (1.0, 1.0)
-    assert found.rates(1.1) == (0.0, 0.0)
+    assert found.rates(1.1) == found.rates(np.inf) == (0.0, 0.0)
+    assert found.rates(-np.inf) == (1.0, 1.0)
+    with pytest.raises(SemreidError, match="threshold is NaN"):
+        found.rates(np.nan)
 
 
 def test_roc_is_that_of_scikit_learn(scores):

@@ -310,9 +310,13 @@ def test_unknown_rules_are_refused(option):
         rank_distances(*from_relevance([1, 0]), **option)
 
 
-def test_a_curve_needs_a_length():
+@pytest.mark.parametrize("rank", [0, -1, 2.5])
+@pytest.mark.parametrize("name", ["max_rank", "within"])
+def test_ranks_count_from_one(name, rank):
+    with pytest.raises(SemreidError, match=f"{name} must be a whole number from 1 on; got {rank}"):
+        rank_distances(*from_relevance([1, 0]), **{name: rank})
     with pytest.raises(SemreidError, match="max_rank"):
-        rank_distances(*from_relevance([1, 0]), max_rank=0)
+        single_shot_cmc(*from_relevance([1, 0]), max_rank=rank)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64])

@@ -45,11 +45,15 @@ def random_triplets(pids: Tensor) -> Triplets:
     Returns:
         A triplet for every image.
 
+    Raises:
+        SemreidError: If there is no image.
+
     Example:
         >>> _, positive, negative, _ = random_triplets(torch.tensor([4, 4, 7, 7]))
         >>> positive.tolist(), (negative // 2).tolist()
         ([1, 0, 3, 2], [1, 1, 0, 0])
     """
+    _require_people(pids)
     same = pids[:, None] == pids
     lot = from_host(lambda: torch.rand(same.shape), pids.device)
     itself = torch.eye(len(pids), device=pids.device)
@@ -72,11 +76,15 @@ def next_person_triplets(pids: Tensor, block: int) -> Triplets:
     Returns:
         A triplet for every image, of which those of first images of a person count.
 
+    Raises:
+        SemreidError: If there is no image.
+
     Example:
         >>> *rows, counts = next_person_triplets(torch.arange(3).repeat_interleave(4), block=1)
         >>> [row[counts].tolist() for row in rows]
         [[1, 5], [2, 6], [5, 9]]
     """
+    _require_people(pids)
     place, size = torch.arange(len(pids), device=pids.device), len(pids)
     begins = F.pad(pids[1:] != pids[:-1], (1, 0), value=True)
     starts = torch.where(begins, place, size)
@@ -90,6 +98,11 @@ def next_person_triplets(pids: Tensor, block: int) -> Triplets:
 
     rows = image(block, place), image(block + 1, place), image(block % 3, after)
     return Triplets(*rows, begins & (following < size))
+
+
+def _require_people(pids: Tensor) -> None:
+    if pids.ndim != 1 or not len(pids):
+        raise SemreidError(f"expected pids (B,) of one image or more; got shape {tuple(pids.shape)}")
 
 
 def aligned_triplet(maps: Tensor, triplets: Triplets, margin: float = 0.3, *, channel_mean: bool = False) -> Tensor:

@@ -8,6 +8,7 @@ not grow with the number of pairs and nothing depends on the order of the crops.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -46,8 +47,10 @@ class PairScores:
     people: int
 
     def rates(self, threshold: float) -> tuple[float, float]:
-        """Return the shares of impostor and of genuine pairs that score at least ``threshold``."""
-        first = max(0, int(np.ceil((threshold + 1) * HALF)))
+        """Return the shares of impostor and of genuine pairs that score at least ``threshold``; refuse NaN."""
+        if math.isnan(threshold):
+            raise SemreidError("a threshold is NaN: no score is above or below it", fix="give a cosine similarity")
+        first = int(np.clip(np.ceil((threshold + 1) * HALF), 0, CELLS))
         return _share(self.impostor[first:], self.impostor), _share(self.genuine[first:], self.genuine)
 
 

@@ -170,7 +170,7 @@ def rank_distances(
 
     Raises:
         SemreidError: If shapes do not fit, ids are not integers, a distance is not finite, a query has a
-            negative id, or no query at all has a true match.
+            negative id, no query at all has a true match, or ``max_rank`` or ``within`` is no rank.
 
     Example:
         >>> ranking = rank_distances(np.array([[0.1, 0.2, 0.3]]), [1], [1, 2, 1], [0], [1, 1, 1])
@@ -180,6 +180,8 @@ def rank_distances(
     from semreid.functional import _device_ranking as device
     from semreid.functional import _ranking_kernels as kernels
 
+    _require_rank("max_rank", max_rank)
+    _require_rank("within", within)
     ids = checked_ids(q_pids, g_pids, q_camids, g_camids)
     rules = position(junk, JUNK_RULES, "junk rule") == 1, position(ties, TIE_RULES, "tie rule")
     position(skipped, SKIP_RULES, "rule for skipped queries")
@@ -251,6 +253,7 @@ def single_shot_cmc(
         >>> single_shot_cmc(distances, [1, 2], [1, 2, 3], [0, 0], [1, 1, 1], max_rank=2).cmc
         array([1., 1.])
     """
+    _require_rank("max_rank", max_rank)
     ids = checked_ids(q_pids, g_pids, q_camids, g_camids)
     separate = position(junk, JUNK_RULES, "junk rule") == 1
     ((_, matrix),) = checked_blocks(_as_array(distances), len(ids.q_pids), len(ids.g_pids))
@@ -299,6 +302,11 @@ def _integers(values: ArrayLike, name: str) -> NDArray[np.int64]:
     if array.size and array.max() > np.iinfo(np.int64).max:
         raise SemreidError(f"{name} go up to {array.max()}, beyond 63 bits", fix="number the people and cameras from 0")
     return array.astype(np.int64)
+
+
+def _require_rank(name: str, rank: int) -> None:
+    if not isinstance(rank, (int, np.integer)) or rank < 1:
+        raise SemreidError(f"{name} must be a whole number from 1 on; got {rank!r}")
 
 
 def position(choice: str, choices: tuple[str, ...], name: str) -> int:
@@ -396,8 +404,6 @@ def _require_valid(valid: NDArray[np.bool_], junk: Junk) -> None:
 
 def _cmc(first_rank: NDArray[Any], max_rank: int) -> NDArray[np.float64]:
     """Share of queries matched at each rank; a first rank of 0 (no match at all) never counts."""
-    if max_rank < 1:
-        raise SemreidError(f"max_rank must be at least 1; got {max_rank}")
     within = first_rank[(first_rank > 0) & (first_rank <= max_rank)].astype(np.int64)
     hits = np.bincount(within, minlength=max_rank + 1)[1:]
     return np.asarray(np.cumsum(hits) / len(first_rank))
