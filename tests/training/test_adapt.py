@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from semreid.data import store
 from semreid.data.crops import Crops, crops_at, crops_of
 from semreid.data.sample import ReIDDataset
+from semreid.data.store import content_sketch, samples_digest
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.functional.grouping import group_features
@@ -20,7 +22,7 @@ from semreid.models.card import read_card, save_model
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.training import rounds
-from semreid.training.adapt import adapt
+from semreid.training.adapt import _learned_from, adapt
 from semreid.training.loop import train
 from semreid.training.recipe import AdaptRecipe, parse_recipe
 from tests.conftest import draw_figure, full_disk, write_image, write_run
@@ -69,6 +71,14 @@ def crops(folder: Path) -> Crops:
 
 def weights(run: Path) -> bytes:
     return (run / "model.safetensors").read_bytes()
+
+
+def test_every_crop_is_read_once(start: Path, crops: Crops, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, read = (samples_digest(crops.samples), content_sketch(crops.samples)), []
+    monkeypatch.setattr(store, "image_bytes", lambda sample: read.append(sample) or sample.path.read_bytes())
+    learned = _learned_from(crops, load_model(start))
+    assert read == list(crops.samples)
+    assert (learned["sha256"], learned["sketch"]) == expected
 
 
 @pytest.fixture(scope="module")

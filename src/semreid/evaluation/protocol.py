@@ -189,7 +189,7 @@ def evaluate_in_full(
         "dataset": dataset.name,
         "fingerprint": model.fingerprint,
         **report.protocol,
-        "join": getattr(model, "join", "equal"),
+        "join": model.join,
         "normalisation": "L2 on the whole embedding" if unit else "none",
         "center_cameras": center_cameras,
         "input": list(model.size),

@@ -17,12 +17,12 @@ class Report:
 
     Attributes:
         metrics: ``mAP``, ``mAP_trapezoid``, ``mINP``, ``rank1``, ``rank5``, ``rank10`` or what ranks the protocol has,
-            ``mAP_within_K`` where asked for; CMC only where the
-            protocol defines no mAP.
+            ``mAP_within_K`` where asked for; CMC only where the protocol defines no mAP.
         ci95: Bootstrap interval over identities (low, high) of ``mAP`` and ``rank1``.
         counts: ``queries``, ``valid_queries``, ``gallery``, ``identities``, and what was left out.
         protocol: Data set, junk rule, AP definition, distance, normalisation, test-time augmentation,
-            re-ranking, tie rule, checkpoint choice, seed.
+            re-ranking, tie rule, checkpoint choice, seed; ``tied_percent``, how many pairs of a match and a negative
+            are at equal distance, None where nobody counted; ``warnings``.
     """
 
     metrics: dict[str, float]

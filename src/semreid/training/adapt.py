@@ -22,7 +22,7 @@ import torch
 
 from semreid import distributed
 from semreid.data.crops import Crops
-from semreid.data.store import Store, build_store, content_sketch, samples_digest
+from semreid.data.store import Store, build_store, digest_and_sketch
 from semreid.errors import SemreidError
 from semreid.models.card import Card, is_untrained, read_card, save_model
 from semreid.models.loading import load_model
@@ -128,13 +128,14 @@ def _open_store(model: ReIDModel, crops: Crops, learning: list[str], reporter: R
 def _learned_from(crops: Crops, model: ReIDModel) -> dict[str, Any]:
     facts = np.stack([crops.cameras, crops.tracks]).tobytes() + crops.times.tobytes()
     facts += b"".join(part.tobytes() for part in crops.said or ())
+    digest, sketch = digest_and_sketch(crops.samples)
     return {
         "dataset": crops.name,
         "identities": 0,
         "images": len(crops),
         "corrupt_skipped": crops.corrupt_skipped,
-        "sha256": samples_digest(crops.samples),
-        "sketch": content_sketch(crops.samples),
+        "sha256": digest,
+        "sketch": sketch,
         "start": model.fingerprint,
         "seen": blake2b(facts, digest_size=16).hexdigest(),
     }
