@@ -208,6 +208,20 @@ def test_what_is_empty_is_not_taken_for_the_current_folder(
     assert not any(tmp_path.iterdir())
 
 
+def test_an_evaluation_says_that_ties_shape_its_figures(run, figures: Path, tmp_path: Path) -> None:
+    """One picture for everybody: every answer is as good as any other."""
+    alike = Path(shutil.copytree(figures, tmp_path / "alike"))
+    images = sorted(alike.rglob("*.png"))
+    for image in images:
+        image.write_bytes(images[0].read_bytes())
+    done = run("evaluate", "baseline", "--data", f"people:{alike}")
+    assert done.code == 0, done.err
+    assert "warning: 100.0 % of the pairs of a match and a negative are at equal distance" in done.err.replace(
+        "\n", " "
+    )
+    assert "equal distance" not in run("evaluate", "baseline", "--data", f"people:{figures}").err
+
+
 def test_a_model_without_images_is_not_taken_for_an_image(run, tmp_path: Path, stand_ins: Path) -> None:
     for model in ("people-s", "baseline", "exported.onnx"):
         alone = run("verify", model, "one.jpg")

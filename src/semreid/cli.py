@@ -225,6 +225,8 @@ def evaluate(
         if distributed.rank() > 0:
             return
     content = {"model": model, **evaluation.report.to_json()}
+    for warning in content["protocol"]["warnings"][len(dataset.warnings) :]:  # those of the data were told before
+        _say(f"warning: {warning}", style="yellow")
     if out is not None:
         write_json(out, content)
     write_report(evaluation, model, html=html, plot=plot)

@@ -212,7 +212,7 @@ def test_masks_that_are_missing_or_wrong_are_named(
     copy = Path(shutil.copytree(figure_masks, tmp_path / "copy"))
     first = next((copy / "masks" / "bounding_box_train").iterdir())
     write_image(first, np.full((64, 32), 8, np.uint8))
-    with pytest.raises(SemreidError, match=f"1 of 36 images .*{first.name} is no part mask"):
+    with pytest.raises(SemreidError, match=f"1 of 36 masks .*{first.name} is no part mask"):
         train(plan, figure_data, tmp_path / "run", annotations=copy)
     first.unlink()
     with pytest.raises(SemreidError, match=f"no part mask at .*{first.name}"):
