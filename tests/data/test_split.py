@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from semreid.data.sample import ReIDDataset, Sample
-from semreid.data.split import hold_out, query_and_gallery
+from semreid.data.split import hold_out, query_and_gallery, without_leaked
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate_features
 
@@ -88,3 +88,15 @@ def test_held_out_people_of_one_image_each_are_refused() -> None:
     dataset = ReIDDataset("toy", Path(), make(range(1, 11), cameras=1, images=1), (), ())
     with pytest.raises(SemreidError, match="none of these 3 has two images"):
         hold_out(dataset, 0.3, seed=0)
+
+
+def test_a_query_file_in_the_gallery_under_another_camera_is_dropped() -> None:
+    query = (Sample(Path("a"), 1, 1), Sample(Path("m"), 1, 1, item="x"))
+    gallery = (Sample(Path("a"), 1, 1), Sample(Path("a"), 1, 2), Sample(Path("m"), 1, 2, item="y"))
+    assert without_leaked(query, gallery) == (gallery[0], gallery[2])
+
+
+def test_of_a_file_that_is_asked_under_two_cameras_no_copy_is_found_for_free() -> None:
+    query = (Sample(Path("a"), 1, 1), Sample(Path("a"), 1, 2), Sample(Path("b"), 1, 2))
+    gallery = (*query, Sample(Path("a"), 1, 3), Sample(Path("c"), 1, 1))
+    assert without_leaked(query, gallery) == (query[2], gallery[-1])

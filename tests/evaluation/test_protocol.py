@@ -10,7 +10,7 @@ from semreid.data.sample import Protocol, ReIDDataset, Sample
 from semreid.data.split import hold_out
 from semreid.data.store import build_store
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import embed_store, evaluate, evaluate_features, evaluate_in_full, without_leaked
+from semreid.evaluation.protocol import embed_store, evaluate, evaluate_features, evaluate_in_full
 from semreid.functional import center_by_camera, k_reciprocal_rerank, rank_distances, rank_features, single_shot_cmc
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -141,18 +141,6 @@ def test_cmc_only_protocols_report_no_map() -> None:
     report = evaluate_features(q, g, query, gallery, Protocol(has_map=False))
     assert set(report.metrics) == {"rank1", "rank5", "rank10"}
     assert set(report.ci95) == {"rank1"}
-
-
-def test_a_query_file_in_the_gallery_under_another_camera_is_dropped() -> None:
-    query = (Sample(Path("a"), 1, 1), Sample(Path("m"), 1, 1, item="x"))
-    gallery = (Sample(Path("a"), 1, 1), Sample(Path("a"), 1, 2), Sample(Path("m"), 1, 2, item="y"))
-    assert without_leaked(query, gallery) == (gallery[0], gallery[2])
-
-
-def test_of_a_file_that_is_asked_under_two_cameras_no_copy_is_found_for_free() -> None:
-    query = (Sample(Path("a"), 1, 1), Sample(Path("a"), 1, 2), Sample(Path("b"), 1, 2))
-    gallery = (*query, Sample(Path("a"), 1, 3), Sample(Path("c"), 1, 1))
-    assert without_leaked(query, gallery) == (query[2], gallery[-1])
 
 
 def test_evaluate_says_everything_that_is_needed_to_repeat_it(figure_data: ReIDDataset, model: ReIDModel) -> None:

@@ -31,7 +31,7 @@ from semreid.parallel import Progress, parallel
 from semreid.reading import Object, brief, read_json
 
 SKETCH = 64
-DECODING = 2
+DECODING = 3
 """To be raised whenever images, masks or textures are decoded or resized otherwise: older stores then lie unused."""
 Source = TypeVar("Source", Sample, Path)
 

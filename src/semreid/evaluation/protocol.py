@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from semreid import distributed
 from semreid.data.sample import Protocol, ReIDDataset, Sample, num_identities
+from semreid.data.split import without_leaked
 from semreid.data.store import Store, build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.report import Report, bootstrap_interval
@@ -234,25 +233,6 @@ def _require_sense(
             f"no mAP within {map_within} images can be reported",
             fix="state 1 or more, for data whose protocol has an mAP",
         )
-
-
-def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Drop gallery records that are the very file of a query under another camera (docs/protocols.md#edge-cases).
-
-    Under the same camera they are junk already; under another one they would be found first for free. Of a file that is
-    asked under several cameras, no copy is left.
-
-    Args:
-        query: Query samples.
-        gallery: Gallery samples.
-
-    Returns:
-        The remaining gallery samples.
-    """
-    asked: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
-    for sample in query:
-        asked[sample.path, sample.item].add(sample.camid)
-    return tuple(s for s in gallery if asked.get((s.path, s.item), set()) <= {s.camid})
 
 
 def evaluate_features(

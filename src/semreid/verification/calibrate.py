@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.data.sample import ReIDDataset, Sample, num_identities
-from semreid.data.split import hold_out, query_and_gallery
+from semreid.data.split import hold_out, query_and_gallery, without_leaked
 from semreid.data.store import build_store, samples_digest, sketch_overlap
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import embed_store, without_leaked
+from semreid.evaluation.protocol import embed_store
 from semreid.functional.calibration import FEWEST_PEOPLE, RELIABILITY_BINS, Calibration, Evidence, calibrate
 from semreid.functional.identification import identify_open_set
 from semreid.functional.pairs import CELLS, HALF, HISTOGRAM_CELLS, histogram
