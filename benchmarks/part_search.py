@@ -24,7 +24,6 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.split import without_leaked
-from semreid.evaluation.protocol import without_leaked
 from semreid.functional.ranking import Ranking, rank_distances
 from semreid.gallery import Entry, Gallery, Match
 from semreid.gallery.gallery import POOL
