@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -323,7 +323,8 @@ def open_openvino(path: Path, weights: Path) -> ExportedModel:
     with _loading(path, "OpenVINO"):
         graph = core.read_model(str(path), str(weights))
         network = core.compile_model(graph, "CPU", exact)
-    metadata = _metadata(graph.get_rt_info(KEY).astype(str) if graph.has_rt_info(KEY) else None, path)
+        content = graph.get_rt_info(KEY).astype(str) if graph.has_rt_info(KEY) else None
+    metadata = _metadata(content, path)
     if sha256(weights.read_bytes()).hexdigest() != metadata.weights_sha256:
         raise SemreidError(f"{weights} does not belong to {path}, or is damaged", fix=EXPORT_AGAIN)
 
@@ -345,6 +346,8 @@ def _metadata(content: str | None, path: Path) -> Metadata:
             f"{path} has format {brief(found.get('format'))}; this version of semreid ({__version__}) reads {FORMAT}",
             fix=EXPORT_AGAIN,
         )
+    if "file_sha256" not in found and found.keys() - {field.name for field in fields(Metadata)}:
+        raise SemreidError(f"{path} is damaged: what it says of itself has no digest", fix=EXPORT_AGAIN)
     with reading(path, EXPORT_AGAIN):
         return _ADAPTER.validate_python(found)
 
