@@ -12,7 +12,7 @@ import torch
 from semreid.data import store
 from semreid.data.crops import Crops, crops_at, crops_of
 from semreid.data.sample import ReIDDataset
-from semreid.data.store import content_sketch, samples_digest
+from semreid.data.store import digest_and_sketch
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import evaluate
 from semreid.functional.grouping import group_features
@@ -74,7 +74,7 @@ def weights(run: Path) -> bytes:
 
 
 def test_every_crop_is_read_once(start: Path, crops: Crops, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, read = (samples_digest(crops.samples), content_sketch(crops.samples)), []
+    expected, read = digest_and_sketch(crops.samples), []
     monkeypatch.setattr(store, "image_bytes", lambda sample: read.append(sample) or sample.path.read_bytes())
     learned = _learned_from(crops, load_model(start))
     assert read == list(crops.samples)

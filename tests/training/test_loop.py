@@ -1,5 +1,7 @@
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +75,21 @@ def test_same_seed_same_model_and_another_seed_another(figure_data: ReIDDataset,
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+@contextmanager
+def stopped_behind_checkpoint(epochs: int) -> Iterator[None]:
+    """End the training within by Ctrl-C, once the checkpoint of that many epochs is written."""
+    save = loop.save_checkpoint
+
+    def save_and_die(path: Path, state: dict[str, object]) -> None:
+        save(path, state)
+        if state["epoch"] == epochs:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "save_checkpoint", save_and_die)
+        yield
+
+
 MAGNIFIERNET = {"model": {"name": "magnifiernet"}, "losses": {"fusion.diversity": {3: 0.1}}}
 
 
@@ -82,21 +99,11 @@ def test_resume_gives_the_uninterrupted_result(
     figure_data: ReIDDataset,
     figure_masks: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = recipe(schedule={"epochs": 4}, **changes)
     train(plan, figure_data, tmp_path / "whole", annotations=figure_masks)
-    save = loop.save_checkpoint
-
-    def save_and_die(path: Path, state: dict[str, object]) -> None:
-        save(path, state)
-        if state["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            train(plan, figure_data, tmp_path / "torn", annotations=figure_masks)
+    with stopped_behind_checkpoint(2):
+        train(plan, figure_data, tmp_path / "torn", annotations=figure_masks)
     assert not (tmp_path / "torn" / "card.json").exists()
     train(plan, figure_data, tmp_path / "torn", annotations=figure_masks, resume=True)
     assert same(weights(tmp_path / "torn"), weights(tmp_path / "whole"))
@@ -108,24 +115,14 @@ def test_resume_gives_the_uninterrupted_result(
     ]
 
 
-def test_resume_needs_nothing_of_the_run_that_it_started_from(
-    figure_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_needs_nothing_of_the_run_that_it_started_from(figure_data: ReIDDataset, tmp_path: Path) -> None:
     """That run may be gone by then, or another one in its place, of which nothing may get into the card."""
     train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "start")
     origin = read_card(tmp_path / "start").origin()
     plan = recipe(schedule={"epochs": 2}, model={"weights": str(tmp_path / "start")})
     train(plan, figure_data, tmp_path / "whole")
-    save = loop.save_checkpoint
-
-    def save_and_die(path: Path, state: dict[str, object]) -> None:
-        save(path, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            train(plan, figure_data, tmp_path / "torn")
+    with stopped_behind_checkpoint(1):
+        train(plan, figure_data, tmp_path / "torn")
     shutil.rmtree(tmp_path / "start")
     train(plan, figure_data, tmp_path / "torn", resume=True)
     assert same(weights(tmp_path / "torn"), weights(tmp_path / "whole"))

@@ -11,7 +11,7 @@ import torch
 from semreid.data import store
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset
-from semreid.data.store import content_sketch, samples_digest
+from semreid.data.store import digest_and_sketch, samples_digest
 from semreid.errors import SemreidError
 from semreid.training.loop import train
 from semreid.training.provenance import learned_from, require_same_data
@@ -95,7 +95,7 @@ def test_training_refuses_labels_of_other_crops(figure_data: ReIDDataset, figure
 
 
 def test_every_image_is_read_once(figure_data: ReIDDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = samples_digest(figure_data.train), content_sketch(figure_data.train)
+    expected = samples_digest(figure_data.train), digest_and_sketch(figure_data.train)[1]
     read = []
     monkeypatch.setattr(store, "image_bytes", lambda sample: read.append(sample) or sample.path.read_bytes())
     learned = learned_from(figure_data, figure_data.train, None)

@@ -18,13 +18,13 @@ from semreid.data.store import Store, build_store
 from semreid.errors import SemreidError
 from semreid.models.card import read_card
 from semreid.models.loading import load_model
-from semreid.training import loop, trainer
+from semreid.training import trainer
 from semreid.training.build import build_model
 from semreid.training.loop import train
 from semreid.training.recipe import RENAMED, Recipe, dump_recipe
 from semreid.training.trainer import Trainer
 from tests.conftest import write_image
-from tests.training.test_loop import recipe, same, weights
+from tests.training.test_loop import recipe, same, stopped_behind_checkpoint, weights
 
 SAN = {"name": "san", "options": {"pool": "gem"}}
 
@@ -109,22 +109,14 @@ def test_batches_with_pairs(figure_data: ReIDDataset, synthetic: Path) -> None:
 
 
 def test_resume_with_pairs_and_two_optimisers_gives_the_uninterrupted_result(
-    figure_data: ReIDDataset, synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    figure_data: ReIDDataset, synthetic: Path, tmp_path: Path
 ) -> None:
     settings = plan(
         synthetic, optim={"separate_losses": ["texture.reconstruction", "texture.triplet"], "separate_lr": 1e-3}
     )
     train(settings, figure_data, tmp_path / "whole")
-    save = loop.save_checkpoint
-
-    def save_and_die(path: Path, state: dict[str, object]) -> None:
-        save(path, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            train(settings, figure_data, tmp_path / "torn")
+    with stopped_behind_checkpoint(1):
+        train(settings, figure_data, tmp_path / "torn")
     train(settings, figure_data, tmp_path / "torn", resume=True)
     assert same(weights(tmp_path / "torn"), weights(tmp_path / "whole"))
 

@@ -13,7 +13,7 @@ from semreid import plots
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset
 from semreid.data.split import hold_out
-from semreid.data.store import content_sketch, samples_digest, sketch_overlap
+from semreid.data.store import digest_and_sketch, samples_digest, sketch_overlap
 from semreid.errors import SemreidError
 from semreid.functional import calibrate, identify_open_set
 from semreid.models.card import Card, read_calibration, read_card, save_calibration, save_model
@@ -38,7 +38,7 @@ def write_run(folder: Path, data: ReIDDataset, **trained_on: object) -> Path:
     """A run folder whose card says that the model was trained on the training split of the data."""
     torch.manual_seed(0)
     about = {"dataset": data.name, "identities": 16, "sha256": samples_digest(data.train)}
-    about["sketch"] = content_sketch(data.train)
+    about["sketch"] = digest_and_sketch(data.train)[1]
     card = Card(model=ARGUMENTS, trained_on={**about, **trained_on}, terms="free", seed=0)
     save_model(folder, create_model(**ARGUMENTS), card)
     return folder
@@ -134,7 +134,9 @@ def test_test_split_is_never_taken_silently(run: Path, people: ReIDDataset) -> N
 def test_people_held_out_of_training_come_first(tmp_path: Path, people: ReIDDataset) -> None:
     kept, held_out = hold_out(people, 0.25, seed=0)
     assert held_out is not None
-    run = write_run(tmp_path / "run", people, identities=12, sha256=samples_digest(kept), sketch=content_sketch(kept))
+    run = write_run(
+        tmp_path / "run", people, identities=12, sha256=samples_digest(kept), sketch=digest_and_sketch(kept)[1]
+    )
     (run / "recipe.yaml").write_text(dump_recipe(recipe(data={"holdout": 0.25})))
     chosen = choose_split(run, people)
     assert (chosen.split, chosen.query, chosen.gallery) == ("heldout", held_out.query, held_out.gallery)
@@ -189,13 +191,13 @@ def test_splits_that_do_not_exist_are_refused(run: Path, people: ReIDDataset) ->
 
 
 def test_sketch_recognises_copies_of_images_and_no_others(people: ReIDDataset, tmp_path: Path) -> None:
-    sketch = content_sketch(people.train[::-1])
-    assert sketch == content_sketch(people.train)
+    sketch = digest_and_sketch(people.train[::-1])[1]
+    assert sketch == digest_and_sketch(people.train)[1]
     assert len(sketch) == min(64, len(people.train))
     copy = tmp_path / "copy.png"
     copy.write_bytes(people.train[5].path.read_bytes())
     moved = replace(people.train[5], path=copy, pid=77)
-    assert sketch_overlap(content_sketch([people.train[5]]), [moved, *people.query]) == 1
+    assert sketch_overlap(digest_and_sketch([people.train[5]])[1], [moved, *people.query]) == 1
     assert sketch_overlap(sketch, people.query) == sketch_overlap([], people.train) == 0
 
 

@@ -76,7 +76,7 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
         train=_samples(parts.train, numbers),
         query=_samples(parts.query, numbers),
         gallery=_samples(parts.gallery, numbers, default_camid=1),
-        protocol=Protocol(note=_note(people[0])),
+        protocol=Protocol(note=_note(people[0]), cameras_known=people[0].camid is not None),
         junk_removed=len(rows) - len(people),
         warnings=(*_camera_warning(root, lacking, len(people)), *_warnings(root, parts, numbers)),
     )

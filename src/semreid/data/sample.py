@@ -67,6 +67,7 @@ class Protocol:
         has_map: False where the protocol defines CMC only (classic CUHK03).
         ranks: Ranks of the CMC curve that are reported, as the tables of the benchmark have them.
         note: What a reader of the report must know (split, training convention, probe variant, status).
+        cameras_known: False where camera 0 only stands for the queries, and camera 1 for the gallery.
     """
 
     junk: Literal["same-pid-and-camera", "same-camera"] = "same-pid-and-camera"
@@ -76,6 +77,7 @@ class Protocol:
     has_map: bool = True
     ranks: tuple[int, ...] = (1, 5, 10)
     note: str = ""
+    cameras_known: bool = True
 
 
 @dataclass(frozen=True)

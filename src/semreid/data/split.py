@@ -32,26 +32,6 @@ def query_and_gallery(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tu
     return query, gallery
 
 
-def query_and_gallery_of_one_camera(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Split test samples of people whom no two cameras saw, by the rule of ``folder:`` data without cameras.
-
-    The first of each identity is a query and gets camera 0, all others are the gallery and get camera 1, so that every
-    match counts. An only image is in the gallery alone: as a query it would find itself.
-
-    Args:
-        samples: Samples of the test identities, in a fixed order.
-
-    Returns:
-        Query and gallery.
-    """
-    people: defaultdict[int, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        people[sample.pid].append(sample)
-    query = tuple(replace(first, camid=0) for first, *others in people.values() if others)
-    gallery = tuple(replace(sample, camid=1) for first, *others in people.values() for sample in others or [first])
-    return query, gallery
-
-
 def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
     """Drop gallery records that are the very file of a query under another camera (docs/protocols.md#edge-cases).
 
@@ -98,11 +78,13 @@ def hold_out(dataset: ReIDDataset, share: float, seed: int) -> tuple[tuple[Sampl
         )
     held = set(np.random.default_rng(seed).permutation(pids)[:count].tolist())
     samples = [s for s in dataset.train if s.pid in held]
-    split, protocol = query_and_gallery, dataset.protocol
-    if len({(s.pid, s.camid) for s in samples}) == count:  # every match would be junk
-        split, note = query_and_gallery_of_one_camera, "nobody seen by two cameras: query 0, gallery 1"
-        protocol = replace(protocol, note="; ".join(filter(None, (protocol.note, note))))
-    query, gallery = split(samples)
+    protocol, (query, gallery) = dataset.protocol, query_and_gallery(samples)
+    if len({(s.pid, s.camid) for s in samples}) == count:  # no two cameras saw anybody: every match would be junk
+        alone = {*gallery}  # an only image is both, and would find itself
+        query = tuple(replace(s, camid=0) for s in query if s not in alone)
+        gallery = tuple(replace(s, camid=1) for s in gallery)
+        note = "; ".join(filter(None, (protocol.note, "nobody seen by two cameras: query 0, gallery 1")))
+        protocol = replace(protocol, note=note, cameras_known=False)
     if not query:
         raise SemreidError(
             f"cannot hold out {share:.0%} of {len(pids)} training identities: none of these {count} has two images, so "

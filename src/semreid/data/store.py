@@ -260,26 +260,15 @@ def samples_digest(samples: Sequence[Sample]) -> str:
     return digest_and_sketch(samples)[0]
 
 
-def content_sketch(samples: Sequence[Sample]) -> list[str]:
-    """Keep the smallest content digests of samples, by which images of theirs can be recognised elsewhere.
-
-    Args:
-        samples: The samples, in any order.
-
-    Returns:
-        At most SKETCH digests in hexadecimal, sorted: a fair sample, since digests are as good as random.
-    """
-    return digest_and_sketch(samples)[1]
-
-
 def digest_and_sketch(samples: Sequence[Sample]) -> tuple[str, list[str]]:
-    """Compute both `samples_digest` and `content_sketch`, and read every image once.
+    """Compute `samples_digest`, and a sketch by which images of these can be recognised elsewhere; read each once.
 
     Args:
         samples: The samples, in order.
 
     Returns:
-        The digest and the sketch.
+        The digest; and the smallest content digests in hexadecimal, sorted, at most SKETCH: a fair sample, since
+        digests are as good as random. The order of the samples does not count for these.
     """
     digest, contents = blake2b(digest_size=16), parallel(content_digest, samples, None)
     for sample, content in zip(samples, contents, strict=True):
@@ -291,7 +280,7 @@ def sketch_overlap(sketch: Sequence[str], samples: Sequence[Sample]) -> int:
     """Count the images of a sketch that are among samples.
 
     Args:
-        sketch: As `content_sketch` gives it.
+        sketch: As `digest_and_sketch` gives it.
         samples: The samples.
 
     Returns:

@@ -28,8 +28,6 @@ from semreid.parallel import Progress
 Features = NDArray[np.float32]
 _Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 EvaluationMetric = Literal["cosine", "euclidean"]
-MADE_UP_CAMERAS = ("no cameras known", "no camera labels", "nobody seen by two cameras")
-"""How the notes of loaders tell that camera 0 stands for the queries and camera 1 for the gallery."""
 RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
 
 
@@ -223,7 +221,7 @@ def _require_sense(
             "the mean of a camera is taken away from embeddings of unit length, and euclidean compares raw ones",
             fix="leave out one of the two",
         )
-    if center_cameras and any(words in protocol.note for words in MADE_UP_CAMERAS):
+    if center_cameras and not protocol.cameras_known:
         raise SemreidError(
             f"cameras 0 and 1 only stand for query and gallery here ({protocol.note}): their means are no camera's",
             fix="leave out the centring, or say which camera took each image (docs/data.md)",

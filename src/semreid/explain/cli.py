@@ -71,10 +71,7 @@ def stages(
     from semreid.explain.stages import save_stages
     from semreid.models.loading import load_model, told_untrained
 
-    require_matplotlib()
-    require_suffix(out, ".png", "a PNG picture")
-    require_apart([out], images)
-    require_writable(out)
+    _require_picture(out, images)
     save_stages(
         told_untrained(model, load_model(model)).to(distributed.local_device()),
         [read_image(path) for path in images],
@@ -92,10 +89,7 @@ def texture(
     from semreid.explain.textures import save_textures
     from semreid.models.loading import load_model, told_untrained
 
-    require_matplotlib()
-    require_suffix(out, ".png", "a PNG picture")
-    require_apart([out], images)
-    require_writable(out)
+    _require_picture(out, images)
     save_textures(told_untrained(model, load_model(model)).to(distributed.local_device()), images, out)
     say(f"drawn: {out}")
 
@@ -137,6 +131,14 @@ def write_report(evaluation: Evaluation, model: str, *, html: Path | None = None
         write_text(html, evaluation_page(evaluation, model))
     if plot is not None:
         save_evaluation(evaluation, plot)
+
+
+def _require_picture(out: Path, images: list[Path]) -> None:
+    """Refuse, before the job, a picture that cannot be drawn, or one that would take the place of an image."""
+    require_matplotlib()
+    require_suffix(out, ".png", "a PNG picture")
+    require_apart([out], images)
+    require_writable(out)
 
 
 def _table(explanation: Explanation) -> Table:

@@ -17,7 +17,7 @@ from semreid.data.split import hold_out, query_and_gallery, without_leaked
 from semreid.data.store import build_store, samples_digest, sketch_overlap
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import embed_store
-from semreid.functional.calibration import FEWEST_PEOPLE, RELIABILITY_BINS, Calibration, Evidence, calibrate
+from semreid.functional.calibration import FEWEST_PEOPLE, RELIABILITY_BINS, UNTOLD, Calibration, Evidence, calibrate
 from semreid.functional.identification import identify_open_set
 from semreid.functional.pairs import CELLS, HALF, HISTOGRAM_CELLS, histogram
 from semreid.functional.ranking import position
@@ -252,7 +252,7 @@ def _doubts(card: Card, dataset: ReIDDataset, split: Split, is_its_own: bool) ->
     if not is_its_own:
         known = "none of these images is in a sample of it" if "sketch" in card.trained_on else "no image compared"
         doubts.append(
-            f"the card cannot tell whether the model was trained on these people ({card.trained_on.get('dataset')}; "
+            f"{UNTOLD} whether the model was trained on these people ({card.trained_on.get('dataset')}; "
             f"{known}): if it was, errors are more frequent than this calibration says"
         )
     return doubts

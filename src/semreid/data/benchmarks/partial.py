@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from semreid.data.listing import Count, expect_counts, lift_pids, list_images, match_name
@@ -107,9 +108,8 @@ def load_occluded_reid(root: Path, variant: str = "") -> ReIDDataset:
 
 def _protocol(note: str, *, single: bool = False, ranks: tuple[int, ...] = (1, 3, 5, 10)) -> Protocol:
     note = f"{note}; {TEST_ONLY}; no camera labels: probes 0, whole bodies 1"
-    if not single:
-        return Protocol(ranks=ranks, note=note)
-    return Protocol(gallery_shots="single", repeats=10, has_map=False, ranks=ranks, note=note)
+    several = Protocol(ranks=ranks, note=note, cameras_known=False)
+    return replace(several, gallery_shots="single", repeats=10, has_map=False) if single else several
 
 
 def _probes_and_wholes(
