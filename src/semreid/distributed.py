@@ -57,6 +57,8 @@ def process_group() -> Iterator[None]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if alone else "gloo", timeout=PATIENCE)
     try:
         yield
+        with contextlib.suppress(RuntimeError):  # another process failed, and says why
+            dist.barrier()  # gloo's threads stay after a DDP: none may hold a tensor as Python ends
     finally:
         dist.destroy_process_group()
 

@@ -155,8 +155,8 @@ class Trainer:
             for name, value in self.step(batch).items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
             reporter.step(self.epoch, i + 1, len(batches), sums)
-        sums = {name: distributed.mean(value) for name, value in sums.items()}
-        means = {name: float(value) / len(batches) for name, value in sums.items()}  # waits until the device is done
+        totals = distributed.mean(torch.stack(list(sums.values()))).tolist()  # waits until the device is done
+        means = {name: total / len(batches) for name, total in zip(sums, totals, strict=True)}
         seconds = time.perf_counter() - began
         if not all(math.isfinite(value) for value in means.values()):
             bad = ", ".join(name for name, value in means.items() if not math.isfinite(value))
