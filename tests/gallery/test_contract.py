@@ -11,7 +11,7 @@ import pytest
 from semreid.errors import SemreidError
 from semreid.functional import k_reciprocal_rerank
 from semreid.gallery import Entry, Filter, Gallery, memory, milvus
-from semreid.gallery.store import ChangedError
+from semreid.gallery.store import ChangedError, NoSuchRowError
 from tests.gallery.helpers import DIM, MODEL, make_rows
 
 ROWS = 40
@@ -138,6 +138,23 @@ def test_reranking_puts_the_candidates_into_k_reciprocal_order(gallery: Gallery)
     assert gallery.search(query, 6, where=Filter(camids=[77]), rerank=True) == [[]]
 
 
+def test_a_candidate_that_is_removed_meanwhile_is_left_out(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, entries = make_rows(ROWS)
+    gallery.add(vectors, entries)
+    search = gallery._store.search
+
+    def found_and_removed(*arguments: Any) -> Any:
+        found = search(*arguments)
+        gallery.remove(["id0003"])
+        return found
+
+    monkeypatch.setattr(gallery._store, "search", found_and_removed)
+    found = gallery.search(vectors[3:4], ROWS, rerank=True)[0]
+    assert sorted(match.entry.id for match in found) == sorted({entry.id for entry in entries} - {"id0003"})
+    with pytest.raises(NoSuchRowError, match="no row 'id0003'"):
+        gallery._store.vectors(["id0001", "id0003"])
+
+
 def test_exact_search_has_full_recall(gallery: Gallery) -> None:
     with pytest.raises(SemreidError, match="nothing to find: 2 queries, 0 rows"):
         gallery.recall(GOOD)
@@ -154,6 +171,14 @@ def test_recall_is_the_share_of_the_nearest_that_are_found(monkeypatch: pytest.M
     half = [nearest[0][:1] + nearest[0][2:], nearest[1][:1]]  # four of eight
     monkeypatch.setattr(gallery, "search", lambda *_, **__: half)
     assert gallery.recall(vectors[:2], k=4) == 0.5
+
+
+def test_of_rows_that_are_equally_near_any_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SCAN", 4)
+    gallery = Gallery.open("memory:", dim=2)
+    gallery.add([[1, 0]] * 10 + [[0, 1]], [Entry(id=f"{i:02d}") for i in range(11)])
+    assert [match.entry.id for match in gallery.search([[1, 0]], 2)[0]] == ["00", "01"]
+    assert gallery.recall([[1, 0]], k=2) == 1
 
 
 def test_rows_are_exchanged_while_they_are_as_they_were(gallery: Gallery) -> None:
@@ -320,7 +345,7 @@ def test_bad_questions(gallery: Gallery) -> None:
         gallery.search(np.full((1, DIM), np.nan))
     with pytest.raises(SemreidError, match="2 queries have 1 cameras"):
         gallery.search(GOOD, query_camids=[1])
-    with pytest.raises(SemreidError, match="has no row 'nobody'"):
+    with pytest.raises(SemreidError, match="no row 'nobody'"):
         gallery.vectors(["id0000", "nobody"])
     with pytest.raises(SemreidError, match="must be a list, not the text 'id0000'"):
         gallery.get("id0000")

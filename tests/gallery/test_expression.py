@@ -117,6 +117,7 @@ def test_filters_that_make_no_sense_are_refused(wrong: dict, message: str) -> No
         ({"timestamp": float("inf")}, "timestamp inf"),
         ({"box": (3, 0, 1, 1)}, "left < right"),
         ({"box": (0, 0, 1)}, "left, top, right, bottom"),
+        ({"box": 5}, "left, top, right, bottom"),
         ({"tags": tuple(map(str, range(65)))}, "65 tags; a gallery keeps at most 64"),
     ],
 )

@@ -111,6 +111,13 @@ def test_rows_that_no_gallery_can_hold_are_named(file: Path, columns: dict, mess
         Gallery.open(file)
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.list_(pa.float32(), 2), pa.large_list(pa.float64())])
+def test_lists_of_any_kind_are_vectors(tmp_path: Path, kind: pa.DataType) -> None:
+    pq.write_table(pa.table({"vector": pa.array([[0.6, 0.8], [1, 0]], kind)}), tmp_path / "f.parquet")
+    ((_, vectors),) = read_features(tmp_path / "f.parquet", Meta(2, ""))
+    np.testing.assert_array_equal(vectors, np.array([[0.6, 0.8], [1, 0]], np.float32))
+
+
 @pytest.mark.parametrize("how", ["open", "import"])
 def test_nan_and_doubled_rows_are_found(file: Path, how: str) -> None:
     gallery = Gallery.open("memory:", dim=DIM, fingerprint=MODEL)

@@ -16,6 +16,7 @@ from semreid.serving.guard import Access
 from semreid.serving.service import Service
 from tests.gallery.helpers import DIM, MODEL, LiteServer, make_rows
 from tests.gallery.test_contract import (  # noqa: F401 - they run here too, on the gallery below
+    test_a_candidate_that_is_removed_meanwhile_is_left_out,
     test_adding_again_changes_nothing_and_upsert_replaces,
     test_an_open_gallery_can_be_opened_again_in_the_same_process,
     test_bad_questions,
@@ -72,6 +73,17 @@ def test_what_is_large_travels_in_parts(gallery, owned, monkeypatch):
     assert gallery.remove([e.id for e in entries]) == 20
 
 
+def test_a_question_with_many_queries_is_no_larger_than_a_server_takes(gallery, owned, monkeypatch):
+    vectors, entries = make_rows(20)
+    owned.add(vectors, entries)
+    sent, send = [], gallery._store._send
+    monkeypatch.setattr(client_module, "REQUEST_BYTES", 6 * DIM * 4)
+    monkeypatch.setattr(gallery._store, "_send", lambda *asked: [sent.append(asked[1].queries), send(*asked)][1])
+    assert len(gallery.search(vectors, 1)) == 20
+    assert len(sent) == 5
+    assert max(map(len, sent)) <= 6 * DIM * 4
+
+
 def test_another_model_is_refused(uri):
     with pytest.raises(SemreidError, match="cannot be compared"):
         Gallery.open(uri, dim=DIM, fingerprint="other")
@@ -98,6 +110,15 @@ def test_the_token_comes_from_the_environment(owned, monkeypatch):
             Gallery.open(f"serve:{address}")
         monkeypatch.setenv("SEMREID_SERVE_TOKEN", TOKEN)
         assert Gallery.open(f"serve:{address}").count() == 0
+
+
+@pytest.mark.parametrize("token", ["пароль-пароль-пароль", f"{TOKEN}\n", f" {TOKEN}"])
+def test_a_token_that_cannot_be_sent_is_told_on_both_sides(uri, monkeypatch, token):
+    with pytest.raises(SemreidError, match="programs could not send this token"):
+        Access(token)
+    monkeypatch.setenv("SEMREID_SERVE_TOKEN", token)
+    with pytest.raises(SemreidError, match="the token in SEMREID_SERVE_TOKEN is none that a server takes"):
+        Gallery.open(uri)
 
 
 @pytest.mark.parametrize("uri", ["serve:", "serve:localhost:8000", "serve:file:///etc/passwd", "serve:ftp://x"])

@@ -205,7 +205,7 @@ def _number(name: str, value: float, unit: str) -> float:
 
 
 def _box(box: Box) -> Box:
-    corners = tuple(_number("box side", side, "pixels") for side in box)
+    corners = tuple(_number("box side", side, "pixels") for side in box) if isinstance(box, Iterable) else ()
     if len(corners) != 4 or corners[0] >= corners[2] or corners[1] >= corners[3]:
         raise SemreidError(
             f"box {box} is not left, top, right, bottom with left < right and top < bottom",

@@ -24,6 +24,7 @@ from semreid.models.embedder import Embedder
 ANY = Filter()
 POOL = 100  # candidates that re-ranking looks at, at least
 LARGEST_K = 16_384  # what a Milvus server gives at most
+TIE = 1e-6  # similarities that differ less are equal: the same product of matrices may round differently
 Reorder = Callable[[int, Sequence[Match]], list[Match]]
 """Puts the candidates of a query, given by its row, into another order."""
 Renewal = Callable[[Entry, Entry], Entry]
@@ -283,12 +284,9 @@ class Gallery:
             Unit vectors (N, D), in the order of ``ids``.
 
         Raises:
-            SemreidError: If an id is not there.
+            NoSuchRowError: If an id is not there.
         """
-        absent = set(ids) - self._store.entries(_checked(ids)).keys()
-        if absent:
-            raise NoSuchRowError(f"{self.uri} has no row {min(absent)!r} ({len(absent)} such ids)")
-        return self._store.vectors(ids)
+        return self._store.vectors(_checked(ids))
 
     def search(
         self,
@@ -396,17 +394,23 @@ class Gallery:
         Raises:
             SemreidError: As `search`, or if there are no queries or no rows.
         """
-        found = [{match.entry.id for match in matches} for matches in self.search(vectors, k, where=where)]
+        names = [[match.entry.id for match in matches] for matches in self.search(vectors, k, where=where)]
         queries = unit_vectors(vectors, self.dim, "query")
-        nearest: list[list[tuple[float, str]]] = [[] for _ in queries]
+        best, found = ([np.zeros(0, np.float32) for _ in queries] for _ in range(2))
         for entries, batch in self.scan(where, vectors=True):
+            place = {entry.id: i for i, entry in enumerate(entries)}
             for row, line in enumerate(queries @ batch.T):
-                best = [(float(line[i]), entries[i].id) for i in np.argsort(-line)[:k]]
-                nearest[row] = sorted([*nearest[row], *best], reverse=True)[:k]
-        wanted = sum(map(len, nearest))
+                best[row] = np.sort(np.concatenate([best[row], line]))[-k:]
+                found[row] = np.append(found[row], line[[place[name] for name in names[row] if name in place]])
+        wanted = sum(map(len, best))
         if not wanted:
-            raise SemreidError(f"there is nothing to find: {len(queries)} queries, {self.count(where)} rows")
-        return sum(name in names for names, best in zip(found, nearest, strict=True) for _, name in best) / wanted
+            raise SemreidError(
+                f"there is nothing to find: {len(queries)} queries, {self.count(where)} rows",
+                fix="give a query, and a filter that rows pass",
+            )
+        # Of rows that are equally near, any will do.
+        right = sum(np.count_nonzero(f >= b[0] - TIE) for f, b in zip(found, best, strict=True))
+        return int(right) / wanted
 
     def export_parquet(self, file: Path | str) -> int:
         """Write all rows into a Parquet file, which is itself a gallery that can be opened.
@@ -492,12 +496,17 @@ class Gallery:
         return found
 
     def _reranking(self, queries: Vectors) -> Reorder:
-        """The k-reciprocal order."""
+        """The k-reciprocal order; who writes meanwhile may remove a candidate, which is then left out."""
 
         def order(row: int, matches: Sequence[Match]) -> list[Match]:
             if not matches:
                 return []
-            candidates = self._store.vectors([match.entry.id for match in matches])
+            ids = [match.entry.id for match in matches]
+            try:
+                candidates = self._store.vectors(ids)
+            except NoSuchRowError:
+                there = self._store.entries(ids)
+                return order(row, [match for match in matches if match.entry.id in there])
             distances = k_reciprocal_rerank(queries[row : row + 1], candidates)[0]
             return [matches[i] for i in np.argsort(distances, kind="stable")]
 

@@ -17,6 +17,7 @@ from semreid.functional.distance import row_blocks
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.parquet import read_gallery, write_gallery
 from semreid.gallery.rows import named, require_same, unit_vectors
+from semreid.gallery.store import require_rows
 
 Rows = NDArray[np.int64]
 FACTS = np.dtype([("camid", np.int64), ("timestamp", np.float64), ("person", np.int64)])
@@ -144,8 +145,9 @@ class MemoryStore:
         return {id_: table.entries[table.places[id_]] for id_ in ids if id_ in table.places}
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
-        """Return the vectors of existing rows."""
+        """Return the vectors of rows that are there, all of them."""
         table = self._table
+        require_rows(ids, table.places)
         return table.vectors[[table.places[id_] for id_ in ids]]
 
     def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:

@@ -20,7 +20,7 @@ from semreid.errors import SemreidError
 from semreid.files import explained, require_writable
 from semreid.gallery.entry import MAX_BYTES, MAX_TAGS, Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.expression import behind, by_id, expression
-from semreid.gallery.store import missing
+from semreid.gallery.store import missing, require_rows
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
@@ -118,8 +118,9 @@ class MilvusStore:
         return {row["id"]: _entry(row) for row in self._rows(ids, FACTS)}
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
-        """Return the vectors of existing rows."""
+        """Return the vectors of rows that are there, all of them."""
         found = {row["id"]: row["vector"] for row in self._rows(ids, ["id", "vector"])}
+        require_rows(ids, found)
         return np.array([found[id_] for id_ in ids], np.float32).reshape(-1, self.meta.dim)
 
     def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:

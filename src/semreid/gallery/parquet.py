@@ -210,8 +210,12 @@ def _vectors(file: Path, row: int, column: pa.Array, dim: int) -> Vectors:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not (pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)) or column.null_count:
-        raise SemreidError(f"{file}: column 'vector' is not a list of numbers in every row")
+    kinds = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
+    if not any(is_kind(column.type) for is_kind in kinds) or column.null_count:
+        raise SemreidError(
+            f"{file}: column 'vector' is not a list of numbers in every row (its type is {column.type})",
+            fix="write the vector of each row as a list of floats, as `semreid embed` does",
+        )
     values = column.flatten()
     widths = pc.unique(pc.list_value_length(column)).to_pylist()
     if widths != [dim] or values.null_count or not pa.types.is_floating(values.type):

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Meta, Vectors
-from semreid.gallery.wire import About, Found, Ids, Rows, Scan, Search, pack, unpack
+from semreid.gallery.store import NoSuchRowError
+from semreid.gallery.wire import ODD_TOKEN, About, Found, Ids, Rows, Scan, Search, can_travel, pack, unpack
 
 PREFIX = "serve:"
 TOKEN = "SEMREID_SERVE_TOKEN"
@@ -58,7 +59,13 @@ class RemoteStore:
         address = uri.removeprefix(PREFIX)
         if not address.startswith(("http://", "https://")):
             raise SemreidError(f"{uri!r} names no server", fix="write serve:http://HOST:PORT")
-        return cls(address, os.environ.get(TOKEN, ""))
+        token = os.environ.get(TOKEN, "")
+        if token and not can_travel(token):
+            raise SemreidError(
+                f"the token in {TOKEN} is none that a server takes: {ODD_TOKEN}",
+                fix="copy the token that the server was started with, without a line break behind it",
+            )
+        return cls(address, token)
 
     def writing(self) -> AbstractContextManager[None]:
         """Return at once: the server keeps writers apart."""
@@ -82,14 +89,14 @@ class RemoteStore:
         return {entry.id: entry for entries in found for entry in entries}
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
-        """Return the vectors of existing rows."""
+        """Return the vectors of rows that are there, all of them."""
         found = [self._unpacked(str(self._post("vectors", Ids(ids=some)))) for some in _cut(ids)]
         return np.concatenate([np.zeros((0, self.meta.dim), np.float32), *found])
 
     def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:
         """Let the server search."""
         found: list[list[Match]] = []
-        step = max(1, REQUEST_HITS // k)
+        step = max(1, min(REQUEST_HITS // k, REQUEST_BYTES // (6 * self.meta.dim)))
         for start in range(0, len(queries), step):
             asked = Search(queries=pack(queries[start : start + step]), k=k, where=where)
             found += self._ask("search", asked, Found).root
@@ -164,7 +171,8 @@ class RemoteStore:
             return SemreidError(f"{self._address} wants a token", fix=f"give it in the environment variable {TOKEN}")
         try:
             said = json.loads(error.read())
-            return SemreidError(f"{self._address}: {said['error']}", fix=str(said["fix"]))
+            kind = NoSuchRowError if error.code == 404 else SemreidError
+            return kind(f"{self._address}: {said['error']}", fix=str(said["fix"]))
         except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
             return self._strange()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class Store(Protocol):
         """Return those of the entries that exist, by id."""
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
-        """Return the vectors (N, D) of existing rows, in the order of ``ids``."""
+        """Return the vectors (N, D) of rows, in the order of ``ids``; `NoSuchRowError` if one is not there."""
 
     def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:
         """Return up to ``k`` nearest entries of each query (Q, D), best first."""
@@ -54,6 +54,23 @@ class NoSuchRowError(SemreidError):
 
 class ChangedError(SemreidError):
     """Rows are not as they were when somebody looked, so that what was meant for them is not done."""
+
+
+def require_rows(ids: Sequence[str], found: Container[str]) -> None:
+    """Refuse to go on without a row: another thread or process may have removed it since it was seen.
+
+    Args:
+        ids: Ids of the rows that are needed.
+        found: Those that are there.
+
+    Raises:
+        NoSuchRowError: If one is not there.
+    """
+    if absent := sorted(id_ for id_ in set(ids) if id_ not in found):
+        raise NoSuchRowError(
+            f"there is no row {absent[0]!r} ({len(absent):,} such ids)",
+            fix="check the id; the row may have been removed meanwhile",
+        )
 
 
 def missing(uri: str) -> SemreidError:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, RootModel
 from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Vectors
 
+ODD_TOKEN = "it holds other characters than those of ASCII, or begins or ends with a space or a line break"
+"""Why a token is refused that is not as `can_travel` wants it."""
+
 
 class Rows(BaseModel):
     """Rows of a gallery, with or without their vectors."""
@@ -48,6 +51,16 @@ class About(BaseModel):
 
 Found = RootModel[list[list[Match]]]
 """Matches of each query."""
+
+
+def can_travel(token: str) -> bool:
+    r"""Tell whether a token can be sent as it is in the header of a request, which holds a line of ASCII.
+
+    Example:
+        >>> can_travel("open sesame"), can_travel("open sesame\n"), can_travel("sésame")
+        (True, False, False)
+    """
+    return token == token.strip() and token.isascii() and token.isprintable()
 
 
 def pack(vectors: Vectors) -> str:

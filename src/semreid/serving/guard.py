@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semreid.errors import SemreidError
+from semreid.gallery.wire import ODD_TOKEN, can_travel
 from semreid.serving.errors import RequestError
 from semreid.serving.pictures import MAX_UPLOAD
 from semreid.serving.refusal import refusal
@@ -89,6 +90,10 @@ class Access:
                 f"the token has {len(self.token)} characters, so it can be guessed",
                 fix=f"take {SHORTEST_TOKEN} or more, such as those of: "
                 "python -c 'import secrets; print(secrets.token_urlsafe())'",
+            )
+        if not can_travel(self.token):
+            raise SemreidError(
+                f"programs could not send this token: {ODD_TOKEN}", fix="take letters, digits, - and _ alone"
             )
 
     def knows(self, token: str) -> bool:
