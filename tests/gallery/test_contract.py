@@ -11,6 +11,7 @@ import pytest
 from semreid.errors import SemreidError
 from semreid.functional import k_reciprocal_rerank
 from semreid.gallery import Entry, Filter, Gallery, memory, milvus
+from semreid.gallery.said import NOT_A_PERSON
 from semreid.gallery.store import ChangedError, NoSuchRowError
 from tests.gallery.helpers import DIM, MODEL, make_rows
 
@@ -232,6 +233,8 @@ def test_stats(gallery: Gallery) -> None:
     stats = gallery.stats().to_json()
     assert stats["cameras"] == {"0": 12, "1": 11, "2": 11, "unknown": 6}
     assert (stats["rows"], stats["people"], stats["unknown"], stats["first"], stats["last"]) == (ROWS, 6, 10, 1.0, 39.0)
+    gallery.add(np.eye(DIM)[:1], [Entry(id="a sign", tags=(NOT_A_PERSON,))])
+    assert (gallery.stats().rows, gallery.stats().unknown) == (ROWS + 1, 10)
 
 
 def test_more_rows_than_a_batch(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -203,6 +204,41 @@ def test_removing_a_row_leaves_a_picture_that_was_there_before(serving, tmp_path
     client = serving(uploads=tmp_path / "up")
     assert client.delete("/api/gallery", params={"id": "3_c1_0"}).json() == {"removed": 1}
     assert (crops / "3_c1_0.png").exists()
+
+
+def test_removing_a_row_leaves_a_picture_that_lay_in_the_folder_for_uploads(serving, crops):
+    client = serving(uploads=crops)
+    row = client.post("/api/gallery", files={"image": ("x.png", png(draw_figure(8, 1, 0)))}).json()["row"]
+    for id_ in ("3_c1_0", row["id"]):
+        assert client.delete("/api/gallery", params={"id": id_}).json() == {"removed": 1}
+    assert (crops / "3_c1_0.png").exists()
+    assert not Path(row["path"]).exists()
+
+
+def test_uploads_may_lie_below_the_home_folder(serving, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    client = serving(uploads=Path("~/up"))
+    row = client.post("/api/gallery", files={"image": ("x.png", png(draw_figure(8, 1, 0)))}).json()["row"]
+    assert Path(row["path"]).is_relative_to(tmp_path / "home" / "up")
+    assert client.get(row["picture"]).status_code == 200
+
+
+def test_rows_that_are_written_while_the_gallery_is_counted_are_counted_next(serving, gallery, tmp_path, monkeypatch):
+    client = serving(uploads=tmp_path / "up")
+    service, stats = client.service, gallery.stats
+    client.get("/api/gallery")
+
+    def slow():
+        found = stats()
+        client.portal.call(service.write, np.eye(24, dtype=np.float32)[:1], [Entry(id="new")])
+        return found
+
+    service._fresh_until = 0.0
+    monkeypatch.setattr(gallery, "stats", slow)
+    assert client.get("/api/gallery").json()["rows"] == 24
+    monkeypatch.setattr(gallery, "stats", stats)
+    assert client.get("/api/gallery").json()["rows"] == 25
 
 
 def test_a_server_that_only_reads_says_so(client):

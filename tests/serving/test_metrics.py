@@ -1,5 +1,6 @@
 import re
 
+from semreid.serving.metrics import Metrics
 from tests.conftest import draw_figure
 from tests.serving.conftest import png
 
@@ -31,6 +32,10 @@ def test_requests_searches_and_rows_are_counted(client):
     assert found["semreid_embedded_images"] == 3
     assert found["semreid_gallery_rows"] == 24
     assert found["semreid_gallery_up"] == 1
+
+
+def test_a_large_number_is_written_to_the_last_digit():
+    assert Metrics().text({"gallery_rows": 12_345_678}).splitlines()[-1] == "semreid_gallery_rows 12345678"
 
 
 def test_the_histogram_is_cumulative_and_complete(client):

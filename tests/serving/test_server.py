@@ -103,6 +103,13 @@ def test_a_port_that_is_taken_is_told(gallery, crops):
     service.close()
 
 
+def test_a_host_that_can_be_no_name_is_told(gallery, crops):
+    service, host = Service(gallery, Stripes(), images=[crops]), "a" * 64
+    with pytest.raises(SemreidError, match=f"cannot listen at {host}, port 80"):
+        serve(service, access_at(host, no_token=True), host=host, port=80)
+    service.close()
+
+
 def test_another_models_gallery_cannot_be_served(run, tmp_path):
     Gallery.open(tmp_path / "g.parquet", dim=128, fingerprint="other").add([[1.0] * 128], [Entry(id="a")])
     done = semreid("serve", "--gallery", tmp_path / "g.parquet", "--model", run)

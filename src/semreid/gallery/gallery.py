@@ -16,7 +16,7 @@ from semreid.errors import SemreidError
 from semreid.functional.reranking import k_reciprocal_rerank
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.rows import named, require_same, unit_vectors
-from semreid.gallery.said import renewed
+from semreid.gallery.said import NOT_A_PERSON, renewed
 from semreid.gallery.store import ChangedError, NoSuchRowError, Store
 from semreid.gallery.uri import open_store
 from semreid.models.embedder import Embedder
@@ -45,7 +45,7 @@ class Stats:
     Attributes:
         rows: Number of crops.
         people: Number of distinct people that are known.
-        unknown: Crops of nobody in particular.
+        unknown: Crops of nobody in particular; those that show no person, as somebody said, do not count.
         cameras: Crops by camera, in order; key None for unknown.
         first: Earliest timestamp; None if no crop has any.
         last: Latest timestamp.
@@ -362,7 +362,7 @@ class Gallery:
         first, last, unknown = np.inf, -np.inf, 0
         for entries, _ in self.scan():
             people.update(entry.pid for entry in entries if entry.pid is not None)
-            unknown += sum(entry.pid is None for entry in entries)
+            unknown += sum(entry.pid is None and NOT_A_PERSON not in entry.tags for entry in entries)
             cameras.update(entry.camid for entry in entries)
             times = [entry.timestamp for entry in entries if entry.timestamp is not None]
             first, last = min([first, *times]), max([last, *times])

@@ -114,4 +114,4 @@ def _route(scope: Scope) -> str:
 def _gauges(values: Mapping[str, float]) -> Iterator[str]:
     for name, value in values.items():
         yield f"# TYPE semreid_{name} gauge"
-        yield f"semreid_{name} {value:g}"
+        yield f"semreid_{name} {value}"

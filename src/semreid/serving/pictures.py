@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from semreid.serving.errors import RequestError
 
 MAX_UPLOAD = 16 * 2**20
 """Bytes of one request; its pixels are bounded by `semreid.data.images`."""
+_KEPT = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{30}\.png")  # how `keep` names what it stores
 
 
 def read_upload(file: BinaryIO, name: str) -> Image:
@@ -146,3 +148,16 @@ def keep(image: Image, folder: Path, id_: str) -> Path:
     if not file.exists():
         write_bytes(file, content)
     return file
+
+
+def discard(path: str, folder: Path) -> None:
+    """Remove the picture of a row, if `keep` has stored it: whatever else lies in the folder is not ours to remove.
+
+    Args:
+        path: Where the row says that its picture is.
+        folder: Where uploads are kept.
+    """
+    pictures = Pictures([folder])
+    file = pictures.file(path)
+    if file is not None and _KEPT.fullmatch(file.relative_to(pictures.roots[0]).as_posix()):
+        file.unlink(missing_ok=True)

@@ -113,8 +113,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host that can be no name
         raise SemreidError(
-            f"cannot listen at {host}, port {port}: {error.strerror or error}",
-            fix="choose another port with --port, or stop what uses it",
+            f"cannot listen at {host}, port {port}: {getattr(error, 'strerror', None) or error}",
+            fix="choose another port with --port, or stop what uses it; --host is a name or an address of this machine",
         ) from error

@@ -21,6 +21,7 @@ from semreid.data.names import camera_of
 from semreid.errors import SemreidError
 from semreid.explain.parts import knows_regions, regions_over
 from semreid.explain.pictures import jpeg
+from semreid.files import user_path
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.gallery import Entry, Filter, Gallery, Match, Stats
 from semreid.gallery.corrections import CorrectionError, Corrections, Step
@@ -34,7 +35,7 @@ from semreid.models.model import ReIDModel
 from semreid.models.parts import Parts
 from semreid.serving.embedding import EmbeddingThread, Vector
 from semreid.serving.errors import RequestError
-from semreid.serving.pictures import Pictures, keep, plain_name, read_upload
+from semreid.serving.pictures import Pictures, discard, keep, plain_name, read_upload
 from semreid.verification.judgement import Judge, uniform_prior
 
 READERS, DECODERS = 4, 2
@@ -136,6 +137,7 @@ class Service:
         uploads: Path | None = None,
     ) -> None:
         gallery.require(embedder)
+        uploads = uploads and user_path(uploads)
         self.gallery, self.uploads = gallery, uploads
         self.judge = Judge(embedder, calibration)
         self.corrections = Corrections(gallery, uploads / _steps_of(gallery)) if uploads else None
@@ -286,12 +288,11 @@ class Service:
 
     async def delete(self, ids: list[str]) -> int:
         """Delete rows, and their pictures if they were uploaded here; say how many there were."""
-        uploads = Pictures([self._require_writable()])
+        folder = self._require_writable()
         entries = await self.ask(self.gallery.get, ids)
         deleted: int = await self._written(self.gallery.remove, ids)
-        for entry in entries:
-            if entry is not None and (file := uploads.file(entry.path)):
-                file.unlink(missing_ok=True)
+        for entry in filter(None, entries):
+            discard(entry.path, folder)
         return deleted
 
     async def rows(self, where: Filter, offset: int, limit: int) -> list[Entry]:
@@ -307,10 +308,11 @@ class Service:
         """Count people, cameras and times; again only when some time has passed or rows were written here."""
         async with self._counting:
             if self.known is None or time.monotonic() > self._fresh_until:
-                start = time.monotonic()
+                start = self._fresh_until = time.monotonic()
                 self.known = await self.ask(self.gallery.stats, patience=None)
                 now = time.monotonic()
-                self._fresh_until = now + (now - start) / COUNTING_SHARE
+                if self._fresh_until == start:  # else rows were written while it counted: it may not know them
+                    self._fresh_until = now + (now - start) / COUNTING_SHARE
             return self.known
 
     async def ask(self, question: Callable[..., T], *arguments: object, patience: float | None = PATIENCE) -> T:
