@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semreid.data.sample import ReIDDataset
+from semreid.data.sample import ReIDDataset, Sample
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import Evaluation, evaluate, evaluate_in_full
 from semreid.explain.findings import BARS, choose_examples, score_histograms
@@ -47,6 +47,16 @@ def test_large_sets_are_judged_by_some_of_their_people(evaluation: Evaluation, m
     some = score_histograms(evaluation)
     assert some is not None
     assert some.people == 3  # of five with six crops each
+
+
+def test_junk_is_no_person_to_make_pairs_of(evaluation: Evaluation) -> None:
+    one = evaluation.query[0].pid
+
+    def left(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        return tuple(sample if sample.pid == one else replace(sample, pid=-1) for sample in samples)
+
+    lonely = replace(evaluation, query=left(evaluation.query), gallery=left(evaluation.gallery))
+    assert score_histograms(lonely) is None
 
 
 def test_examples_are_evenly_spaced_and_leave_junk_out(evaluation: Evaluation) -> None:

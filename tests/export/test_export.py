@@ -228,9 +228,12 @@ def test_int8_that_loses_too_much_is_refused_and_nothing_kept(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_embeds_otherwise_is_refused_and_nothing_kept(run_folder, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(export, "least_cosine", lambda network, exported, images: 0.93)
-    with pytest.raises(SemreidError, match=r"cosine 0\.93"):
+@pytest.mark.parametrize("cosine", [0.93, float("nan")])
+def test_a_file_that_embeds_otherwise_is_refused_and_nothing_kept(
+    run_folder, tmp_path: Path, monkeypatch, cosine: float
+) -> None:
+    monkeypatch.setattr(export, "least_cosine", lambda network, exported, images: cosine)
+    with pytest.raises(SemreidError, match=f"cosine {cosine}"):
         export_model(run_folder, tmp_path / "person.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,8 @@ import json
 import os
 import shutil
 from collections import Counter
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
@@ -213,6 +215,33 @@ def test_a_disk_that_fills_up_is_an_error_and_the_rest_is_kept(people, tmp_path,
         patch.setattr(Path, "write_bytes", full)
         with pytest.raises(SemreidError, match="No space left"):
             synthesize(RECIPE, tmp_path / "set", processes=1)
+    synthesize(RECIPE, tmp_path / "set", processes=1)
+    assert content(tmp_path / "set") == content(people)
+
+
+class Killed:
+    """A pool whose processes the system has ended."""
+
+    def __init__(self, *_):
+        self.shutdown = lambda **_: None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, *_):
+        future = Future()
+        future.set_exception(BrokenProcessPool("a process was terminated abruptly"))
+        return future
+
+
+def test_a_process_that_is_killed_is_told_and_the_rest_is_kept(people, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "ProcessPoolExecutor", Killed)
+        with pytest.raises(SemreidError, match="ended from outside"):
+            synthesize(RECIPE, tmp_path / "set", processes=2)
     synthesize(RECIPE, tmp_path / "set", processes=1)
     assert content(tmp_path / "set") == content(people)
 

@@ -69,7 +69,7 @@ def score_histograms(evaluation: Evaluation, *, seed: int = 0) -> Scores | None:
     """
     samples = (*evaluation.gallery, *evaluation.query)
     features = np.concatenate([evaluation.gallery_features, evaluation.query_features])
-    row = {(s.path, s.item): i for i, s in enumerate(samples) if s.pid != 0}  # 0 may be anybody
+    row = {(s.path, s.item): i for i, s in enumerate(samples) if s.pid > 0}  # 0 may be anybody, junk is nobody
     rows = np.array(list(row.values()))
     pids, camids = (np.array([getattr(s, name) for s in samples])[rows] for name in ("pid", "camid"))
     people = np.random.default_rng(seed).permutation(np.unique(pids))

@@ -21,11 +21,12 @@ def time_text(seconds: float) -> str:
         The text.
 
     Example:
-        >>> time_text(1714746127.0), time_text(83.5)
-        ('2024-05-03 14:22:07 UTC', '0:01:23.5')
+        >>> time_text(1714746127.0), time_text(83.5), time_text(-5.0)
+        ('2024-05-03 14:22:07 UTC', '0:01:23.5', '-0:00:05')
     """
     if abs(seconds) < EPOCH:
-        return str(timedelta(seconds=round(seconds, 1))).removesuffix("00000")
+        text = str(timedelta(seconds=round(abs(seconds), 1))).removesuffix("00000")
+        return f"-{text}" if seconds < 0 else text
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, OverflowError, OSError):  # beyond the year 9999

@@ -61,7 +61,9 @@ def wear(texture: NDArray[np.uint8], yaw: float, size: tuple[int, int] = (HEIGHT
         ((256, 128, 3), [255, 255, 255], True)
     """
     if texture.shape != (SIZE, SIZE, 3):
-        raise SemreidError(f"a texture has shape {texture.shape}, not {(SIZE, SIZE, 3)}")
+        raise SemreidError(
+            f"a texture has shape {texture.shape}, not {(SIZE, SIZE, 3)}", fix="give RGB uint8 over the whole atlas"
+        )
     body, figure = _mannequin()
     seen = project(figure, View(yaw=yaw, elevation=6.0))
     _, top, _, bottom = bounding_box(seen)

@@ -118,7 +118,7 @@ def _checked_graph(
         cosine = least_cosine(network, exported, images)
         if int8:
             metadata = replace(metadata, measured=accepted(model, exported, int8, progress))
-        elif cosine < PARITY:
+        elif not cosine >= PARITY:  # NaN is no agreement either
             raise SemreidError(
                 f"the file would not give the model's embeddings (cosine {cosine:.6f} on random pictures)",
                 fix="use the other format, and report this with the name of the trunk",

@@ -225,7 +225,7 @@ class Corrections:
         except SemreidError as error:  # a name or a tag too many
             raise CorrectionError(error.what, error.fix) from error
         if not pairs:
-            raise CorrectionError(f"somebody has said already: {what}")
+            raise CorrectionError(f"somebody has said already: {what}", fix="there is nothing to do")
         before, after = [old for old, _ in pairs], [changed for _, changed in pairs]
         steps, both = self.steps, zip(before, after, strict=True)
         changes = tuple(Change(a.id, Word(a.pid, a.tags), Word(b.pid, b.tags)) for a, b in both)

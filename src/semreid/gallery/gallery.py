@@ -110,7 +110,7 @@ class Gallery:
         uri = str(uri)
         uri = bare if (bare := uri.rstrip("/")).endswith(".db") else uri  # as the tab key completes a folder
         if dim is not None and dim < 1:
-            raise SemreidError(f"vectors cannot have {dim} values")
+            raise SemreidError(f"vectors cannot have {dim} values", fix="give the width of the model's: dim=model.dim")
         gallery = cls(uri, open_store(uri, None if dim is None else Meta(dim, fingerprint or "")))
         try:
             gallery._require(dim, fingerprint)

@@ -126,7 +126,10 @@ def _stated(file: Path, parquet: pq.ParquetFile) -> Meta | None:
         return None
     stated = parse_json(content, _HEADER, f"the header of {file}", "export it again")
     if stated["format"] != FORMAT:
-        raise SemreidError(f"{file} has gallery format {stated['format']}; this version reads {FORMAT}")
+        raise SemreidError(
+            f"{file} has gallery format {stated['format']}; this version reads {FORMAT}",
+            fix="use the version of semreid that wrote it, or make the gallery anew from its files",
+        )
     return Meta(stated["dim"], stated["fingerprint"])
 
 
@@ -151,7 +154,9 @@ def _open(file: Path) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
     if not file.is_file():
-        raise SemreidError(f"there is no file {file}")
+        raise SemreidError(
+            f"there is no file {file}", fix="name a Parquet file of `semreid gallery export` or `semreid embed`"
+        )
     with reading(file, MAKE_AGAIN, "is damaged or no Parquet file"):
         return pq.ParquetFile(file, page_checksum_verification=True)
 
@@ -159,7 +164,10 @@ def _open(file: Path) -> pq.ParquetFile:
 def _batches(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Batch]:
     columns = [name for name in (*COLUMNS, "vector") if name in parquet.schema_arrow.names]
     if "vector" not in columns:
-        raise SemreidError(f"{file} has no column 'vector'; it has {', '.join(parquet.schema_arrow.names)}")
+        raise SemreidError(
+            f"{file} has no column 'vector'; it has {', '.join(parquet.schema_arrow.names)}",
+            fix="make the file with `semreid embed`, or call its column of vectors 'vector'",
+        )
     require_intact(file, MAKE_AGAIN)
     row, batches = 0, parquet.iter_batches(BATCH, columns=columns)
     while True:

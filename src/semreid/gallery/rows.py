@@ -61,7 +61,9 @@ def unit_vectors(vectors: ArrayLike, dim: int, what: str) -> Vectors:
     try:
         rows = np.atleast_2d(np.asarray(vectors, np.float32))
     except (TypeError, ValueError) as error:
-        raise SemreidError(f"{what} vectors are not an array of numbers: {error}") from error
+        raise SemreidError(
+            f"{what} vectors are not an array of numbers: {error}", fix="give an array (N, D), as model.embed does"
+        ) from error
     if rows.size == 0 and rows.ndim == 2:
         return np.zeros((0, dim), np.float32)
     if rows.ndim != 2 or rows.shape[1] != dim:

@@ -13,11 +13,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -38,6 +39,7 @@ from semreid.reading import Object, brief, read_json, reading
 SETTINGS, META = "people.json", "meta.parquet"
 LIMITS = {"identities": (4, 100_000), "images_per_identity": (2, 1_000), "cameras": (2, 240), "seed": (0, 2**31 - 1)}
 SIDES = (32, 1024)
+T = TypeVar("T")
 TEST_SHARE = 0.25
 _ROWS: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
 MAKE_ROOM = "choose a folder that you may write to, or make room and run the same command again: it goes on"
@@ -250,11 +252,29 @@ def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> I
         pending = [pool.submit(write_identity, recipe, work, pid) for pid in todo]
         try:
             for future in as_completed(pending):
-                future.result()
+                result_of(future)
                 yield
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def result_of(future: Future[T]) -> T:
+    """Take what a process that makes people has made.
+
+    Args:
+        future: What it was asked for.
+
+    Raises:
+        SemreidError: If the process was ended from outside; and as what it did.
+    """
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise SemreidError(
+            "a process that makes people was ended from outside, as the system does where memory runs out",
+            fix="free memory, and run the same command again; making a set on disk then goes on",
+        ) from error
 
 
 _PLACES = ".places"
@@ -332,7 +352,7 @@ def _split(recipe: PeopleRecipe, pid: int, camid: int, seen: set[int], more: boo
 def _write_image(path: Path, image: NDArray[np.uint8], parameters: list[int]) -> None:
     done, content = cv2.imencode(path.suffix, image, parameters)
     if not done:
-        raise SemreidError(f"cannot encode {path.name}")
+        raise SemreidError(f"cannot encode {path.name}", fix="choose a smaller --size")
     with explained(path, fix=MAKE_ROOM):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.tobytes())

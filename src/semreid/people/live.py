@@ -25,7 +25,7 @@ from semreid.data.sampler import Indices
 from semreid.data.store import Store
 from semreid.errors import SemreidError
 from semreid.host import sent
-from semreid.people.dataset import PeopleRecipe, installed, work_alone
+from semreid.people.dataset import PeopleRecipe, installed, result_of, work_alone
 from semreid.people.shots import Shot, create_person, shoot
 
 ROUNDS = 16
@@ -133,7 +133,7 @@ class LivePeople:
         before = self.made
         for place, future in enumerate(self._pending):
             if future.done():
-                self._put(future.result())
+                self._put(result_of(future))
                 self._pending[place] = self._next()
         return self.made - before
 
