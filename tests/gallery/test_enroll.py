@@ -54,6 +54,16 @@ def test_csv_with_times(tmp_path: Path) -> None:
     assert facts(crops_below(tmp_path / "rows.csv")) == wanted
 
 
+@pytest.mark.parametrize(
+    ("pid", "track", "wrong"), [("x" * 257, "", "pid 'xxx.*longer than 256"), ("ann", "t" * 123, "tag 'track:ttt.*128")]
+)
+def test_a_row_that_no_gallery_can_hold_is_named(tmp_path: Path, pid: str, track: str, wrong: str) -> None:
+    place(tmp_path, "a.png", "b.png")
+    (tmp_path / "rows.csv").write_text(f"path,pid,track\na.png,ann,1\nb.png,{pid},{track}\n")
+    with pytest.raises(SemreidError, match=rf"b\.png: {wrong}"):
+        crops_below(tmp_path / "rows.csv")
+
+
 def test_splits_of_data_sets(tmp_path: Path) -> None:
     write_figures(tmp_path / "f", train=2, test=2)
     spec = f"people:{tmp_path / 'f'}"

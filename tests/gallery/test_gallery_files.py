@@ -44,6 +44,16 @@ def test_a_file_is_a_gallery_again_and_nothing_lies_beside_it(file: Path) -> Non
     assert [path.name for path in file.parent.iterdir()] == ["g.parquet"]
 
 
+def test_a_gallery_is_not_exported_over_itself_where_others_may_have_written(file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.parquet"
+    link.symlink_to(file)
+    with Gallery.open(file) as seen, Gallery.open(file) as other:
+        other.remove(["id0000"])
+        with pytest.raises(SemreidError, match="this gallery itself"):
+            seen.export_parquet(link)
+        assert seen.export_parquet(tmp_path / "copy.parquet") == 20
+
+
 def test_an_empty_gallery_leaves_no_file(tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "new" / "g.parquet", dim=3) as gallery:
         assert gallery.count() == 0

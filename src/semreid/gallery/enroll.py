@@ -326,8 +326,11 @@ def _is_loose(path: Path) -> bool:
 def _labelled(row: Row) -> Crop:
     pid = _person(row.identity)
     camid = camera_of(row.path) if row.camid is None else row.camid
-    crop = _crop(row.path, pid=pid, camid=camid, timestamp=row.timestamp)
-    return crop._replace(entry=replace(crop.entry, tags=(f"{TRACK}{row.track}",))) if row.track else crop
+    try:
+        crop = _crop(row.path, pid=pid, camid=camid, timestamp=row.timestamp)
+        return crop._replace(entry=replace(crop.entry, tags=(f"{TRACK}{row.track}",))) if row.track else crop
+    except SemreidError as error:
+        raise SemreidError(f"{row.path}: {error.what}", fix=error.fix) from error
 
 
 def _sampled(sample: Sample) -> Crop:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from semreid.errors import SemreidError
+from semreid.files import require_apart
 from semreid.functional.reranking import k_reciprocal_rerank
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.rows import named, require_same, unit_vectors
@@ -422,10 +423,11 @@ class Gallery:
             The number of rows.
 
         Raises:
-            SemreidError: If it cannot be written.
+            SemreidError: If it cannot be written, or is this gallery itself, where others may write meanwhile.
         """
         from semreid.gallery.parquet import write_gallery
 
+        require_apart([Path(file)], [Path(self.uri).expanduser()], "this gallery itself")
         return write_gallery(Path(file), self._store.meta, self.scan(vectors=True))
 
     def import_parquet(self, file: Path | str, *, replace_known: bool = False) -> Written:
