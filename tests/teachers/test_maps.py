@@ -142,6 +142,20 @@ def test_masks_of_changed_crops_are_written_anew(
     np.testing.assert_array_equal(written, mask)
 
 
+@pytest.mark.parametrize("name", ["../../theirs.jpg", "/{}/theirs.jpg"])
+def test_a_journal_that_names_files_outside_of_its_folder_removes_none(
+    crowd_data: ReIDDataset, their_masks: Path, tmp_path: Path, name: str
+) -> None:
+    theirs, out = tmp_path / "theirs.png", tmp_path / "labels"
+    theirs.write_bytes(b"a picture")
+    import_masks(their_masks, "eanet", crowd_data, out, split="train")
+    with (out / "labels.jsonl").open("a") as journal:
+        journal.write(f'["{name.format(str(tmp_path).strip("/"))}", null, ""]\n')
+    with pytest.raises(SemreidError, match="names a label outside of its folder"):
+        import_masks(their_masks, "lip", crowd_data, out, split="train", replace=True)
+    assert theirs.exists()
+
+
 def test_crops_for_testing_need_no_label_map(crowd_data: ReIDDataset, their_masks: Path, tmp_path: Path) -> None:
     for file in (their_masks / "query").iterdir():
         file.unlink()

@@ -175,7 +175,9 @@ class MilvusStore:
             if stated.get("semreid.format") != FORMAT:
                 raise SemreidError(
                     f"{self._shown} has a collection {self._name!r} that is no gallery of this version",
-                    fix="name another one behind #, such as http://localhost:19530#people",
+                    fix="choose another folder"
+                    if self._lite
+                    else "name another one behind #, such as http://localhost:19530#people",
                 )
             self._client.load_collection(self._name, timeout=LOADING)
         dims = [field["params"]["dim"] for field in description["fields"] if field["name"] == "vector"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -149,7 +149,9 @@ class _Journal:
     def __init__(self, out: Path, kinds: Sequence[Kind], crops: Sequence[Crop], *, replace: bool) -> None:
         self.out, self.file = out, out / JOURNAL
         # A line without a label is from before a stop; what comes to lie there later is somebody else's.
-        self.known = {name: row for name, row in read_journal(self.file).items() if _labels(out, Path(name))}
+        noted = read_journal(self.file)
+        _require_inside(self.file, noted)
+        self.known = {name: row for name, row in noted.items() if _labels(out, Path(name))}
         self._require_known(kinds, crops)
         digests = parallel(lambda crop: content_digest(crop.sample).hex(), crops)
         self.digests = dict(zip(map(_name, crops), digests, strict=True))
@@ -204,6 +206,12 @@ class _Journal:
 
 def _file(out: Path, kind: Kind, name: Path) -> Path:
     return out / kind / name.with_suffix(".png")
+
+
+def _require_inside(file: Path, names: Iterable[str]) -> None:
+    """Refuse a journal, perhaps of a stranger, by which labels outside of its folder would be removed."""
+    if lost := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]:
+        raise SemreidError(f"{file} names a label outside of its folder: {brief(lost[0])}", fix=ELSEWHERE)
 
 
 def _labels(out: Path, name: Path) -> list[Path]:
