@@ -140,6 +140,7 @@ def test_there_is_no_probability_without_a_calibration_that_holds(
         monkeypatch.setattr(calibrated, "calibration", calibration)
         explanation = explain(calibrated, crops[0], gallery)
         assert reason in explanation.no_probability
+        assert explanation.basis == ""  # by which `semreid explain` would speak of probabilities
         assert {c.probability for c in explanation.candidates} == {None}
 
 

@@ -168,7 +168,7 @@ def explain(
         fingerprint=gallery.fingerprint,
         prior=prior,
         no_probability=judge.search_reason,
-        basis=judge.basis,
+        basis="" if judge.search_reason else judge.basis,
     )
 
 
