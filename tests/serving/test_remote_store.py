@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from semreid.errors import SemreidError
 from semreid.gallery import Filter, Gallery
 from semreid.gallery import remote as client_module
+from semreid.gallery.wire import pack
 from semreid.serving.app import create_app
 from semreid.serving.guard import Access
 from semreid.serving.service import Service
@@ -186,8 +187,11 @@ def test_malformed_questions_are_refused(owned, tmp_path, body):
     assert client.post("/api/store/search", json=body).status_code == 422
     assert client.post("/api/store/search", content=b"{").status_code == 422
     assert client.post("/api/store/entries", json={"ids": ["a\nb"]}).status_code == 422
-    rows = {"entries": [{"id": "a"}, {"id": "b"}], "vectors": ""}
-    assert client.post("/api/store/write", json=rows).status_code == 422
+    for ids, vectors in (("ab", ""), ("a", pack(np.zeros((1, DIM)))), ("aa", pack(np.eye(DIM)[:2]))):
+        rows = {"entries": [{"id": id_} for id_ in ids], "vectors": vectors}
+        assert client.post("/api/store/write", json=rows).status_code == 422
+    assert client.post("/api/store/delete", json={"ids": []}).json() == {"deleted": 0}
+    assert owned.count() == 0
 
 
 def test_a_database_that_is_killed_is_told(tmp_path, monkeypatch):

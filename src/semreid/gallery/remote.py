@@ -18,7 +18,7 @@ from semreid.errors import SemreidError
 from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Meta, Vectors
 from semreid.gallery.store import NoSuchRowError
-from semreid.gallery.wire import ODD_TOKEN, About, Found, Ids, Rows, Scan, Search, can_travel, pack, unpack
+from semreid.gallery.wire import ODD_TOKEN, About, Count, Found, Ids, Rows, Scan, Search, can_travel, pack, unpack
 
 PREFIX = "serve:"
 TOKEN = "SEMREID_SERVE_TOKEN"
@@ -114,7 +114,7 @@ class RemoteStore:
 
     def count(self, where: Filter) -> int:
         """Count rows."""
-        return int(self._post("count", Scan(where=where))["rows"])
+        return self._ask("count", Scan(where=where), Count).rows
 
     def close(self) -> None:
         """Do nothing: no connection is kept."""

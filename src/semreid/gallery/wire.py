@@ -42,6 +42,12 @@ class Scan(BaseModel):
     vectors: bool = False
 
 
+class Count(BaseModel):
+    """How many rows there are."""
+
+    rows: int
+
+
 class About(BaseModel):
     """What all vectors of a gallery have in common."""
 

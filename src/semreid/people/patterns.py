@@ -48,11 +48,6 @@ def ramp(distance: Image, soft: float = SOFT) -> Image:
     return (distance / np.float32(soft) + np.float32(0.5)).clip(0, 1)
 
 
-def band(value: Image, low: float | Image, high: float | Image, soft: float = SOFT) -> Image:
-    """Coverage of ``low <= value <= high`` with soft edges."""
-    return np.minimum(ramp(value - low, soft), ramp(high - value, soft))
-
-
 def stripes(place: Image, period: float, duty: float, phase: float = 0.0) -> Image:
     """Coverage of stripes that cover ``duty`` of each period; a whole number of periods fits one metre."""
     period = 1 / max(1, round(1 / period))

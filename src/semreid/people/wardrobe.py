@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.atlas import CHARTS, CHIN, SIZE
-from semreid.people import fashion, tailor
+from semreid.people import fashion
 from semreid.people.garments import BagKind, Gender, Outfit, Season
 from semreid.people.palette import Generator, colour_name, pick
+from semreid.people.tailor import paint
 
 
 def draw_outfit(rng: Generator) -> Outfit:
@@ -126,19 +127,6 @@ RELATIONS: dict[str, Callable[[Outfit, Generator], Outfit]] = {
 }
 """What a relative shares ("upper", "lower", "clothes") or what alone sets them apart (the rest)."""
 _RELATION_WEIGHTS = {"upper": 3, "lower": 3, "clothes": 1, "bag": 1, "feet": 1, "head": 1, "logo": 1, "shade": 2}
-
-
-def paint(outfit: Outfit) -> NDArray[np.uint8]:
-    """Paint the texture of an outfit.
-
-    Args:
-        outfit: The outfit.
-
-    Returns:
-        Unlit albedo over the atlas, sRGB, (256, 256, 3). Gutters continue their charts; the charts of bags that are
-        not carried are mid-grey.
-    """
-    return tailor.paint(outfit)
 
 
 def folds(outfit: Outfit, rng: Generator) -> NDArray[np.float32]:

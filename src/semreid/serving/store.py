@@ -14,7 +14,8 @@ from starlette.responses import StreamingResponse
 
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Vectors
-from semreid.gallery.wire import About, Found, Ids, Rows, Scan, Search, pack, unpack
+from semreid.gallery.rows import named, unit_vectors
+from semreid.gallery.wire import About, Count, Found, Ids, Rows, Scan, Search, pack, unpack
 from semreid.serving.api import Asked
 from semreid.serving.errors import RequestError
 from semreid.serving.forms import row_id
@@ -34,14 +35,14 @@ async def about(service: Asked) -> About:
 @router.post("/write")
 async def write(service: Asked, rows: Rows) -> dict[str, int]:
     """Insert or replace rows. When this answers, they are safe."""
-    vectors = _vectors(service, rows.vectors, len(rows.entries))
-    return {"written": await service.write(vectors, rows.entries)}
+    vectors = _vectors(service, rows.vectors, "row")
+    return {"written": await service.write(vectors, named(rows.entries, vectors))}
 
 
 @router.post("/delete")
 async def delete(service: Asked, asked: Ids) -> dict[str, int]:
     """Delete rows."""
-    return {"deleted": await service.delete(_checked(asked))}
+    return {"deleted": await service.delete(_checked(asked)) if asked.ids else 0}
 
 
 @router.post("/entries")
@@ -60,7 +61,7 @@ async def vectors(service: Asked, asked: Ids) -> str:
 @router.post("/search")
 async def search(service: Asked, asked: Search) -> Response:
     """Find the nearest rows of vectors."""
-    queries = _vectors(service, asked.queries)
+    queries = _vectors(service, asked.queries, "query")
     if not 1 <= asked.k * len(queries) <= MOST_HITS:
         raise RequestError(422, f"{len(queries)} queries with k = {asked.k}", f"ask for 1 to {MOST_HITS:,} matches")
     found = await service.ask(partial(service.gallery.search, where=asked.where), queries, asked.k)
@@ -75,9 +76,9 @@ async def scan(service: Asked, asked: Scan) -> StreamingResponse:
 
 
 @router.post("/count")
-async def count(service: Asked, asked: Scan) -> dict[str, int]:
+async def count(service: Asked, asked: Scan) -> Count:
     """Count rows."""
-    return {"rows": await service.ask(service.gallery.count, asked.where)}
+    return Count(rows=await service.ask(service.gallery.count, asked.where))
 
 
 def _batches(service: Service, asked: Scan) -> Iterator[str]:
@@ -89,14 +90,12 @@ def _batches(service: Service, asked: Scan) -> Iterator[str]:
         yield json.dumps({"error": error.what, "fix": error.fix}) + "\n"
 
 
-def _vectors(service: Service, text: str, rows: int | None = None) -> Vectors:
+def _vectors(service: Service, text: str, what: str) -> Vectors:
     try:
         found = unpack(text, service.gallery.dim)
     except ValueError as error:
         raise RequestError(422, "the vectors cannot be read", "use the version of semreid that runs here") from error
-    if rows not in (None, len(found)):
-        raise RequestError(422, f"{len(found)} vectors came with {rows} entries", "give one for each")
-    return found
+    return unit_vectors(found, service.gallery.dim, what)
 
 
 def _checked(asked: Ids) -> list[str]:
