@@ -1,5 +1,6 @@
 """Images on their way into a gallery: who, where and when by their files, and runs that are broken off."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery
+from semreid.gallery import enroll as enrolling
 from semreid.gallery.corrections import Corrections
 from semreid.gallery.enroll import annotated, crops_below, crops_of_data, crops_of_rows, enroll, enroll_features
+from semreid.gallery.gallery import Written
 from tests.conftest import draw_figure, write_figures, write_image
 from tests.gallery.helpers import DIM, MODEL, Stub
 
@@ -229,6 +232,36 @@ def test_progress_is_told_only_of_what_is_in_the_gallery(gallery: Gallery, tmp_p
 
 
 counted: list[tuple[int, int]] = []
+
+
+def test_where_writes_are_slow_there_are_few_and_what_waits_is_written_in_the_end(
+    gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops, add, writes = crops_below(place(tmp_path, *(f"alice/{i}.png" for i in range(10)))), gallery.add, []
+
+    def slow(vectors: np.ndarray, entries: list[Entry]) -> Written:
+        time.sleep(0.2)
+        writes.append(len(entries))
+        return add(vectors, entries)
+
+    monkeypatch.setattr(enrolling, "SLOW", 0.1)
+    monkeypatch.setattr(gallery, "add", slow)
+    (tmp_path / "alice/8.png").write_bytes(b"no image")
+    with pytest.raises(SemreidError, match=r"8\.png cannot be decoded"):
+        enroll(gallery, Stub(), crops, batch_size=2)
+    assert writes == [2, 2, 4]
+    assert gallery.count() == 8
+    assert enroll(gallery, Stub(), crops, batch_size=1, skip_corrupt=True)[:3] == (1, 0, 8)
+    assert writes[3:] == [0, 0, 1]
+
+
+def test_a_crop_that_a_table_lists_in_two_splits_becomes_one_row(gallery: Gallery, tmp_path: Path) -> None:
+    place(tmp_path, "a.png", "b.png")
+    lines = ("path,pid,camid,split", "a.png,ann,1,query", "a.png,ann,1,gallery", "b.png,bob,2,gallery")
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    crops = crops_below(tmp_path / "rows.csv")
+    assert [Path(crop.entry.path).name for crop in crops] == ["a.png", "b.png"]
+    assert enroll(gallery, Stub(), crops).new == 2
 
 
 def test_unreadable_images(gallery: Gallery, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def add(
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Sub-folders are not people.")] = False,
     replace_known: Replace = False,
     skip_corrupt: Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step; each step is safe.")] = 64,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step; those counted are safe.")] = 64,
 ) -> None:
     """Embed images and add them; under torchrun, on all its processes. Makes the gallery if there is none.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +35,7 @@ SPLITS = ("train", "query", "gallery")
 NOBODY = re.compile(r"0+", re.ASCII)
 LOOK = 1024  # crops that are looked up at once: on a server, each look takes a moment
 JUNK = re.compile(r"-\d+", re.ASCII)
+SLOW, SELDOM = 0.2, 10  # seconds of a write from which on it is made only once in so many times as long
 Image = NDArray[np.uint8]
 
 
@@ -80,7 +83,9 @@ def crops_below(path: Path, *, unlabelled: bool = False) -> list[Crop]:
         images = [path] if path.is_file() else list_images(path, nested=unlabelled)
         return [_crop(image, camid=camera_of(image)) for image in images]
     rows = read_csv(path, unlabelled=True) if unlabelled else read_rows(path)
-    return _some(path, [_labelled(row) for row in rows if not JUNK.fullmatch(row.identity)])
+    people = [row for row in rows if not JUNK.fullmatch(row.identity)]
+    each_once = {row.path: row for row in reversed(people)}  # a crop may be both a query and of the gallery
+    return _some(path, [_labelled(row) for row in people if each_once[row.path] is row])
 
 
 def crops_of_data(spec: str, split: str = "gallery", *, warn: Callable[[str], None] = lambda _: None) -> list[Crop]:
@@ -177,7 +182,8 @@ def enroll(
             them stays where the crops do not tell otherwise (`semreid.gallery.said.renewed`).
         skip_corrupt: Leave out images that cannot be read.
         batch_size: Images a step.
-        progress: Told after each batch how many crops are safe in the gallery.
+        progress: Told after each write how many crops are safe in the gallery: after each batch, or where a write takes
+            long, as that of a large file does, so seldom that writing takes a tenth of the time.
 
     Returns:
         What became of the crops, as far as the first process knows.
@@ -189,15 +195,19 @@ def enroll(
     if gallery is not None:
         gallery.require(embedder)
     done, counted = Enrolled(0, 0, 0, []), 0
-    for batches, known in _batches(gallery, crops, batch_size):
-        work = partial(_embedded, embedder, spared=() if replace_known else known, skip_corrupt=skip_corrupt)
-        for kept, entries, vectors, problems in distributed.shared(work, batches):
-            assert gallery is not None
-            new, replaced, there = (gallery.renew if replace_known else gallery.add)(vectors, entries)
-            done = _sum(done, Enrolled(new, replaced, kept + there, problems))
-            counted += kept + len(entries) + len(problems)
-            if progress is not None:
-                progress(counted, len(crops))
+
+    def worked() -> Iterator[_Batch]:
+        for batches, known in _batches(gallery, crops, batch_size):
+            work = partial(_embedded, embedder, spared=() if replace_known else known, skip_corrupt=skip_corrupt)
+            yield from distributed.shared(work, batches)
+
+    for kept, entries, vectors, problems in _joined(worked()):
+        assert gallery is not None
+        new, replaced, there = (gallery.renew if replace_known else gallery.add)(vectors, entries)
+        done = _sum(done, Enrolled(new, replaced, kept + there, problems))
+        counted += kept + len(entries) + len(problems)
+        if progress is not None:
+            progress(counted, len(crops))
     return done
 
 
@@ -300,6 +310,34 @@ def _embedded(
         entries = [crop.entry for crop, image in zip(crops, images, strict=True) if not isinstance(image, str)]
         vectors = embedder.embed(good, batch_size=len(good)) if good else np.zeros((0, embedder.dim), np.float32)
         yield _Batch(len(batch) - len(crops), entries, vectors, problems)
+
+
+def _joined(batches: Iterable[_Batch]) -> Iterator[_Batch]:
+    """Join batches while it is too early for another slow write; who iterates writes what it gets before it goes on.
+
+    One write may have been held up: two tell. What waits when something goes wrong is written, too.
+    """
+    waiting: list[_Batch] = []
+    took = earliest = 0.0
+    try:
+        for batch in batches:
+            waiting.append(batch)
+            if (start := time.monotonic()) < earliest:
+                continue
+            yield _one_of(waiting)
+            before, took, waiting = took, time.monotonic() - start, []
+            earliest = start + SELDOM * min(before, took) if min(before, took) > SLOW else 0.0
+    except (SemreidError, KeyboardInterrupt):
+        if waiting:
+            yield _one_of(waiting)
+        raise
+    if waiting:
+        yield _one_of(waiting)
+
+
+def _one_of(batches: Sequence[_Batch]) -> _Batch:
+    kept, entries, vectors, problems = zip(*batches, strict=True)
+    return _Batch(sum(kept), list(chain.from_iterable(entries)), np.concatenate(vectors), list(chain(*problems)))
 
 
 def _read(crop: Crop, size: tuple[int, int]) -> Image | str:
