@@ -61,6 +61,15 @@ def test_explain_says_what_is_wrong(run, folder: Path, shop: Path, crops: list[P
     assert not (tmp_path / "why").exists()
 
 
+def test_a_query_is_not_written_over(run, folder: Path, shop: Path, crops: list[Path], tmp_path: Path) -> None:
+    query = tmp_path / "why" / "explanation.png"
+    query.parent.mkdir()
+    query.write_bytes(content := crops[0].read_bytes())
+    code, _, said = run("explain", folder, query, "--gallery", shop, "--out", query.parent)
+    assert (code, query.read_bytes()) == (1, content)
+    assert "explanation.png is the query: it will not be written over" in said
+
+
 def test_evaluate_writes_a_page_and_curves(run, folder: Path, tmp_path: Path) -> None:
     data = f"people:{write_figures(tmp_path / 'figures')}"
     html, plot = tmp_path / "report.html", tmp_path / "curves.png"

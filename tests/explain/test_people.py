@@ -121,6 +121,14 @@ def test_a_gallery_is_grouped_by_what_was_said(run, model: Path, tmp_path: Path)
     assert "0_0.png" in gone.err
 
 
+def test_the_table_that_names_the_crops_is_not_written_over(run, model: Path, tmp_path: Path) -> None:
+    table = tmp_path / "people.csv"
+    table.write_text("path\n")
+    done = run("group", table, "--model", model, "--out", tmp_path)
+    assert (done.code, table.read_text()) == (1, "path\n")
+    assert "people.csv is what is read here: it will not be written over" in done.err
+
+
 def test_copies_of_one_crop_are_one_person_and_it_is_said(run, model: Path, tmp_path: Path) -> None:
     for image in range(8):
         write_image(tmp_path / "in" / f"{image}_c1.png", draw_figure(1, 1, 1))

@@ -49,6 +49,7 @@ def explain(
         model, query = DEFAULT, no_model(model, "QUERY", "no query is named")
     require_matplotlib()
     require_writable(out / "explanation.html")
+    require_apart([out / f"explanation.{kind}" for kind in ("html", "png", "json")], [query], "the query")
     if is_exported(model):
         raise SemreidError(f"{model} has no gradients to explain it by", fix="give the run folder it was exported from")
     loaded = told_untrained(model, load_model(model)).to(distributed.local_device())

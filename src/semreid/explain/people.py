@@ -16,7 +16,7 @@ from semreid.data.images import read_image
 from semreid.data.rows import SPLITS
 from semreid.errors import SemreidError
 from semreid.explain.page import caption, environment
-from semreid.files import require_writable, write_text
+from semreid.files import require_apart, require_writable, write_text
 from semreid.gallery import Entry, Gallery
 from semreid.gallery.unlabelled import with_words
 from semreid.models.cli import ModelOption, embedder_of
@@ -98,6 +98,7 @@ def group(
 ) -> None:
     """Tell who is who in your own crops, without identities: a table, a page, and names in a gallery if wanted."""
     require_writable(out / "people.csv")
+    require_apart([out / "people.csv", out / "people.html"], [] if crops is None else [crops])
     if folders is not None:
         require_no_folders(out / "people")
     if flip and gallery:
