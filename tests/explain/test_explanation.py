@@ -29,6 +29,15 @@ def test_matches_are_those_of_the_gallery_without_the_query_itself(
     assert (explanation.query.pid, explanation.query.camid, explanation.rows) == ("1", 1, 12)
 
 
+def test_the_query_itself_is_left_out_whatever_its_row_is_called(model: ReIDModel, crops: list[Path]) -> None:
+    gallery = Gallery.open("memory:", dim=model.dim, fingerprint=model.fingerprint)
+    entries = [Entry(f"track-{i}", path=str(crop), pid="1") for i, crop in enumerate(crops[:3])]
+    gallery.add(model.embed(crops[:3]), entries)
+    explanation = explain(model, crops[0], gallery, pid="1")
+    assert sorted(names(explanation)) == sorted(crop.name for crop in crops[1:3])
+    assert explanation.of_person == 2
+
+
 def test_marks_are_right_wrong_or_unknown(model: ReIDModel, crops: list[Path], gallery: Gallery) -> None:
     marks = {c.match.entry.path: c.is_same for c in explain(model, crops[0], gallery, top=11).candidates}
     expected = {str(path): {"1": True, "2": False, "3": None}[path.name[0]] for path in crops[1:]}

@@ -147,7 +147,7 @@ def explain(
         where = _of_others(where, entry.camid)
     vector = model.embed([crop])
     found = gallery.search(vector, top + 1, where=where, rerank=rerank)[0]
-    matches = [match for match in found if match.entry.id != entry.id][:top]
+    matches = [match for match in found if not _is_query(match.entry, entry)][:top]
     judge = Judge(model, model.calibration)
     if prior is None:
         prior = 0.5 if judge.search_reason else uniform_prior(gallery.stats())
@@ -188,7 +188,12 @@ def _of_person(query: Entry, gallery: Gallery, where: Filter) -> int | None:
     if where.pids and query.pid not in where.pids:
         return 0
     rows = gallery.scan(replace(where, pids=(query.pid,)))
-    return sum(entry.id != query.id for entries, _ in rows for entry in entries)
+    return sum(not _is_query(entry, query) for entries, _ in rows for entry in entries)
+
+
+def _is_query(entry: Entry, query: Entry) -> bool:
+    """Whether a row is the query itself: whoever added it may have chosen its id."""
+    return entry.id == query.id or (bool(query.path) and (entry.path, entry.box) == (query.path, query.box))
 
 
 def _known_of(query: Image, gallery: Gallery, pid: str | None, camid: int | None) -> Entry:
