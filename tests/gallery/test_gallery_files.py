@@ -210,6 +210,13 @@ def test_what_names_no_gallery(uri: str, dim: int | None) -> None:
     assert "the forms are memory:" in caught.value.fix
 
 
+def test_a_password_is_not_shown_where_the_gallery_is_named() -> None:
+    gallery = Gallery("http://me:secret@host:19530#people", memory.MemoryStore(Meta(2, "")))
+    assert gallery.uri == "http://host:19530#people"
+    with pytest.raises(SemreidError, match="of http://host:19530#people to remove"):
+        gallery.remove()
+
+
 def test_memory_must_know_how_wide_its_vectors_are() -> None:
     with pytest.raises(SemreidError, match="say how wide"):
         Gallery.open("memory:")

@@ -18,7 +18,7 @@ from semreid.functional.reranking import k_reciprocal_rerank
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.rows import named, require_same, unit_vectors
 from semreid.gallery.said import NOT_A_PERSON, renewed
-from semreid.gallery.store import ChangedError, NoSuchRowError, Store
+from semreid.gallery.store import ChangedError, NoSuchRowError, Store, without_password
 from semreid.gallery.uri import open_store
 from semreid.models.embedder import Embedder
 
@@ -85,7 +85,7 @@ class Gallery:
     """
 
     def __init__(self, uri: str, store: Store) -> None:
-        self.uri = uri
+        self.uri = without_password(uri)
         self._store = store
 
     @classmethod

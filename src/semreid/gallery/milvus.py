@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from semreid.errors import SemreidError
 from semreid.files import explained, require_writable
 from semreid.gallery.entry import MAX_BYTES, MAX_TAGS, Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.expression import behind, by_id, expression
-from semreid.gallery.store import missing, require_rows
+from semreid.gallery.store import missing, require_rows, without_password
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
@@ -232,7 +232,7 @@ class MilvusStore:
 
     @property
     def _shown(self) -> str:
-        return _without_password(self._uri)
+        return without_password(self._uri)
 
     @contextlib.contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -283,7 +283,7 @@ def _translated(address: str, failure: str) -> Iterator[None]:
     except (MilvusException, grpc.RpcError, ConnectionError) as error:
         reason = getattr(error, "message", "") or str(error)
         raise SemreidError(
-            f"{_without_password(address)}: {failure}: {reason.splitlines()[0] if reason else type(error).__name__}",
+            f"{without_password(address)}: {failure}: {reason.splitlines()[0] if reason else type(error).__name__}",
             fix=f"{LITE_FIX if address.endswith('.db') else SERVER_FIX}; rows that were acknowledged are safe, and "
             "running the same command again completes it",
         ) from error
@@ -335,11 +335,6 @@ def _options(query: str) -> dict[str, Any]:
         )
     parameters = {name: int(value) for name, value in given.items()}
     return {"consistency_level": level, "search_params": {"params": parameters}}
-
-
-def _without_password(uri: str) -> str:
-    host = urlsplit(uri).netloc
-    return uri.replace(host, host.rpartition("@")[2]) if "@" in host else uri
 
 
 def _schema(dim: int) -> CollectionSchema:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
@@ -71,6 +72,17 @@ def require_rows(ids: Sequence[str], found: Container[str]) -> None:
             f"there is no row {absent[0]!r} ({len(absent):,} such ids)",
             fix="check the id; the row may have been removed meanwhile",
         )
+
+
+def without_password(uri: str) -> str:
+    """Write a URI as it may be shown: in messages, and in pages that go to others.
+
+    Example:
+        >>> without_password("http://me:secret@host:19530#people"), without_password("people.parquet")
+        ('http://host:19530#people', 'people.parquet')
+    """
+    host = urlsplit(uri).netloc if "://" in uri else ""
+    return uri.replace(host, host.rpartition("@")[2]) if "@" in host else uri
 
 
 def missing(uri: str) -> SemreidError:
