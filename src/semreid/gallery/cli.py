@@ -31,6 +31,7 @@ from semreid.gallery.enroll import (
 from semreid.gallery.entry import Filter, Match
 from semreid.gallery.gallery import Gallery, Stats
 from semreid.gallery.parts import PartOrder
+from semreid.gallery.store import without_password
 from semreid.models.card import shipped_as
 from semreid.models.cli import ModelOption, embedder_of
 from semreid.models.shipped import DEFAULT
@@ -144,7 +145,7 @@ def search(
         found = gallery.search(vectors, k, where=where, query_camids=cameras, rerank=rerank, reorder=order)
     results = [{"query": str(path), "matches": [_match(m) for m in ms]} for path, ms in zip(paths, found, strict=True)]
     if json_:
-        show({"gallery": uri, "results": results})
+        show({"gallery": gallery.uri, "results": results})
         return
     for path, matches in zip(paths, found, strict=True):
         stdout.print(_table(str(path), matches))
@@ -163,7 +164,7 @@ def remove(
     """Remove rows by their ids, or all of a person, a camera, a tag or a time."""
     where = _filter(camids, pids, tags, since, until)
     with Gallery.open(uri) as gallery:
-        typer.echo(f"{gallery.remove(ids or (), where=where):,} rows removed from {uri}")
+        typer.echo(f"{gallery.remove(ids or (), where=where):,} rows removed from {gallery.uri}")
 
 
 @app.command()
@@ -171,7 +172,7 @@ def info(uri: URI, json_: Json = False) -> None:
     """Say what a gallery holds."""
     with Gallery.open(uri) as gallery:
         stats = gallery.stats()
-    show(stats.to_json()) if json_ else _show_stats(uri, stats)
+    show(stats.to_json()) if json_ else _show_stats(gallery.uri, stats)
 
 
 @app.command()
@@ -238,7 +239,7 @@ def _warn_of_left_out(paths: list[Path]) -> None:
 def _tell(done: Enrolled, uri: str) -> None:
     for problem in done.skipped:
         say(f"skipped: {problem}", style="yellow")
-    counts = f"{done.new:,} rows added to {uri}, {done.replaced:,} replaced, {done.kept:,} there before"
+    counts = f"{done.new:,} rows added to {without_password(uri)}, {done.replaced:,} replaced, {done.kept:,} there before"
     typer.echo(counts + (f", {len(done.skipped):,} images skipped" if done.skipped else ""))
 
 
