@@ -239,7 +239,8 @@ def _warn_of_left_out(paths: list[Path]) -> None:
 def _tell(done: Enrolled, uri: str) -> None:
     for problem in done.skipped:
         say(f"skipped: {problem}", style="yellow")
-    counts = f"{done.new:,} rows added to {without_password(uri)}, {done.replaced:,} replaced, {done.kept:,} there before"
+    where = without_password(uri)
+    counts = f"{done.new:,} rows added to {where}, {done.replaced:,} replaced, {done.kept:,} there before"
     typer.echo(counts + (f", {len(done.skipped):,} images skipped" if done.skipped else ""))
 
 
