@@ -41,7 +41,7 @@ from semreid.people.wardrobe import Outfit, attributes, draw_outfit, folds, pain
 
 Array = NDArray[Any]
 RELATIVES = 0.35
-"""Share of the even-numbered identities that wear what the one before wears, but for a detail or two."""
+"""Share of the even-numbered identities that wear some or nearly all of what the one before wears."""
 _BYSTANDERS = 24
 _BAD_BOX = 0.06
 _STREAMS = {"outfit": 1, "person": 2, "shot": 3, "bystander": 4, "network": 5}
