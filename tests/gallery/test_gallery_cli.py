@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from semreid import distributed
 from semreid.gallery import Gallery
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
@@ -118,6 +119,30 @@ def test_a_gallery_is_made_anew_for_another_model_and_loses_no_name(
         rows = [entry for entries, _ in old.scan() for entry in entries]
         assert new.get([row.id for row in rows]) == rows
         assert new.fingerprint != old.fingerprint
+
+
+def test_one_process_reads_the_other_gallery_for_all(
+    run, filled: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A .db folder belongs to one process at a time: under torchrun, the others would be refused."""
+    opened, alone, open_it, by_first = [], [], Gallery.open, distributed.by_first
+
+    def noted_open(uri: object, **meta: object) -> Gallery:
+        opened.append((str(uri), bool(alone)))
+        return open_it(uri, **meta)
+
+    def noted_first(work: object) -> object:
+        alone.append(work)
+        try:
+            return by_first(work)
+        finally:
+            alone.pop()
+
+    monkeypatch.setattr(Gallery, "open", noted_open)
+    monkeypatch.setattr(distributed, "by_first", noted_first)
+    place = tmp_path / "new.parquet"
+    assert run("gallery", "add", "--from", filled, "--gallery", place, "--model", other).code == 0
+    assert opened == [(str(filled), True), (str(place), False)]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,8 +91,8 @@ def add(
         skip_corrupt=skip_corrupt and features,
     )
     said: dict[str, Any] = {"pid": pid, "camid": camid, "tags": tags or ()}
-    crops = [] if features else annotated(_crops(images, data, split, other, unlabelled), **said)
     with distributed.process_group():
+        crops = [] if features else annotated(_crops(images, data, split, other, unlabelled), **said)
         embedder, first = embedder_of(model), distributed.rank() == 0
         meta = {"dim": embedder.dim, "fingerprint": embedder.fingerprint}
         with (
@@ -219,12 +220,16 @@ def _refuse(source: Path | str, **meaningless: bool) -> None:
 
 def _crops(images: Path | None, data: str, split: str, other: str, unlabelled: bool) -> list[Crop]:
     if other:
-        with Gallery.open(other) as rows:
-            return crops_of_rows(rows)
+        return distributed.by_first(partial(_rows_of, other))  # one process at a time may open a .db folder
     if images is None:
         return crops_of_data(data, split, warn=_warn)
     _warn_of_left_out([images])
     return crops_below(images, unlabelled=unlabelled)
+
+
+def _rows_of(other: str) -> list[Crop]:
+    with Gallery.open(other) as rows:
+        return crops_of_rows(rows)
 
 
 def _warn(text: str) -> None:
