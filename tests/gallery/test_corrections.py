@@ -116,6 +116,55 @@ def test_undoing_twice_or_what_was_said_of_since_is_refused(quick: Corrections) 
     assert words(quick.gallery)["group-2/0"] == ("group-2", False)
 
 
+def numbered_anew(gallery: Gallery, names: dict[str, str]) -> None:
+    """As a new grouping does: the same groups under other numbers."""
+    before = [row for row in rows(gallery).values() if "grouped" in row.tags]
+    gallery.exchange(before, [replace(row, pid=names.get(row.pid or "", row.pid)) for row in before])
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda said: said.name("group-1", "cy"),
+        lambda said: said.leave_out(of("group-1")[:2], "group-1"),
+        lambda said: said.merge(["group-1", "group-3"], "cy"),
+    ],
+)
+def test_undoing_joins_nobody_with_a_group_that_has_got_the_number_since(said: Corrections, say) -> None:
+    step = say(said)
+    numbered_anew(said.gallery, {"group-1": "group-7", "group-2": "group-1"})
+    before = rows(said.gallery)
+    with pytest.raises(ChangedError, match="gives crops back to group-1, and others are called so by now") as caught:
+        said.undo(step.number)
+    assert "another name" in caught.value.fix
+    assert rows(said.gallery) == before
+    assert not Corrections(said.gallery, said._file).steps[-1].undone
+    said.name("group-1", "dan")
+    assert said.undo(step.number).undone
+    assert words(said.gallery)["group-1/0"] == ("group-1", False)
+    assert words(said.gallery)["group-2/0"] == ("dan", True)
+
+
+def test_undoing_gives_crops_back_to_who_has_kept_others(quick: Corrections) -> None:
+    quick.split("anna", ["anna/1"], "bert")
+    quick.leave_out(["group-1/4"], "group-1")
+    again = Corrections(quick.gallery, quick._file)
+    again.merge(["anna", "group-2"])
+    assert [again.undo(number).undone for number in (1, 2, 3)] == [True] * 3
+    assert words(quick.gallery)["anna/1"] == ("anna", True)
+    again.split("anna", ["anna/1"], "bert")
+    again.name("anna", "carl")
+    assert [again.undo(number).undone for number in (4, 5)] == [True] * 2  # in any order
+    assert {words(quick.gallery)[id_] for id_ in of("anna")} == {("anna", True)}
+
+
+def test_steps_of_older_versions_are_read(quick: Corrections) -> None:
+    quick.name("group-1", "bert")
+    (step,) = json.loads(quick._file.read_text())
+    quick._file.write_text(json.dumps([step[:5]]))
+    assert Corrections(quick.gallery, quick._file).undo(1).undone
+
+
 def test_two_people_edit_at_once(quick: Corrections) -> None:
     """The second sees what was there before the first spoke."""
     states = {person.name: person.state for person in roster(quick.gallery).groups}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,8 @@ from semreid.reading import read_json
 
 STEPS, ROWS = 100, 100_000
 """Steps that can be taken back, and how many rows they may have changed together."""
+WITNESSES = 32
+"""Crops of a person that tell later whether who is called so is still the same."""
 LOOK_AGAIN = "somebody else, or a machine, may have changed it meanwhile: look again"
 
 
@@ -58,6 +61,7 @@ class Step(NamedTuple):
         person: Whom it is about now; None for nobody.
         changes: The rows that it changed.
         undone: Whether it was taken back.
+        left: Some of the rows that stayed with each person who lost others.
     """
 
     number: int
@@ -65,6 +69,7 @@ class Step(NamedTuple):
     person: str | None
     changes: tuple[Change, ...]
     undone: bool = False
+    left: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - never changed
 
 
 _STEPS = TypeAdapter(tuple[Step, ...])
@@ -170,6 +175,8 @@ class Corrections:
     def undo(self, number: int) -> Step:
         """Take a step back, if nobody has said anything else of its rows since; rows that are gone are passed over.
 
+        Nor may others have got a name that it gives back: the two would become one person.
+
         Args:
             number: The number of the step.
         """
@@ -185,18 +192,22 @@ class Corrections:
                 f"somebody has changed crops of step {number} ({step.what}) since", fix="undo the later step first"
             )
         back = [replace(row, **changes[row.id].before._asdict()) for row in rows]
+        self._require_the_same(step, {new.pid for old, new in zip(rows, back, strict=True) if old.pid != new.pid})
         self.gallery.exchange(rows, back)
         done = step._replace(undone=True)
         self._keep(tuple(done if each is step else each for each in self.steps))
         return done
 
     def _rows(self, person: str, seen: Sequence[str]) -> list[Entry]:
-        rows = list(chain.from_iterable(rows for rows, _ in self.gallery.scan(Filter(pids=[person]))))
+        rows = list(self._all_of(person))
         if not rows:
             raise NoSuchRowError(f"the gallery has no person {person!r}", fix=LOOK_AGAIN)
         if seen and state_of(rows) not in seen:
             raise ChangedError(f"{person} is not as you saw it", fix=LOOK_AGAIN)
         return rows
+
+    def _all_of(self, person: str) -> Iterator[Entry]:
+        return chain.from_iterable(rows for rows, _ in self.gallery.scan(Filter(pids=[person])))
 
     def _chosen(self, person: str | None, ids: Sequence[str]) -> dict[str, Entry]:
         if not ids:
@@ -219,6 +230,27 @@ class Corrections:
                 f"there is a person {name} already", fix="merge the two if they are one, or add a word"
             )
 
+    def _require_the_same(self, step: Step, people: Iterable[str | None]) -> None:
+        """Refuse to give back a name that others have got since: a new grouping gives its numbers anew."""
+        for person in filter(None, people):
+            now = {row.id for row in self._all_of(person)}
+            back = (change for other in self.steps if other.undone or other is step for change in other.changes)
+            same = {change.id for change in back if change.before.pid == person}.union(step.left.get(person, ()))
+            if now and now.isdisjoint(same):
+                raise ChangedError(
+                    f"step {step.number} ({step.what}) gives crops back to {person}, and others are called so by now",
+                    fix=f"give who is {person} now another name first, or say by hand who the crops show",
+                )
+
+    def _left(self, pairs: Sequence[tuple[Entry, Entry]]) -> dict[str, tuple[str, ...]]:
+        """Some of the rows that stay with each person who loses others."""
+        moved = {old.id: old.pid for old, new in pairs if old.pid is not None and old.pid != new.pid}
+        left: defaultdict[str, list[str]] = defaultdict(list)
+        for row in chain.from_iterable(self._all_of(person) for person in set(moved.values())):
+            if row.id not in moved:
+                left[str(row.pid)].append(row.id)
+        return {pid: tuple(ids[:: -(-len(ids) // WITNESSES)]) for pid, ids in left.items()}
+
     def _done(self, what: str, person: str | None, rows: Sequence[Entry], change: Callable[[Entry], Entry]) -> Step:
         try:
             pairs = [(row, new) for row in rows if (new := change(row)) != row]
@@ -229,7 +261,8 @@ class Corrections:
         before, after = [old for old, _ in pairs], [changed for _, changed in pairs]
         steps, both = self.steps, zip(before, after, strict=True)
         changes = tuple(Change(a.id, Word(a.pid, a.tags), Word(b.pid, b.tags)) for a, b in both)
-        step = Step(steps[-1].number + 1 if steps else 1, what, person, changes)
+        number = steps[-1].number + 1 if steps else 1
+        step = Step(number, what, person, changes, left=self._left(pairs))
         self._keep((*steps, step))  # first: what was half done when a process ends can be undone
         try:
             self.gallery.exchange(before, after)
