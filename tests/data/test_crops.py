@@ -70,6 +70,19 @@ def test_a_data_set_gives_the_parts_that_are_asked_for(figures):
     assert len(everybody) == len({s.path for s in data.train + data.query + data.gallery})
 
 
+def test_a_track_that_pandas_wrote_as_a_fraction_is_the_whole_number(tmp_path):
+    for name in "abc":
+        write_image(tmp_path / f"{name}.png", np.zeros((8, 4, 3), np.uint8))
+    (tmp_path / "c.csv").write_text("path,camid,track\na.png,1,5.0\nb.png,1,5\nc.png,1,5.5\n")
+    crops = crops_at(tmp_path / "c.csv")
+    assert {s.path.name: t for s, t in zip(crops.samples, crops.track_names, strict=True)} == {
+        "a.png": "5",
+        "b.png": "5",
+        "c.png": "5.5",
+    }
+    assert len(set(crops.tracks.tolist())) == 2
+
+
 def test_folder_data_keeps_tracks_and_unknown_cameras(tmp_path):
     names = [f"{p}{i}.png" for p in "wxyz" for i in range(2)]
     figures_in = [write_image(tmp_path / name, draw_figure(i, 1, i)) for i, name in enumerate(names)]

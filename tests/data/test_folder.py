@@ -364,6 +364,12 @@ def test_absolute_paths_a_byte_order_mark_and_a_dot_are_fine(table, tmp_path):
         (with_column("split", "train", "query"), "the split has no gallery image"),
         (with_column("timestamp", "1", "noon"), "row 3: cannot read the time 'noon'"),
         (with_column("timestamp", "inf"), "row 2: cannot read the time 'inf'"),
+        (with_column("timestamp", "12", "20240501"), r"row 3: the time '20240501' may be a date .*\n.* 2024-05-01, or"),
+        (with_column("timestamp", "20240501123000"), "row 2: the time '20240501123000', .* beyond the year 3000"),
+        (
+            with_column("timestamp", "2025", "2024", ""),
+            r"the times, such as 2025, may be years .*\n.* fraction: 2025\.0",
+        ),
         (lambda rows: rows[:5], "one identity only"),
     ],
 )
@@ -409,6 +415,13 @@ def test_other_separators(table, tmp_path, separator):
 def test_times_of_iso_8601(table):
     (sample, *_) = load_dataset(table(with_column("timestamp", "2024-05-03T14:22:07"))).train
     assert sample.timestamp == 1714746127.0
+
+
+def test_seconds_that_could_be_years_are_seconds_among_others(table):
+    times = ["1969", "1970", "2025", "202512", "1714746127"]
+    dataset = load_dataset(table(with_column("timestamp", *times)))
+    found = {sample.timestamp for sample in (*dataset.train, *dataset.query, *dataset.gallery)}
+    assert found == {float(time) for time in times}
 
 
 def test_cameras_like_addresses_are_kept(table):

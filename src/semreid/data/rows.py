@@ -24,7 +24,7 @@ from semreid.data.listing import (
 )
 from semreid.data.names import MARKET_NAME, camera_below, is_camera
 from semreid.data.sample import require_camera
-from semreid.data.times import seconds
+from semreid.data.times import may_be_period, seconds
 from semreid.errors import SemreidError
 
 SPLITS = ("train", "query", "gallery")
@@ -104,16 +104,32 @@ def read_csv(path: Path, *, unlabelled: bool = False) -> list[Row]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = _reader(path, file, COLUMNS[:1] if unlabelled else COLUMNS)
             full = (cells for cells in reader if not _is_blank(cells))
-            rows = [(reader.line_num, _csv_row(path, reader.line_num, cells, unlabelled)) for cells in full]
+            rows = [
+                (reader.line_num, _csv_row(path, reader.line_num, cells, unlabelled), _time(cells)) for cells in full
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SemreidError(f"{path} is not a readable CSV file: {error}", fix="save it as CSV, UTF-8") from error
     if not rows:
         raise SemreidError(f"{path} has no row below its header", fix="describe one image in each row")
     first: dict[tuple[Path, str], int] = {}
-    for line, row in rows:
+    for line, row, _ in rows:
         if (earlier := first.setdefault((row.path, row.split), line)) != line:
             raise SemreidError(f"{path}: rows {earlier} and {line} are the same image {row.path}", fix="remove one")
-    return [row for _, row in rows]
+    _require_no_periods(path, [text for _, _, text in rows if text])
+    return [row for _, row, _ in rows]
+
+
+def _require_no_periods(path: Path, times: Sequence[str]) -> None:
+    """Refuse a column of years or months; among other times, digits like these are seconds."""
+    if times and all(map(may_be_period, times)):
+        raise SemreidError(
+            f"{path}: the times, such as {times[0]}, may be years or months as well as seconds",
+            fix=f"write dates in full, such as 2024-05-01, or seconds with a fraction: {times[0]}.0",
+        )
+
+
+def _time(cells: dict[str, str | None]) -> str:
+    return _unless_nothing((cells.get("timestamp") or "").strip())
 
 
 def _reader(path: Path, file: TextIO, needed: Sequence[str]) -> csv.DictReader[str]:
@@ -153,11 +169,11 @@ def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bo
         text = _stripped(cells)
         return Row(
             path=_image(path.parent, text["path"]),
-            identity=_person(_unless_nothing(text.get("pid", ""))) if unlabelled else _identity(text["pid"]),
+            identity=_whole(_unless_nothing(text.get("pid", ""))) if unlabelled else _identity(text["pid"]),
             camid=_camera(text.get("camid", "")),
             split=_split(text["split"]) if "split" in text else "",
-            timestamp=seconds(_unless_nothing(text.get("timestamp", ""))),
-            track=_unless_nothing(text.get("track", "")),
+            timestamp=seconds(_time(cells), alone=False),
+            track=_whole(_unless_nothing(text.get("track", ""))),
         )
     except SemreidError as error:
         raise SemreidError(f"{path}, row {line}: {error.what}", fix=error.fix) from error
@@ -202,11 +218,11 @@ def _below(folder: Path, text: str) -> Path:
 def _identity(text: str) -> str:
     if not _unless_nothing(text):
         raise SemreidError(f"pid is {repr(text) if text else 'empty'}", fix="name the person, or remove the row")
-    return _person(text)
+    return _whole(text)
 
 
-def _person(text: str) -> str:
-    """The name of a person; of whole numbers that a program wrote as fractions, the number."""
+def _whole(text: str) -> str:
+    """The name of a person or a track; of whole numbers that a program wrote as fractions, the number."""
     return text.partition(".")[0] if re.fullmatch(r"-?\d+\.0*", text, re.ASCII) else text
 
 
