@@ -194,8 +194,83 @@ def features(file: Path, **columns: object) -> Path:
     """A file as `semreid embed` writes it, with columns that a user has added."""
     rows = len(next(iter(columns.values())))
     fixed = pa.FixedSizeListArray.from_arrays(pa.array(np.eye(DIM, dtype=np.float32)[:rows].ravel()), DIM)
-    pq.write_table(pa.table({**columns, "vector": fixed}), file)
+    pq.write_table(pa.table({**columns, "vector": fixed}).replace_schema_metadata(MADE_BY), file)
     return file
+
+
+MADE_BY = {"semreid.fingerprint": MODEL}
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        (None, "f.parquet does not tell which model made its vectors; those of the gallery are of abc123"),
+        ([MODEL, "other"], "holds vectors of model other; these are of model abc123"),
+        ([MODEL, None], "holds vectors of model nobody knows"),
+        ([MODEL, MODEL], ""),
+    ],
+)
+def test_a_file_without_metadata_must_tell_its_model_in_a_column(
+    gallery: Gallery, tmp_path: Path, told: list[str | None] | None, wrong: str
+) -> None:
+    """As pandas leaves a file of `semreid embed`."""
+    file = features(tmp_path / "f.parquet", id=["a", "b"], **({} if told is None else {"fingerprint": told}))
+    pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
+    if not wrong:
+        assert enroll_features(gallery, file).new == 2
+        return
+    with pytest.raises(SemreidError, match=wrong) as caught:
+        enroll_features(gallery, file)
+    assert told or "pandas drops it" in caught.value.fix
+    assert gallery.count() == 0
+
+
+def test_metadata_and_column_must_tell_the_same_model(gallery: Gallery, tmp_path: Path) -> None:
+    with pytest.raises(SemreidError, match="vectors of model other"):
+        enroll_features(gallery, features(tmp_path / "f.parquet", id=["a"], fingerprint=["other"]))
+
+
+def test_vectors_of_nobody_knows_which_model_go_where_no_model_is_stated(tmp_path: Path) -> None:
+    file = features(tmp_path / "f.parquet", id=["a", "b"])
+    pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
+    assert enroll_features(Gallery.open("memory:", dim=DIM), file).new == 2
+
+
+@pytest.mark.parametrize(
+    ("tracks", "tags"),
+    [
+        ([5, 6], [("track:5",), ("track:6",)]),
+        ([5.0, None], [("track:5",), ()]),
+        ([float("nan"), 2.5], [(), ("track:2.5",)]),
+        (["north-5", ""], [("track:north-5",), ()]),
+    ],
+)
+def test_the_track_of_features_becomes_a_tag(gallery: Gallery, tmp_path: Path, tracks: list, tags: list) -> None:
+    file = features(tmp_path / "f.parquet", id=["a", "b"], track=tracks, tags=[["door"], None])
+    assert enroll_features(gallery, file).new == 2
+    rows = gallery.get(["a", "b"])
+    assert [tuple(tag for tag in row.tags if tag != "door") for row in rows if row] == tags
+    assert "door" in rows[0].tags
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("camera", "camid"), ("Cam_ID", "camid"), ("person", "pid"), ("tracks", "track"), ("PID", "pid")],
+)
+def test_columns_of_features_that_a_gallery_calls_otherwise_are_refused(
+    gallery: Gallery, tmp_path: Path, name: str, meant: str
+) -> None:
+    file = features(tmp_path / "f.parquet", id=["a", "b"], **{name: ["1", "2"]})
+    with pytest.raises(SemreidError, match=f"f.parquet has a column '{name}' and no {meant}") as caught:
+        enroll_features(gallery, file)
+    assert caught.value.fix == f"call it {meant}, or remove it"
+    assert gallery.count() == 0
+
+
+def test_other_columns_of_features_are_passed_over(gallery: Gallery, tmp_path: Path) -> None:
+    file = features(tmp_path / "f.parquet", id=["a"], score=[0.5], __index_level_0__=[7], camera=["x"], camid=[1])
+    assert enroll_features(gallery, file).new == 1
+    assert gallery.get(["a"]) == [Entry("a", camid=1)]
 
 
 def test_what_the_user_says_of_all_features(gallery: Gallery, tmp_path: Path) -> None:
@@ -304,6 +379,7 @@ def test_features_of_embed(gallery: Gallery, tmp_path: Path, monkeypatch: pytest
     vectors = np.eye(DIM, dtype=np.float32)[:3]
     fixed = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIM)
     table = pa.table({"path": ["a.png", "b_c2.png", "/x/c.png"], "camid": pa.array([None, 2, 3]), "vector": fixed})
+    table = table.replace_schema_metadata(MADE_BY)
     pq.write_table(table, "features.parquet")
     assert enroll_features(gallery, Path("features.parquet")) == (3, 0, 0, [])
     assert enroll_features(gallery, Path("features.parquet")) == (0, 0, 3, [])
@@ -313,7 +389,7 @@ def test_features_of_embed(gallery: Gallery, tmp_path: Path, monkeypatch: pytest
     place(tmp_path, "b_c2.png")
     assert crops_below(tmp_path / "b_c2.png")[0].entry.id == found.id  # as if the image had been added
     with pytest.raises(SemreidError, match="vectors of 8 values of type float; the gallery wants 9"):
-        enroll_features(Gallery.open("memory:", dim=DIM + 1), Path("features.parquet"))
+        enroll_features(Gallery.open("memory:", dim=DIM + 1, fingerprint=MODEL), Path("features.parquet"))
     with pytest.raises(SemreidError, match="there is no file"):
         enroll_features(gallery, Path("none.parquet"))
     pq.write_table(table.replace_schema_metadata({"semreid.fingerprint": "other"}), "other.parquet")

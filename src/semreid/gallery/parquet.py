@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +19,7 @@ from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.gallery.entry import Entry, Meta, Vectors
 from semreid.gallery.rows import require_same
+from semreid.gallery.said import TRACK
 from semreid.reading import parse_json, reading
 from semreid.seal import require_intact, seal
 
@@ -39,6 +43,18 @@ class _Header(TypedDict):
 
 _HEADER = TypeAdapter(_Header)
 COLUMNS = ("id", "path", "pid", "camid", "timestamp", "box", "tags")
+TRACK_COLUMN, MODEL_COLUMN = "track", "fingerprint"
+_KNOWN = (*COLUMNS, TRACK_COLUMN, MODEL_COLUMN, "vector")
+_MEANT = {
+    **dict.fromkeys(("image", "file", "filename", "filepath", "img", "imagepath"), "path"),
+    **dict.fromkeys(("person", "personid", "identity"), "pid"),
+    **dict.fromkeys(("camera", "cam", "cameraid"), "camid"),
+    **dict.fromkeys(("time", "date", "datetime"), "timestamp"),
+    "trackid": TRACK_COLUMN,
+    "bbox": "box",
+    "embedding": "vector",
+}
+"""What others call these columns."""
 
 
 def write_gallery(file: Path, meta: Meta, batches: Iterable[tuple[Sequence[Entry], Vectors]]) -> int:
@@ -98,25 +114,57 @@ def read_gallery(file: Path) -> tuple[Meta, Iterator[Batch]]:
 def read_features(file: Path, meta: Meta) -> Iterator[Batch]:
     """Read any Parquet file with a ``vector`` column, such as those of ``semreid embed``.
 
-    Of the columns ``id``, ``path``, ``pid``, ``camid``, ``timestamp``, ``box`` and ``tags``, those present are
-    used. Times are seconds, texts as in a CSV file, or Arrow's timestamps and dates; those without a zone are in UTC.
+    Of the columns ``id``, ``path``, ``pid``, ``camid``, ``timestamp``, ``box``, ``tags`` and ``track`` (which becomes
+    the tag ``track:NAME``), those present are used. Times are seconds, texts as in a CSV file, or Arrow's timestamps
+    and dates; those without a zone are in UTC. Which model made the vectors is in the metadata, as ``semreid embed``
+    and ``semreid gallery export`` write it, or in a column ``fingerprint``, which other programs do not drop.
 
     Args:
         file: The file.
-        meta: Width that the vectors must have, and the model that must have made them if the file tells it.
+        meta: Width that the vectors must have, and the model that must have made them; empty: any.
 
     Returns:
         Its rows in bounded batches.
 
     Raises:
-        SemreidError: If the file is missing or damaged, of another model, or a column is not as a gallery needs it.
+        SemreidError: If the file is missing or damaged, of another model, or does not tell of which, a column is not as
+            a gallery needs it, or has another name than a gallery gives it.
     """
     parquet = _open(file)
-    header = parquet.schema_arrow.metadata or {}
-    with reading(file):
-        made_by = header[EMBEDDED].decode() if EMBEDDED in header else meta.fingerprint
-    require_same(str(file), _stated(file, parquet) or Meta(meta.dim, made_by), meta)
+    _require_names(file, parquet.schema_arrow.names)
+    makers = list(_makers(file, parquet, meta.dim))
+    for made_by in makers:
+        require_same(str(file), made_by, meta)
+    if meta.fingerprint and not makers:
+        raise SemreidError(
+            f"{file} does not tell which model made its vectors; those of the gallery are of {meta.fingerprint[:12]}",
+            fix="keep the metadata of the file that `semreid embed` wrote (pandas drops it), or add a column "
+            "'fingerprint' with that of the model that made the vectors: semreid.load_model(MODEL).fingerprint",
+        )
     return _batches(file, parquet, meta.dim)
+
+
+def _makers(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Meta]:
+    """All models that a file says have made its vectors, by whatever says it."""
+    if stated := _stated(file, parquet):
+        yield stated
+    with reading(file, MAKE_AGAIN):
+        header = parquet.schema_arrow.metadata or {}
+        told = {header[EMBEDDED].decode()} if EMBEDDED in header else set()
+        if MODEL_COLUMN in parquet.schema_arrow.names:
+            for batch in parquet.iter_batches(BATCH, columns=[MODEL_COLUMN]):
+                told.update(str(cell or "nobody knows") for cell in batch.column(0).unique().to_pylist())
+    yield from (Meta(dim, fingerprint) for fingerprint in sorted(told))
+
+
+def _require_names(file: Path, names: Sequence[str]) -> None:
+    """Refuse columns that a gallery knows under another name, rather than pass over what they tell."""
+    for name in names:
+        bare = re.sub(r"[^a-z]", "", name.lower())
+        close = difflib.get_close_matches(bare, _KNOWN, n=1, cutoff=0.85)
+        meant = "" if name in _KNOWN else _MEANT.get(bare) or next(iter(close), "")
+        if meant and meant not in names:
+            raise SemreidError(f"{file} has a column {name!r} and no {meant}", fix=f"call it {meant}, or remove it")
 
 
 def _stated(file: Path, parquet: pq.ParquetFile) -> Meta | None:
@@ -162,7 +210,7 @@ def _open(file: Path) -> pq.ParquetFile:
 
 
 def _batches(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Batch]:
-    columns = [name for name in (*COLUMNS, "vector") if name in parquet.schema_arrow.names]
+    columns = [name for name in (*COLUMNS, TRACK_COLUMN, "vector") if name in parquet.schema_arrow.names]
     if "vector" not in columns:
         raise SemreidError(
             f"{file} has no column 'vector'; it has {', '.join(parquet.schema_arrow.names)}",
@@ -183,7 +231,7 @@ def _batches(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Batch]:
 
 def _batch(file: Path, row: int, batch: pa.RecordBatch, dim: int) -> Batch:
     vectors = _vectors(file, row, batch.column("vector"), dim)
-    names = [name for name in COLUMNS if name in batch.schema.names]
+    names = [name for name in (*COLUMNS, TRACK_COLUMN) if name in batch.schema.names]
     columns = [_in_seconds(batch.column(name)).to_pylist() for name in names]
     entries = []
     for offset, values in enumerate(zip(*columns, strict=True) if columns else [()] * len(batch)):
@@ -198,9 +246,18 @@ def _entry(values: Mapping[str, Any]) -> Entry:
     """An entry from cells; a null is the same as no cell."""
     given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    if track := _track(given.pop(TRACK_COLUMN, "")):
+        given["tags"] = (*given.get("tags", ()), f"{TRACK}{track}")
     if isinstance(time := given.get("timestamp"), str):
         given["timestamp"] = seconds(time.strip())
     return Entry(**given)
+
+
+def _track(cell: object) -> str:
+    """The name of a track; where some are unknown, pandas makes fractions of numbers."""
+    if isinstance(cell, float):
+        return "" if math.isnan(cell) else str(int(cell) if cell.is_integer() else cell)
+    return str(cell).strip()
 
 
 def _in_seconds(column: pa.Array) -> pa.Array:
