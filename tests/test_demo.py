@@ -57,6 +57,23 @@ def test_demo_refuses_what_the_doctor_refuses(tmp_path: Path, stand_ins: Path) -
     assert not (tmp_path / "demo").exists()
 
 
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_demo_leaves_a_folder_of_crops_as_it_is(run, figures: Path, stand_ins: Path, tmp_path: Path) -> None:
+    write_figures(tmp_path / "crops", train=1, test=1)
+    before = _files(tmp_path / "crops")
+    for data in ([], ["--data", f"people:{figures}"], ["--data", f"people:{tmp_path / 'crops'}"]):
+        done = run("demo", *data, "--out", tmp_path / "crops")
+        assert done.code == 1
+        assert f"{tmp_path / 'crops'} is no folder of a demo: it holds bounding_box_test" in done.err
+        assert "way out: choose a new folder, or an empty one: --out" in done.err
+    done = run("demo", "--data", f"people:{tmp_path / 'crops'}", "--out", tmp_path / "crops" / "new")
+    assert (done.code, "where its pictures would be taken for crops" in done.err) == (1, True)
+    assert _files(tmp_path / "crops") == before
+
+
 @pytest.mark.parametrize("change", ["picture", "gone", "person", "name"])
 def test_demo_does_not_go_on_with_data_that_changed(tmp_path: Path, stand_ins: Path, change: str) -> None:
     write_figures(tmp_path / "data", train=4, test=6)
@@ -87,7 +104,7 @@ def test_demo_without_data_makes_its_people(
     assert done.code == 0, done.err
     assert "mAP" in done.out
     assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS | {"people"}
-    again = run("demo", "--out", tmp_path / "demo")
+    again = run("demo", "--out", tmp_path / "demo")  # what it made is no folder of somebody else
     assert (again.code, again.out) == (0, done.out), again.err
     crops = len(load_dataset(f"people:{tmp_path / 'demo' / 'people'}").gallery)
     assert f"{crops} crops of" in run("gallery", "info", "--gallery", tmp_path / "demo" / "gallery.parquet").out

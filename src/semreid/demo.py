@@ -17,7 +17,7 @@ from semreid.errors import SemreidError
 from semreid.evaluation.protocol import Evaluation, evaluate_in_full
 from semreid.explain.cli import write_explanation, write_report
 from semreid.explain.explanation import explain
-from semreid.files import write_json
+from semreid.files import user_path, write_json
 from semreid.gallery import Gallery
 from semreid.gallery.enroll import crops_of_data, enroll
 from semreid.models.card import CARD
@@ -43,6 +43,8 @@ PEOPLE = PeopleRecipe(identities=160, images_per_identity=6, height=128, width=6
 """Who is made where no data are given: 40 of them to find. No model that ships learned them: their seed is another."""
 LEARNED = PeopleRecipe(identities=480, images_per_identity=8, height=128, width=64)
 """Who is made where a model is to be trained first: 360 people to learn from, 120 to find."""
+NOTE = "demo.json"
+"""The file of a demo that notes what it shows."""
 RULE = (
     "This query was chosen by a rule: of all {count:,} queries, ordered by how well each is answered (average "
     "precision), it is the one in the middle. Half of the searches are answered better, half worse."
@@ -67,9 +69,10 @@ def run_demo(
         The report.
 
     Raises:
-        SemreidError: If the data cannot be evaluated honestly, there is no such model, or ``out`` holds the demo of
-            other data, of these before they changed, or of another model.
+        SemreidError: If the data cannot be evaluated honestly, there is no such model, or ``out`` holds something else,
+            the demo of other data, of these before they changed, or of another model, or lies among the data.
     """
+    _require_own(out, data)
     name = str(out / "run") if trained else model
     embedder = None if trained else told_untrained(model, load_model(model))
     if embedder is not None:
@@ -90,6 +93,21 @@ def run_demo(
     return report
 
 
+def _require_own(out: Path, data: str) -> None:
+    """Keep the files of a demo out of folders that somebody else has filled: in one of crops, they would be crops."""
+    made = set() if data else {"people", "people.partial"}  # all that a demo has before it notes what it shows
+    found = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
+    if not (out / NOTE).is_file() and (strange := sorted(found - made)):
+        raise SemreidError(
+            f"{out} is no folder of a demo: it holds {strange[0]}", fix="choose a new folder, or an empty one: --out"
+        )
+    source = user_path(data.partition(":")[2])
+    if data and source.is_dir() and source.resolve() in out.resolve().parents:
+        raise SemreidError(
+            f"{out} lies in {source}, where its pictures would be taken for crops", fix="choose a folder outside: --out"
+        )
+
+
 def _people(recipe: PeopleRecipe, folder: Path, progress: Progress | None) -> Path:
     return folder if is_made(recipe, folder) else synthesize(recipe, folder, progress=progress)
 
@@ -103,7 +121,7 @@ def _content(dataset: ReIDDataset) -> str:
 
 def _claim(out: Path, shown: dict[str, str]) -> None:
     """Keep crops of other data, or that are gone, and vectors of other models, out of the gallery of a demo."""
-    file = out / "demo.json"
+    file = out / NOTE
     before = read_json(file, Object) if file.is_file() else shown
     if any(before.get(name) != shown[name] for name in ("data", "model")):
         raise SemreidError(f"{out} holds the demo of other data or another model", fix="choose another folder: --out")
