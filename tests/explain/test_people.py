@@ -1,3 +1,4 @@
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -115,10 +116,15 @@ def test_a_gallery_is_grouped_by_what_was_said(run, model: Path, tmp_path: Path)
         assert gallery.get([entry.id for entry in said]) == said
         assert gallery.count() == 24
     assert run("group", table, "--data", "people:x", *options).code == 2
-    (tmp_path / "in" / "0_0.png").unlink()
+    listed = [Path(row["path"]) for row in csv.DictReader((tmp_path / "out" / "people.csv").open())]
+    listed[0].unlink()
     gone = run("group", *options)
-    assert gone.code == 1
-    assert "0_0.png" in gone.err
+    assert gone.code == 0, gone.err
+    assert "1 of 23 pictures are gone" in gone.err
+    assert len(list(csv.DictReader((tmp_path / "out" / "people.csv").open()))) == 23
+    page = (tmp_path / "out" / "people.html").read_text()
+    assert f"{listed[0].name} is gone" in page
+    assert f"{listed[1].name} is gone" not in page
 
 
 def test_the_table_that_names_the_crops_is_not_written_over(run, model: Path, tmp_path: Path) -> None:
@@ -169,7 +175,7 @@ def test_splits_of_a_data_set(run, model: Path, figures: Path, tmp_path: Path) -
         "--min-samples",
         "2",
         "--json",
-        "--eps",
+        "--cut",
         "0.9",
     )
     assert done.code == 0, done.err

@@ -3,17 +3,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.cluster import DBSCAN
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import csr_matrix
+from scipy.spatial.distance import squareform
 from sklearn.metrics import pair_confusion_matrix, silhouette_samples
 
 from semreid.errors import SemreidError
 from semreid.functional import (
     Said,
-    density_groups,
     group_features,
     grouping_scores,
     grouping_signs,
     jaccard_graph,
+    linkage_groups,
     similarity_to_groups,
     simultaneous_tracks,
 )
@@ -52,23 +54,95 @@ def test_a_limit_leaves_out_what_is_as_far_and_nothing_else():
     np.testing.assert_array_equal(near.indices, whole.indices[below])
 
 
-@settings(max_examples=15, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    eps=st.floats(0.1, 0.7),
-    min_samples=st.integers(1, 6),
-    noise=st.floats(0.1, 2.0),
-)
-def test_groups_are_those_of_dense_distances(seed, eps, min_samples, noise):
+def with_tracks(seed, share=0.7, **options):
+    """Crops with tracks of one to four crops of a person, and a few crops without."""
+    features, pids = crops(seed, noise=0.8, **options)
+    rng = np.random.default_rng(seed)
+    tracks = 10 * pids + rng.integers(0, 3, len(pids))
+    return features, np.where(rng.random(len(pids)) < share, tracks, -1)
+
+
+def untied(graph, seed):
+    """The same distances, but no two of them equal: of equals, either may come first."""
+    pairs = graph.tocoo()
+    more = np.random.default_rng(seed).uniform(0, 0.01, graph.shape)
+    distances = 0.97 * pairs.data + (more + more.T)[pairs.row, pairs.col]
+    return csr_matrix((distances.astype(np.float32), (pairs.row, pairs.col)), graph.shape)
+
+
+def greedy(whole, least, points, *, apart=(), distinct=()):
+    """Average linkage by its definition: the two nearest groups of points become one, and again."""
+    groups = [[i] for i in range(len(points))]
+    alike = np.rint((1 - np.minimum(whole, whole.T)) * 2**20)
+    sums = np.array([[alike[np.ix_(a, b)].sum() for b in points] for a in points])
+
+    def mean(a, b):
+        kept_apart = any({i, j} in apart for i in a for j in b) or (distinct & {*a} and distinct & {*b})
+        sizes = sum(len(points[i]) for i in a) * sum(len(points[j]) for j in b)
+        return -1 if kept_apart else sums[np.ix_(a, b)].sum() / sizes
+
+    apart, distinct = [set(pair) for pair in apart], set(distinct)
+    while len(groups) > 1:
+        pairs = [(mean(a, b), i, j) for i, a in enumerate(groups) for j, b in enumerate(groups[:i])]
+        best, i, j = max(pairs)
+        if best <= 0 or best < least * 2**20:
+            break
+        groups[j] += groups.pop(i)
+    return groups
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), cut=st.floats(0.1, 0.97), min_samples=st.integers(1, 6), noise=st.floats(0.1, 2.0))
+def test_groups_are_those_of_scipy_on_dense_distances(seed, cut, min_samples, noise):
     features, _ = crops(seed, noise=noise)
-    graph = jaccard_graph(features, 10, 3)
-    expected = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(dense(graph).clip(0))
-    np.testing.assert_array_equal(density_groups(graph, eps, min_samples), expected)
+    graph = untied(jaccard_graph(features, 10, 3), seed)
+    whole = np.rint(np.minimum(dense(graph), dense(graph).T).clip(0) * 2**20) / 2**20
+    np.fill_diagonal(whole, 0)
+    expected = fcluster(linkage(squareform(whole, checks=False), "average"), cut, "distance")
+    found = linkage_groups(graph, cut, min_samples)
+    for row, group in enumerate(found):
+        same = expected == expected[row]
+        assert (group >= 0) == (same.sum() >= min_samples)
+        if group >= 0:
+            np.testing.assert_array_equal(found == group, same)
+    members = found[found >= 0]
+    assert list(dict.fromkeys(members.tolist())) == list(range(len(set(members.tolist()))))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), cut=st.floats(0.3, 0.97), share=st.floats(0, 1), many=st.integers(0, 12))
+def test_groups_of_tracks_are_those_of_the_definition(seed, cut, share, many):
+    features, tracks = with_tracks(seed, share, count=40)
+    graph = untied(jaccard_graph(features, 10, 3), seed)
+    rng = np.random.default_rng(seed)
+    names = np.unique(tracks[tracks >= 0])
+    apart = rng.choice(names, (many, 2)) if len(names) else np.zeros((0, 2), int)
+    apart = apart[apart[:, 0] != apart[:, 1]]
+    distinct = rng.choice(names, min(3, len(names)), replace=False)
+    points = [np.flatnonzero(tracks == name).tolist() for name in names]
+    points += [[row] for row in np.flatnonzero(tracks < 0).tolist()]
+    which = {name: i for i, name in enumerate(names.tolist())}
+    groups = greedy(
+        dense(graph).clip(0),
+        1 - cut,
+        points,
+        apart=[(which[a], which[b]) for a, b in apart.tolist()],
+        distinct=[which[name] for name in distinct.tolist()],
+    )
+    found = linkage_groups(graph, cut, 3, tracks=tracks, apart=apart, distinct=distinct)
+    said = {which[name] for name in distinct.tolist()}
+    for group in groups:
+        rows = [row for point in group for row in points[point]]
+        kept = len(rows) >= 3 or any(len(points[point]) > 1 or point in said for point in group)
+        assert len(set(found[rows].tolist())) == 1
+        assert (found[rows[0]] >= 0) == kept
+        if kept:
+            assert (found == found[rows[0]]).sum() == len(rows)
 
 
 def test_clear_people_are_found():
     features, pids = crops(3, noise=0.1)
-    groups = density_groups(jaccard_graph(features, 6, 3), 0.5, 2)
+    groups = linkage_groups(jaccard_graph(features, 6, 3), min_samples=2)
     assert grouping_scores(groups, pids).pairwise_f1 > 0.95
 
 
@@ -117,56 +191,9 @@ def test_scores_need_one_person_for_each_crop():
         grouping_scores([0, 1], [1, 2, 3])
 
 
-def with_tracks(seed, share=0.7):
-    """Crops with tracks of one to four crops of a person, and a few crops without."""
-    features, pids = crops(seed, noise=0.8)
-    rng = np.random.default_rng(seed)
-    tracks = 10 * pids + rng.integers(0, 3, len(pids))
-    return features, np.where(rng.random(len(pids)) < share, tracks, -1)
-
-
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10**6), eps=st.floats(0.2, 0.7), min_samples=st.integers(1, 6))
-def test_tracks_are_points_of_their_weight_and_shortest_distance(seed, eps, min_samples):
-    features, tracks = with_tracks(seed)
-    graph = jaccard_graph(features, 10, 3)
-    whole = dense(graph).clip(0)
-    points = [np.flatnonzero(tracks == track) for track in np.unique(tracks[tracks >= 0])]
-    points += [np.array([row]) for row in np.flatnonzero(tracks < 0)]
-    shortest = np.array([[whole[np.ix_(a, b)].min() for b in points] for a in points])
-    found = density_groups(graph, eps, min_samples, tracks=tracks)
-    dbscan = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
-    expected = dbscan.fit(shortest, sample_weight=[len(point) for point in points])
-    core = set(dbscan.core_sample_indices_.tolist())
-    for a, left in enumerate(points):
-        assert len(set(found[left].tolist())) == 1
-        assert (found[left][0] < 0) == (expected.labels_[a] < 0 and len(left) == 1)
-        for b in core:  # a point at the rim of two groups may be of either
-            if a in core:
-                assert (found[left][0] == found[points[b]][0]) == (expected.labels_[a] == expected.labels_[b])
-
-
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10**6), eps=st.floats(0.3, 0.9))
-def test_tracks_that_must_be_apart_are_never_in_one_group(seed, eps):
-    features, tracks = with_tracks(seed, share=1.0)
-    graph = jaccard_graph(features, 10, 3)
-    names = np.unique(tracks)
-    apart = np.random.default_rng(seed).choice(names, (20, 2))
-    apart = apart[apart[:, 0] != apart[:, 1]]
-    free = density_groups(graph, eps, 3, tracks=tracks)
-    found = density_groups(graph, eps, 3, tracks=tracks, apart=apart)
-    group = dict(zip(tracks.tolist(), found.tolist(), strict=True))
-    assert all(group[a] != group[b] or group[a] < 0 for a, b in apart.tolist())
-    assert all(len(set(found[tracks == name].tolist())) == 1 for name in names)
-    broken = {free[tracks == a][0] for a, b in apart.tolist() if free[tracks == a][0] == free[tracks == b][0]}
-    for kept in set(free.tolist()) - broken - {-1}:
-        assert len(set(found[free == kept].tolist())) == 1
-
-
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), eps=st.floats(0.3, 0.95), share=st.floats(0, 1))
-def test_what_people_said_holds_whatever_tracks_and_distances_say(seed, eps, share):
+@given(seed=st.integers(0, 10**6), cut=st.floats(0.3, 0.98), share=st.floats(0, 1))
+def test_what_people_said_holds_whatever_tracks_and_distances_say(seed, cut, share):
     features, tracks = with_tracks(seed)
     rng = np.random.default_rng(seed)
     people = np.where(rng.random(len(tracks)) < share / 2, rng.integers(0, 5, len(tracks)), -1)
@@ -179,7 +206,7 @@ def test_what_people_said_holds_whatever_tracks_and_distances_say(seed, eps, sha
     )
     times = rng.integers(0, 30, len(tracks)).astype(float)
     _, groups = group_features(
-        features, np.zeros(len(tracks), int), tracks, times, said=Said(people, apart), k1=10, k2=3, eps=eps
+        features, np.zeros(len(tracks), int), tracks, times, said=Said(people, apart), k1=10, k2=3, cut=cut
     )
     found = [set(groups[people == person].tolist()) for person in range(people.max() + 1)]
     assert all(len(each) == 1 for each in found)
@@ -314,9 +341,9 @@ def test_where_a_first_look_finds_nobody_there_is_no_second():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(300, 64)).astype(np.float32)
     unknown = np.full(300, -1), np.full(300, -1), np.full(300, np.nan)
-    graph, groups = group_features(features, *unknown, eps=0.01)
+    graph, groups = group_features(features, *unknown, cut=0.01)
     assert (groups == -1).all()
-    assert (graph != group_features(features, *unknown, k1=15, k2=5, eps=0.01)[0]).nnz == 0
+    assert (graph != group_features(features, *unknown, k1=15, k2=5, cut=0.01)[0]).nnz == 0
     with pytest.raises(SemreidError, match="k1=0"):
         group_features(features, *unknown, k1=0)
 
@@ -331,7 +358,7 @@ def test_neighbours_from_other_cameras_are_helped_until_they_come_as_near():
     unknown = np.full(360, -1), np.full(360, np.nan)
 
     def found(balance):
-        groups = group_features(vectors, camids, *unknown, k1=8, k2=3, eps=0.6, min_samples=3, balance=balance)[1]
+        groups = group_features(vectors, camids, *unknown, k1=8, k2=3, min_samples=3, balance=balance)[1]
         return grouping_scores(groups, pids)
 
     alone, helped = found(0.0), found(1.0)
@@ -363,5 +390,47 @@ def test_pairs_of_strangers_take_no_memory() -> None:
     whole = jaccard_graph(features, 15, 5)
     assert graph.nnz < whole.nnz
     assert graph.data.max() < 0.98
-    np.testing.assert_array_equal(groups, density_groups(whole))
-    assert group_features(features, *unknown, eps=0.99)[0].data.max() > 0.98  # a larger eps sees them
+    np.testing.assert_array_equal(groups, linkage_groups(whole))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_cut_is_the_largest_whose_silhouette_is_nearly_the_best(seed):
+    features, _ = crops(seed, noise=(0.2, 0.6, 1.0, 1.6)[seed])
+    graph = untied(jaccard_graph(features, 10, 3), seed)
+    distances = np.minimum(dense(graph), dense(graph).T)
+    np.fill_diagonal(distances, 0)
+    cuts = [0.3 + step / 20 for step in range(12)]
+    found = [linkage_groups(graph, cut) for cut in cuts]
+    worth = []
+    for groups in found:
+        sure = groups >= 0
+        several = len(set(groups[sure].tolist())) > 1
+        each = silhouette_samples(distances[np.ix_(sure, sure)], groups[sure], metric="precomputed") if several else [0]
+        worth.append(np.sum(each) / len(groups))
+    assert len({len(set(groups.tolist())) for groups in found}) > 1
+    expected = max(i for i, each in enumerate(worth) if each >= 0.93 * max(worth))
+    np.testing.assert_array_equal(linkage_groups(graph), found[expected])
+
+
+def test_tracks_help_and_do_not_chain_people():
+    """Sixty people, three tracks of six crops of each, which are alike for reasons that are not the person, too."""
+    rng = np.random.default_rng(0)
+    tracks = np.repeat(np.arange(180), 6)
+    pids = tracks // 3
+    people, moments = rng.normal(size=(60, 32)), rng.normal(size=(180, 32))
+    vectors = people[pids] + 0.7 * moments[tracks] + 0.7 * rng.normal(size=(1080, 32))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unknown = np.full(1080, -1), np.full(1080, np.nan)
+    known = grouping_scores(group_features(vectors, unknown[0], tracks, unknown[1])[1], pids)
+    blind = grouping_scores(group_features(vectors, unknown[0], *unknown)[1], pids)
+    assert known.pairwise_precision > 0.9
+    assert known.pairwise_f1 > blind.pairwise_f1 + 0.03
+
+
+def test_directions_that_differ_by_rounding_end():
+    """Two crops may be a little nearer in one direction; nearest neighbours must not lead round in a circle."""
+    features, pids = crops(5, count=200, noise=1.2)
+    graph = jaccard_graph(features, 10, 3)
+    graph.data += np.random.default_rng(0).uniform(-1e-5, 1e-5, graph.nnz).astype(np.float32)
+    groups = linkage_groups(graph, 0.95)
+    assert len(groups) == len(pids)

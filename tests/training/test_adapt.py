@@ -305,7 +305,7 @@ def test_every_head_that_can_learns_without_labels(
 ) -> None:
     write_run(tmp_path / "start", {"name": name, **SMALL, **options})
     adapt(
-        recipe(rounds=1, steps=2, groups={"k1": 6, "k2": 2, "min_samples": 2, "eps": 0.7}),
+        recipe(rounds=1, steps=2, groups={"k1": 6, "k2": 2, "min_samples": 2, "cut": 0.9}),
         crops,
         tmp_path / "start",
         tmp_path / "run",
@@ -320,7 +320,7 @@ def test_every_head_that_can_learns_without_labels(
 
 def test_a_head_whose_losses_are_weighed_learns_by_them_too(crops: Crops, tmp_path: Path) -> None:
     write_run(tmp_path / "start", {"name": "magnifiernet", **SMALL})
-    groups = {"k1": 6, "k2": 2, "min_samples": 2, "eps": 0.7}
+    groups = {"k1": 6, "k2": 2, "min_samples": 2, "cut": 0.9}
     wanted = recipe(rounds=1, steps=2, groups=groups, losses={"parsing.pixel": 2.0, "fusion.id": 1.0})
     adapt(wanted, crops, tmp_path / "start", tmp_path / "run")
     before, after = (dict(load_model(tmp_path / run).named_parameters()) for run in ("start", "run"))
@@ -337,7 +337,7 @@ def test_no_loss_can_be_weighed_that_nobody_can_compute(loss: str, crops: Crops,
     write_run(tmp_path / "start", {"name": "san", **SMALL})
     with pytest.raises(SemreidError, match=f"weighs a loss '{loss}'"):
         adapt(
-            recipe(losses={loss: 1.0}, groups={"k1": 6, "k2": 2, "eps": 0.7}), crops, tmp_path / "start", tmp_path / "r"
+            recipe(losses={loss: 1.0}, groups={"k1": 6, "k2": 2, "cut": 0.9}), crops, tmp_path / "start", tmp_path / "r"
         )
 
 
@@ -361,7 +361,7 @@ def folder_of(root: Path, images: list[np.ndarray]) -> Crops:
 def test_one_person_or_copies_are_one_group_of_which_nothing_can_be_learned(start: Path, tmp_path: Path) -> None:
     copies = folder_of(tmp_path / "copies", [draw_figure(1, 1, 1)] * 20)
     alike = folder_of(tmp_path / "alike", [draw_figure(1, 1, i) for i in range(20)])
-    for crops, settings in ((copies, {}), (alike, {"groups": {"k1": 20, "k2": 6, "eps": 0.95, "min_samples": 15}})):
+    for crops, settings in ((copies, {}), (alike, {"groups": {"k1": 20, "k2": 6, "cut": 0.97, "min_samples": 15}})):
         with pytest.raises(SemreidError, match="all crops that are alike at all fall into one group"):
             adapt(recipe(**settings), crops, start, tmp_path / "run")
     assert not (tmp_path / "run" / "card.json").exists()
@@ -471,7 +471,7 @@ def test_the_command_names_what_is_wrong(run, folder: Path, start: Path, tmp_pat
     assert run("adapt", *where).code == 2
     assert run("adapt", folder, "--data", "people:x", *where).code == 2
     assert run("adapt", folder, "--minutes", "0", *where).code == 2
-    wrong = run("adapt", folder, "group.eps=0.4", *where)
+    wrong = run("adapt", folder, "group.cut=0.4", *where)
     assert wrong.code == 1
     assert "did you mean 'groups'?" in wrong.err
     (tmp_path / "crops").mkdir()

@@ -124,7 +124,7 @@ def test_tracks_bind_and_part(crops: Crops) -> None:
 def test_the_table_tells_all_of_every_crop(people: People, tmp_path: Path) -> None:
     write_people(people, tmp_path / "people.csv")
     rows = list(csv.DictReader((tmp_path / "people.csv").read_text().splitlines()))
-    assert list(rows[0]) == ["path", "person", "confidence", "camera", "time"]
+    assert list(rows[0]) == ["path", "person", "confidence", "camera", "time", "track"]
     assert len(rows) == len(people.crops)
     assert [row["person"] for row in rows] == sorted((row["person"] for row in rows), key=lambda p: int(p or 99))
     found = {Path(row["path"]): row for row in rows}
@@ -249,7 +249,7 @@ def test_people_of_a_gallery_are_found_by_its_vectors_and_by_what_was_said(peopl
 
 
 def test_nobody_alike_is_an_error_that_tells_the_way_out(crops: Crops) -> None:
-    with pytest.raises(SemreidError, match=r"no 30 of the 62 crops .*(?s:.*)--eps 0.6"):
+    with pytest.raises(SemreidError, match=r"no 30 of the 62 crops .*(?s:.*)--cut 0.9"):
         find_people(Bars(), crops, min_samples=30)
 
 

@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.table import Table
 
 from semreid.console import interruptible, progress, say, show, stdout
 from semreid.data.images import read_image
 from semreid.data.rows import SPLITS
+from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.explain.page import caption, environment
 from semreid.files import require_apart, require_writable, write_text
@@ -91,7 +93,9 @@ def group(
         Literal["links", "copies"] | None, typer.Option("--folders", help="Make one folder a person, too.")
     ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
-    eps: Annotated[float, typer.Option("--eps", min=0.01, max=0.99, help="Larger: fewer, larger groups.")] = 0.5,
+    cut: Annotated[
+        float | None, typer.Option("--cut", min=0.01, max=0.99, help="Larger: fewer, larger groups; else as it looks.")
+    ] = None,
     min_samples: Annotated[int, typer.Option("--min-samples", min=2, help="Crops that make a person.")] = 4,
     skip_corrupt: SkipCorrupt = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -115,12 +119,14 @@ def group(
         with Gallery.open(gallery, **place) as rows:
             if own:
                 features = rows.vectors(seen.ids)
+                if gone := sum(not sample.path.is_file() for sample in seen.samples):
+                    say(f"warning: {gone:,} of {len(seen):,} pictures are gone; their vectors tell", style="yellow")
             else:
                 seen = with_words(seen, rows)
                 tell_said(seen)
     with interruptible(lambda: "the same command begins anew"), progress("decoding") as told:
         people = find_people(
-            embedder, seen, features=features, flip=flip, eps=eps, min_samples=min_samples, progress=told
+            embedder, seen, features=features, flip=flip, cut=cut, min_samples=min_samples, progress=told
         )
         write_people(people, out / "people.csv")
         write_text(out / "people.html", people_page(people, model))
@@ -131,7 +137,7 @@ def group(
             with Gallery.open(gallery, **place) as rows:
                 named = name_in_gallery(people, rows)
     if people.count == 1:
-        say("warning: all crops that are alike at all were taken for one person; --eps 0.4 takes fewer", style="yellow")
+        say("warning: all crops that are alike at all were taken for one person; --cut 0.6 takes fewer", style="yellow")
     result = _result(people) | ({} if named is None else {"gallery": named._asdict()})
     show(result) if json_ else _show(result)
     say(f"grouped: look at {out / 'people.html'}; all crops are in {out / 'people.csv'}")
@@ -151,7 +157,18 @@ def _tile(people: People, row: int) -> Tile:
     sample, camera = people.crops.samples[row], int(people.crops.cameras[row])
     sure = None if people.unsure[row] or people.groups[row] < 0 else True
     texts = caption(Entry(camid=None if camera < 0 else camera, timestamp=sample.timestamp))
-    return Tile(sample.path.name, partial(read_image, sample), sure, float(people.confidence[row]), texts)
+    read = partial(_picture, sample, may_be_gone=bool(people.crops.ids))
+    return Tile(sample.path.name, read, sure, float(people.confidence[row]), texts)
+
+
+def _picture(sample: Sample, *, may_be_gone: bool) -> NDArray[np.uint8] | None:
+    """A crop; None if it cannot be read and need not be, since a gallery keeps vectors without their pictures."""
+    try:
+        return read_image(sample)
+    except SemreidError:
+        if may_be_gone:
+            return None
+        raise
 
 
 def _result(people: People) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Who is who, without identities: crops that share their neighbourhoods are one person.
 
 The distance of two crops is the Jaccard distance of their k-reciprocal encodings (docs/protocols.md#re-ranking). Most
-pairs share nothing and are at distance 1, so only the others are kept: a sparse graph, on which density clustering
-(DBSCAN) finds the same groups as on the whole matrix. A group is a number from 0; a crop of no group has -1.
+pairs share nothing and are at distance 1, so only the others are kept: a sparse graph, on which average linkage finds
+the same groups as on the whole matrix. A group is a number from 0; a crop of no group has -1.
 
 Tracks tell more: crops of one track are one person, and two tracks that one camera sees at once are two. What people
 said of crops counts for more than either.
@@ -10,7 +10,7 @@ said of crops counts for more than either.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,12 @@ Groups = NDArray[np.int64]
 
 STRANGERS = 0.98
 """Jaccard distance of two crops that have next to nothing in common."""
+CUTS = tuple(step / 20 for step in range(6, 18))
+"""Mean Jaccard distances, from 0.3 to 0.85, at which groups may stop to become one."""
+NEARLY = 0.93
+"""Share of the best silhouette that a larger cut must reach."""
+WHOLE = 2**20
+"""A similarity of 1 in whole numbers, whose sums are the same in any order."""
 FIRST_LOOK, MOST = 15, 30
 """Neighbours in the first look, which tells how many crops people have, and the most in the second."""
 AVERAGED = 5
@@ -99,57 +105,58 @@ def _graph(pooled: Tensor, near: Neighbours, k1: int, k2: int, limit: float) -> 
     return csr_matrix((distances, columns, pointers), shape=(len(pooled), len(pooled)))
 
 
-def density_groups(
+def linkage_groups(
     graph: csr_matrix,
-    eps: float = 0.5,
+    cut: float | None = None,
     min_samples: int = 4,
     *,
     tracks: NDArray[np.integer] | None = None,
     apart: NDArray[np.integer] | None = None,
     distinct: NDArray[np.integer] | None = None,
 ) -> Groups:
-    """Find groups of crops that are dense in a graph of distances (DBSCAN, Ester et al., KDD 1996).
+    """Find groups of crops that are near each other in the mean (average linkage, UPGMA: Sokal and Michener, 1958).
 
-    A track counts as one point, as heavy as it has crops and as near to another as the nearest two crops of both. A
-    group with two tracks that must be apart is built anew from its shortest distances, leaving out those that would
-    bring such two together.
+    Every crop and every track begins as a group; the nearest two become one, as long as the mean distance of the crops
+    of one to those of the other is ``cut`` at most.
 
     Args:
-        graph: Distances (N, N) as `jaccard_graph` returns them; what is not stored is farther than ``eps``.
-        eps: Largest distance of neighbours.
-        min_samples: Neighbours, itself included, that make a crop the core of a group.
+        graph: Distances (N, N) as `jaccard_graph` returns them; what is not stored is 1.
+        cut: Largest mean distance of two groups that become one; below 1. None for the largest from 0.3 to 0.85 whose
+            groups are nearly as far apart as those of the best: by 93 % of its mean silhouette, in which crops that are
+            in no group, or whose track is alone in one, count 0.
+        min_samples: Crops that make a group. Two of one track do, too.
         tracks: Track of each crop, (N,); -1 for none. Crops of one track are one person.
         apart: Pairs of tracks that are two people, (M, 2).
         distinct: Tracks that are each a person, no two the same one, (S,); each is in a group, be it alone.
 
     Returns:
-        Group of each crop, (N,), in the order of their first core; -1 where none.
+        Group of each crop, (N,), in the order of their first crops; -1 where none.
 
     Example:
         >>> two = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]])
         >>> graph = jaccard_graph(two, k1=1, k2=1)
-        >>> density_groups(graph, min_samples=2)
+        >>> linkage_groups(graph, min_samples=2)
         array([ 0,  0,  1,  1, -1])
-        >>> density_groups(graph, min_samples=2, tracks=np.array([7, -1, -1, -1, 7]))
+        >>> linkage_groups(graph, min_samples=2, tracks=np.array([7, -1, -1, -1, 7]))
         array([0, 0, 1, 1, 0])
-        >>> density_groups(graph, min_samples=2, tracks=np.array([7, 8, -1, -1, -1]), apart=np.array([[7, 8]]))
+        >>> linkage_groups(graph, min_samples=2, tracks=np.array([7, 8, -1, -1, -1]), apart=np.array([[7, 8]]))
         array([-1, -1,  0,  0, -1])
     """
-    from sklearn.cluster import DBSCAN
-
-    dbscan = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
-    if tracks is None or (np.asarray(tracks) < 0).all():
-        found: Groups = dbscan.fit_predict(graph).astype(np.int64)
-        return found
-    points, sizes, names = _points(np.asarray(tracks))
-    shortest = _shortest(graph, points, len(sizes))
-    groups = dbscan.fit_predict(shortest, sample_weight=sizes).astype(np.int64)
-    people = {names[track] for track in ([] if distinct is None else distinct.tolist())}
-    certain = sizes > 1
-    certain[list(people)] = True
-    groups = _renumbered(np.where((groups < 0) & certain, len(sizes) + np.arange(len(sizes)), groups))
+    points, sizes, names = _points(np.full(graph.shape[0], -1) if tracks is None else np.asarray(tracks))
+    named = np.zeros(len(sizes), np.bool_)
+    named[[names[track] for track in ([] if distinct is None else distinct.tolist())]] = True
+    certain = named | (sizes > 1)
     pairs = [] if apart is None else [(names[a], names[b]) for a, b in np.asarray(apart).tolist()]
-    return _torn(groups, shortest, pairs, people, eps, certain)[points]
+    alike = _likeness(graph, points, len(sizes))
+    tree, looks = _Tree(alike, sizes, named, pairs), []
+    for level in CUTS if cut is None else (cut,):
+        heads = tree.cut(level)
+        enough = np.bincount(heads, sizes) >= min_samples
+        enough[heads[certain]] = True
+        groups = np.where(enough[heads], heads, -1)
+        looks.append((_silhouette(alike, sizes, groups) if cut is None else 0.0, groups))
+    least = NEARLY * max(worth for worth, _ in looks)
+    return _renumbered(next(groups for worth, groups in reversed(looks) if worth >= least)[points])
 
 
 def group_features(
@@ -162,7 +169,7 @@ def group_features(
     k1: int | None = None,
     k2: int | None = None,
     largest: int = MOST,
-    eps: float = 0.5,
+    cut: float | None = None,
     min_samples: int = 4,
     balance: float = 0.7,
 ) -> tuple[csr_matrix, Groups]:
@@ -171,17 +178,17 @@ def group_features(
     Args:
         features: Unit vectors (N, D).
         camids: Camera of each, (N,); -1 where unknown. The mean of a camera is taken out if there are two or more.
-        tracks: Track of each, (N,); -1 for none.
+        tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
         said: What people said of the crops.
         k1: As in `jaccard_graph`; None for as many as people have crops, which the groups of a first look with 15 tell,
-            5 at least and ``largest`` at most. No more than a tenth of the crops (or ``min_samples``): among few, the
+            5 at least and ``largest`` at most. No more than a fifth of the crops (or ``min_samples``): among few, the
             neighbours of everybody are the same.
         k2: As in `jaccard_graph`; None for 5, or a third of what the first look tells if that is less, but 2 at least.
             No more than ``k1``.
         largest: ``k1`` at most, where a first look decides.
-        eps: As in `density_groups`.
-        min_samples: As in `density_groups`.
+        cut: As in `linkage_groups`.
+        min_samples: As in `linkage_groups`.
         balance: How far neighbours from other cameras are helped: 0 not at all, 1 until those of all cameras come
             equally near (`likeness_by_camera`).
 
@@ -193,7 +200,7 @@ def group_features(
         SemreidError: If a feature is not finite, or there is none.
     """
     vectors, handicap = checked_features(features).cpu().numpy(), None
-    most = max(len(vectors) // 10, min_samples)
+    most = max(len(vectors) // 5, min_samples)
     largest = min(largest, most)
     first = min(FIRST_LOOK if k1 is None else k1, most)
     if len(np.unique(camids)) > 1:
@@ -204,12 +211,12 @@ def group_features(
         likeness = likeness_by_camera(vectors, kinds, min(5, first // 2 + 1))  # few of each camera fit into small k1
         handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
     bound, apart, people = _known(tracks, camids, times, said)
-    pooled = torch.from_numpy(vectors)
+    pooled = torch.from_numpy(_steadied(vectors, bound))
     near = neighbours(pooled, max(first, largest if k1 is None else 1), handicap)
 
     def look(k1: int, averaged: int) -> tuple[csr_matrix, Groups]:
-        graph = _graph(pooled, near, k1, min(averaged if k2 is None else k2, k1), max(STRANGERS, min(eps + 1e-6, 1.0)))
-        return graph, density_groups(graph, eps, min_samples, tracks=bound, apart=apart, distinct=people)
+        graph = _graph(pooled, near, k1, min(averaged if k2 is None else k2, k1), STRANGERS)
+        return graph, linkage_groups(graph, cut, min_samples, tracks=bound, apart=apart, distinct=people)
 
     graph, groups = look(first, AVERAGED)
     sizes = np.bincount(groups[groups >= 0])
@@ -224,7 +231,7 @@ def group_features(
 def _known(
     tracks: NDArray[np.integer], camids: NDArray[np.integer], times: NDArray[np.floating], said: Said | None
 ) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer] | None]:
-    """What binds crops, which of those are two people, and which are a person each, as `density_groups` takes them."""
+    """What binds crops, which of those are two people, and which are a person each, as `linkage_groups` takes them."""
     if said is None:
         return tracks, simultaneous_tracks(tracks, camids, times), None
     bound, apart = _bound(tracks, camids, times, said)
@@ -417,60 +424,77 @@ def _points(tracks: NDArray[np.integer]) -> tuple[Groups, Groups, dict[int, int]
     return points, np.bincount(points), names
 
 
-def _shortest(graph: csr_matrix, points: Groups, count: int) -> csr_matrix:
-    """Distances of points: those of their nearest two crops."""
+def _likeness(graph: csr_matrix, points: Groups, count: int) -> csr_matrix:
+    """Sum the similarities of all crops of each two points, in whole numbers, the same in both directions."""
     from scipy.sparse import csr_matrix
 
-    pairs = graph.tocoo()
-    rows, columns = points[pairs.row], points[pairs.col]
-    order = np.lexsort((pairs.data, columns, rows))
-    rows, columns, distances = rows[order], columns[order], pairs.data[order]
-    first = np.ones(len(rows), bool)
-    first[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
-    return csr_matrix((distances[first], (rows[first], columns[first])), shape=(count, count))
+    whole = np.rint((1 - graph.data.astype(np.float64)) * WHOLE).astype(np.int64)
+    near = csr_matrix((whole, graph.indices, graph.indptr), shape=graph.shape)
+    near = near.maximum(near.T)  # both directions are the same, but for the rounding
+    if count < len(points):
+        member = csr_matrix((np.ones(len(points), np.int64), (points, np.arange(len(points)))), (count, len(points)))
+        near = member @ near @ member.T
+    pairs = near.tocoo()
+    other = (pairs.row != pairs.col) & (pairs.data > 0)
+    return csr_matrix((pairs.data[other], (pairs.row[other], pairs.col[other])), near.shape)
 
 
-def _torn(
-    groups: Groups,
-    graph: csr_matrix,
-    apart: list[tuple[int, int]],
-    people: set[int],
-    eps: float,
-    certain: NDArray[np.bool_],
-) -> Groups:
-    """Build the groups anew that hold two points which must be apart; what is left alone has no group, if uncertain."""
-    foes: dict[int, set[int]] = {}
-    for a, b in apart:
-        foes.setdefault(a, set()).add(b)
-        foes.setdefault(b, set()).add(a)
-    crowded = Counter(groups[list(people)].tolist())
-    broken = {int(groups[a]) for a, b in apart if groups[a] == groups[b] >= 0}
-    broken |= {group for group, count in crowded.items() if count > 1}
-    found, following = groups.copy(), int(groups.max(initial=-1)) + 1
-    for group in sorted(broken):
-        for part in _parts(np.flatnonzero(groups == group), graph, foes, people, eps):
-            found[part] = following if len(part) > 1 or certain[part[0]] else -1
-            following += 1
-    return _renumbered(found)
+class _Tree:
+    """Points that become groups, step by step."""
+
+    def __init__(
+        self, alike: csr_matrix, sizes: Groups, named: NDArray[np.bool_], apart: Sequence[tuple[int, int]]
+    ) -> None:
+        from semreid.functional._grouping_kernels import APART
+
+        pairs, foes = alike.tocoo(), np.array([(a, b) for a, b in apart if a != b], np.int64).reshape(-1, 2)
+        rows = np.concatenate([pairs.row, foes[:, 0], foes[:, 1]])
+        order = np.argsort(rows, kind="stable")
+        near = np.concatenate([pairs.col, foes[:, 1], foes[:, 0]]).astype(np.int64)[order]
+        values = np.concatenate([pairs.data, np.full(2 * len(foes), APART)])[order]
+        count = len(sizes)
+        starts = np.searchsorted(rows[order], np.arange(count + 1))
+        self.heads = np.arange(count)
+        chains = self.heads, np.full(count, -1), np.arange(count)
+        self.state = (starts[:-1], np.diff(starts), near, values, sizes.copy(), named.copy(), *chains)
+
+    def cut(self, distance: float) -> Groups:
+        """Merge on up to a mean distance; return a group for each point."""
+        from semreid.functional._grouping_kernels import linked
+
+        linked(*self.state, (1 - distance) * WHOLE)
+        return self.heads.copy()
 
 
-def _parts(
-    members: NDArray[np.int64], graph: csr_matrix, foes: dict[int, set[int]], people: set[int], eps: float
-) -> list[list[int]]:
-    """Join points from the shortest distance on, but never two that bring foes or two people together."""
-    pairs = graph[members][:, members].tocoo()
-    near = (pairs.data <= eps) & (pairs.row < pairs.col)
-    order = np.argsort(pairs.data[near], kind="stable")
-    party = {point: [point] for point in members.tolist()}
-    for a, b in zip(members[pairs.row[near][order]].tolist(), members[pairs.col[near][order]].tolist(), strict=True):
-        left, right = party[a], party[b]
-        if left is right or any(foes.get(point, set()).intersection(right) for point in left):
-            continue
-        if not (people.isdisjoint(left) or people.isdisjoint(right)):
-            continue
-        left += right
-        party.update(dict.fromkeys(right, left))
-    return list({id(part): part for part in party.values()}.values())
+def _silhouette(alike: csr_matrix, sizes: Groups, groups: Groups) -> float:
+    """Mean silhouette of crops; what is in no group, or alone in one, counts 0. Crops of one point are no evidence."""
+    from scipy.sparse import csr_matrix
+
+    points = np.flatnonzero(groups >= 0)
+    member = csr_matrix((np.ones(len(points)), (points, groups[points])), (len(groups), len(groups)))
+    sums = (alike @ member).tocoo()
+    counts = np.bincount(groups[points], sizes[points], minlength=len(groups))
+    mine = groups[sums.row] == sums.col
+    own, other = np.zeros(len(groups)), np.zeros(len(groups))
+    rest = np.maximum(counts[sums.col] - np.where(mine, sizes[sums.row], 0), 1)
+    means = sums.data / (WHOLE * sizes[sums.row] * rest)
+    own[sums.row[mine]] = means[mine]
+    np.maximum.at(other, sums.row[~mine], means[~mine])
+    farther = np.maximum(np.maximum(1 - own, 1 - other), np.finfo(np.float64).tiny)
+    joined = (groups >= 0) & (counts[groups] > sizes)
+    return float(np.average(np.where(joined, (own - other) / farther, 0), weights=sizes))
+
+
+def _steadied(vectors: NDArray[np.float32], bound: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Move each crop half of the way to the mean of what is one person with it for sure."""
+    known = np.flatnonzero(bound >= 0)
+    names, which, counts = np.unique(bound[known], return_inverse=True, return_counts=True)
+    sums = np.zeros((len(names), vectors.shape[1]), np.float64)
+    np.add.at(sums, which, vectors[known])
+    moved = vectors.copy()
+    moved[known] += (sums / np.maximum(counts, 1)[:, None])[which]
+    moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return moved
 
 
 def _renumbered(groups: Groups) -> Groups:

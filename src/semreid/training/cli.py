@@ -32,7 +32,7 @@ SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreada
 def adapt(
     out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
     crops: CropsArgument = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, such as groups.eps=0.4.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, such as groups.cut=0.7.")] = None,
     start: Annotated[
         str, typer.Option("--from", help="Model to begin with: one that ships, or a run folder.")
     ] = DEFAULT,

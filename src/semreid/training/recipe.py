@@ -212,15 +212,15 @@ class GroupRecipe:
         k1: Size of the neighbourhood in which two crops must find each other; None for as many as people seem to have
             crops, which a first look with 15 tells in each round, but 15 at most.
         k2: Number of neighbours whose encodings are averaged; None for what fits that.
-        eps: Largest Jaccard distance of neighbours.
-        min_samples: Neighbours, itself included, that make a crop the core of a group.
+        cut: Largest mean Jaccard distance of two groups that become one; None to let the crops tell in each round.
+        min_samples: Crops that make a group; two of one track do, too.
         balance: How far neighbours from other cameras are helped: not at all (0) to as near as those from the own (1).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     k1: Count | None = None
     k2: Count | None = None
-    eps: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    cut: Annotated[float, Field(gt=0, lt=1)] | None = None
     min_samples: Count = 4
     balance: Annotated[float, Field(ge=0, le=1)] = 0.7
 
@@ -329,8 +329,8 @@ def overridden(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
         SemreidError: If one cannot be read.
 
     Example:
-        >>> overridden({"rounds": 3}, ["groups.eps=0.4"])
-        {'rounds': 3, 'groups': {'eps': 0.4}}
+        >>> overridden({"rounds": 3}, ["groups.cut=0.7"])
+        {'rounds': 3, 'groups': {'cut': 0.7}}
     """
     for override in overrides:
         _apply(content, override)

@@ -41,7 +41,7 @@ from semreid.parallel import Progress
 
 UNSURE = 0.6
 """Confidence below which a crop may as well be of another person."""
-COLUMNS = ("path", "person", "confidence", "camera", "time")
+COLUMNS = ("path", "person", "confidence", "camera", "time", "track")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def find_people(
     *,
     features: Features | None = None,
     flip: bool = False,
-    eps: float = 0.5,
+    cut: float | None = None,
     min_samples: int = 4,
     progress: Progress | None = None,
 ) -> People:
@@ -98,8 +98,8 @@ def find_people(
         crops: The crops.
         features: Their unit vectors (N, D), if a gallery has them.
         flip: Average each embedding with that of the mirror image.
-        eps: Largest Jaccard distance of neighbours.
-        min_samples: Neighbours, itself included, that make a crop the core of a group.
+        cut: Largest mean Jaccard distance of two groups that become one; None to let the crops tell.
+        min_samples: Crops that make a group; two of one track do, too.
         progress: Told how far the decoding is.
 
     Returns:
@@ -111,11 +111,11 @@ def find_people(
     if features is None:
         features = embed_store(embedder, build_store(crops.samples, embedder.size, progress=progress), flip=flip)
     facts, said = (crops.cameras, crops.tracks, crops.times), crops.said
-    graph, found = group_features(features, *facts, said=said, eps=eps, min_samples=min_samples)
+    graph, found = group_features(features, *facts, said=said, cut=cut, min_samples=min_samples)
     if not (found >= 0).any():
         raise SemreidError(
             f"no {min_samples} of the {len(crops):,} crops are alike enough to be taken for one person",
-            fix="allow larger distances (--eps 0.6) or smaller groups (--min-samples 2); or adapt the model to these "
+            fix="allow larger distances (--cut 0.9) or smaller groups (--min-samples 2); or adapt the model to these "
             "cameras first: semreid adapt",
         )
     groups = _largest_first(found)
@@ -128,7 +128,7 @@ def find_people(
 
 
 def write_people(people: People, file: Path) -> None:
-    """Write ``people.csv``: path, person (from 1; empty for nobody), confidence, camera and time of each crop.
+    """Write ``people.csv``: path, person (from 1; empty for nobody), confidence, camera, time and track of each crop.
 
     Args:
         people: Who is who.
@@ -144,7 +144,8 @@ def write_people(people: People, file: Path) -> None:
         for row in people.rows(person):
             sample, camera = people.crops.samples[row], int(people.crops.cameras[row])
             place = replace(sample, path=sample.path.absolute())
-            facts = ("" if camera < 0 else camera, "" if sample.timestamp is None else sample.timestamp)
+            track = people.crops.track_names[row] if people.crops.track_names else ""
+            facts = ("" if camera < 0 else camera, "" if sample.timestamp is None else sample.timestamp, track)
             confidence = f"{people.confidence[row]:.3f}" if person >= 0 else ""
             table.writerow((place, person + 1 if person >= 0 else "", confidence, *facts))
     write_text(file, text.getvalue())
