@@ -54,6 +54,43 @@ def test_a_gallery_is_not_exported_over_itself_where_others_may_have_written(fil
         assert seen.export_parquet(tmp_path / "copy.parquet") == 20
 
 
+@pytest.mark.parametrize("name", ["q.jpg", "rows.csv", "noext"])
+def test_an_export_has_the_name_of_a_gallery(file: Path, name: str) -> None:
+    place = file.with_name(name)
+    place.write_bytes(b"mine")
+    with Gallery.open(file) as gallery, pytest.raises(SemreidError, match="an export has a name that ends in .parquet"):
+        gallery.export_parquet(place)
+    assert place.read_bytes() == b"mine"
+
+
+def test_an_export_replaces_an_earlier_one_and_nothing_else(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, export = tmp_path / "other.parquet", tmp_path / "export.parquet"
+    with Gallery.open(other, dim=DIM, fingerprint=MODEL) as theirs, Gallery.open(file) as gallery:
+        theirs.add(*make_rows(3))
+        before = other.read_bytes()
+        assert gallery.export_parquet(export) == 20
+        gallery.remove(["id0000"])
+        assert gallery.export_parquet(export) == 19  # the backup of every night
+        with pytest.raises(SemreidError, match="other.parquet is there already, and is no untouched export of"):
+            gallery.export_parquet(other)
+        with pytest.raises(SemreidError, match="export.parquet is there already") as caught:
+            theirs.export_parquet(export)
+        assert "another file" in caught.value.fix
+    monkeypatch.chdir(tmp_path)
+    with Gallery.open("g.parquet") as gallery:
+        assert gallery.export_parquet("export.parquet") == 19
+    with Gallery.open(export) as copy:
+        copy.add(np.eye(DIM)[:1], [Entry("mine", pid="anna")])
+    with Gallery.open(file) as gallery, pytest.raises(SemreidError, match="export.parquet is there already"):
+        gallery.export_parquet(export)
+    export.write_bytes(b"no Parquet file")
+    with Gallery.open(file) as gallery, pytest.raises(SemreidError, match="export.parquet is there already"):
+        gallery.export_parquet(export)
+    assert (other.read_bytes(), export.read_bytes()) == (before, b"no Parquet file")
+
+
 def test_an_empty_gallery_leaves_no_file(tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "new" / "g.parquet", dim=3) as gallery:
         assert gallery.count() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -129,6 +130,11 @@ class Gallery:
     def fingerprint(self) -> str:
         """Fingerprint of the model that made the vectors; empty if it was never stated."""
         return self._store.meta.fingerprint
+
+    @property
+    def place(self) -> str:
+        """Where it is kept, the same for whoever opens it from another folder of the same machine."""
+        return self.uri if self.uri == "memory:" or "://" in self.uri else os.path.realpath(Path(self.uri).expanduser())
 
     def require(self, embedder: Embedder) -> None:
         """Make sure that vectors of an embedder may be compared with those of this gallery.
@@ -417,18 +423,21 @@ class Gallery:
         """Write all rows into a Parquet file, which is itself a gallery that can be opened.
 
         Args:
-            file: The file; written whole or not at all.
+            file: The file, whose name ends in ``.parquet``; written whole or not at all. An earlier export of the same
+                gallery is replaced.
 
         Returns:
             The number of rows.
 
         Raises:
-            SemreidError: If it cannot be written, or is this gallery itself, where others may write meanwhile.
+            SemreidError: If it cannot be written, is this gallery itself, where others may write meanwhile, or is any
+                other file than an earlier export of this gallery.
         """
-        from semreid.gallery.parquet import write_gallery
+        from semreid.gallery.parquet import require_replaceable, write_gallery
 
         require_apart([Path(file)], [Path(self.uri).expanduser()], "this gallery itself")
-        return write_gallery(Path(file), self._store.meta, self.scan(vectors=True))
+        require_replaceable(Path(file), self.place)
+        return write_gallery(Path(file), self._store.meta, self.scan(vectors=True), export_of=self.place)
 
     def import_parquet(self, file: Path | str, *, replace_known: bool = False) -> Written:
         """Add all rows of an exported gallery, batch by batch; running it again completes a broken run.

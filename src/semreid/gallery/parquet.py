@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from semreid.data.times import seconds
 from semreid.errors import SemreidError
-from semreid.files import atomic_path
+from semreid.files import atomic_path, require_suffix
 from semreid.gallery.entry import Entry, Meta, Vectors
 from semreid.gallery.rows import require_same
 from semreid.gallery.said import TRACK
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 KEY = b"semreid.gallery"
+EXPORTED = b"semreid.export"  # which gallery an export came from
 EMBEDDED = b"semreid.fingerprint"  # what `semreid embed` says of its model
 FORMAT = 1
 BATCH = 8192
@@ -57,13 +58,16 @@ _MEANT = {
 """What others call these columns."""
 
 
-def write_gallery(file: Path, meta: Meta, batches: Iterable[tuple[Sequence[Entry], Vectors]]) -> int:
+def write_gallery(
+    file: Path, meta: Meta, batches: Iterable[tuple[Sequence[Entry], Vectors]], *, export_of: str = ""
+) -> int:
     """Write rows into a gallery file, whole or not at all.
 
     Args:
         file: The file to make or to replace.
         meta: Width and fingerprint of the vectors.
         batches: Entries and their vectors (N, D); held one batch at a time.
+        export_of: The gallery that this is a copy of; empty if it is none.
 
     Returns:
         The number of rows.
@@ -74,7 +78,7 @@ def write_gallery(file: Path, meta: Meta, batches: Iterable[tuple[Sequence[Entry
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _schema(meta)
+    schema = _schema(meta, export_of)
     rows = 0
     settings = {"compression": "none", "use_dictionary": ["pid", "tags.list.element"], "write_page_checksum": True}
     with atomic_path(file) as temporary:
@@ -87,6 +91,32 @@ def write_gallery(file: Path, meta: Meta, batches: Iterable[tuple[Sequence[Entry
                 rows += len(entries)
         seal(temporary)
     return rows
+
+
+def require_replaceable(file: Path, export_of: str) -> None:
+    """Refuse to export over a file that is there, unless it is an earlier export of the same gallery.
+
+    An export that somebody has worked with since, as with any gallery, is none any more.
+
+    Args:
+        file: The file to be written.
+        export_of: The gallery.
+
+    Raises:
+        SemreidError: If its name does not end in .parquet, or what is there would be lost.
+    """
+    require_suffix(file, ".parquet", "an export")
+    if not file.exists():
+        return
+    try:
+        same = (_open(file).schema_arrow.metadata or {}).get(EXPORTED) == export_of.encode()
+    except SemreidError:
+        same = False
+    if not same:
+        raise SemreidError(
+            f"{file} is there already, and is no untouched export of {export_of}: it will not be written over",
+            fix="choose another file to write, or move or remove this one first",
+        )
 
 
 def read_gallery(file: Path) -> tuple[Meta, Iterator[Batch]]:
@@ -181,7 +211,7 @@ def _stated(file: Path, parquet: pq.ParquetFile) -> Meta | None:
     return Meta(stated["dim"], stated["fingerprint"])
 
 
-def _schema(meta: Meta) -> pa.Schema:
+def _schema(meta: Meta, export_of: str) -> pa.Schema:
     import pyarrow as pa
 
     header = json.dumps({"format": FORMAT, "dim": meta.dim, "fingerprint": meta.fingerprint})
@@ -195,7 +225,8 @@ def _schema(meta: Meta) -> pa.Schema:
         pa.list_(pa.string()),
     )
     fields = [*zip(COLUMNS, types, strict=True), ("vector", pa.list_(pa.float32(), meta.dim))]
-    return pa.schema(fields, metadata={KEY: header.encode()})
+    origin = {EXPORTED: export_of.encode()} if export_of else {}
+    return pa.schema(fields, metadata={KEY: header.encode(), **origin})
 
 
 def _open(file: Path) -> pq.ParquetFile:
