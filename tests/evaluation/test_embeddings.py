@@ -10,7 +10,7 @@ from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.evaluation import embeddings
 from semreid.evaluation.embeddings import embed_files
-from semreid.gallery import Gallery
+from semreid.gallery import Entry, Gallery
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
 from tests.conftest import draw_figure, write_image
@@ -66,6 +66,25 @@ def test_one_image_without_camera(model: ReIDModel, tmp_path: Path) -> None:
     path = write_image(tmp_path / "me.png", draw_figure(1, 1, 0))
     assert embed_files(model, path, tmp_path / "f.parquet")[0] == 1
     assert pq.read_table(tmp_path / "f.parquet")["camid"].to_pylist() == [None]
+
+
+def test_only_what_embed_wrote_is_written_over(model: ReIDModel, tmp_path: Path) -> None:
+    path, out = write_image(tmp_path / "me.png", draw_figure(1, 1, 0)), tmp_path / "f.parquet"
+    out.touch()  # as mktemp does
+    for _ in range(2):
+        assert embed_files(model, path, out)[0] == 1
+    table = pq.read_table(out)
+    with Gallery.open(tmp_path / "people.parquet", dim=model.dim, fingerprint=model.fingerprint) as gallery:
+        gallery.add(model.embed([path]), [Entry("a", pid="anna")])
+    pq.write_table(table.append_column("pid", [["anna"]]), tmp_path / "named.parquet")
+    pq.write_table(table.replace_schema_metadata(None), tmp_path / "of-pandas.parquet")
+    (tmp_path / "text.parquet").write_text("mine")
+    for name in ("people", "named", "of-pandas", "text"):
+        file = tmp_path / f"{name}.parquet"
+        before = file.read_bytes()
+        with pytest.raises(SemreidError, match=f"{name}.parquet is there, and is no file that `semreid embed` wrote"):
+            embed_files(model, path, file)
+        assert file.read_bytes() == before
 
 
 def test_damage_anywhere_is_found_when_vectors_are_added(model: ReIDModel, tmp_path: Path) -> None:

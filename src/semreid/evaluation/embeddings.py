@@ -21,6 +21,7 @@ from semreid.models.embedder import Embedder
 from semreid.parallel import Progress, ahead, parallel
 from semreid.seal import seal
 
+COLUMNS, FINGERPRINT = ["path", "camid", "vector"], b"semreid.fingerprint"
 CHUNK = 128  # images read at once, while the model works on those before
 
 
@@ -53,9 +54,10 @@ def embed_files(
         Number of embeddings written, and one message for each image left out; as far as the first process knows them.
 
     Raises:
-        SemreidError: If there is no image, one cannot be read (without ``skip_corrupt``), or ``out`` cannot
-            be written.
+        SemreidError: If there is no image, one cannot be read (without ``skip_corrupt``), or ``out`` cannot be written,
+            or is something else than what this function writes.
     """
+    _require_own(out)
     paths = [images] if images.is_file() else list_images(images, nested=True)
     cameras = {path: camera_of(path) for path in paths}  # all names are judged before the work
     skipped: list[str] = []
@@ -75,12 +77,28 @@ def embed_files(
     return done - len(skipped), skipped
 
 
+def _require_own(out: Path) -> None:
+    """Refuse to replace what is not embeddings alone: a gallery, or a table to which somebody has added columns."""
+    if not out.is_file() or not out.stat().st_size:
+        return
+    try:
+        schema = pq.read_schema(out)
+        is_own = schema.names == COLUMNS and FINGERPRINT in (schema.metadata or {})
+    except (OSError, pa.ArrowException):
+        is_own = False
+    if not is_own:
+        raise SemreidError(
+            f"{out} is there, and is no file that `semreid embed` wrote: it will not be written over",
+            fix="choose another file, or remove this one",
+        )
+
+
 @contextmanager
 def _writer(out: Path, model: Embedder) -> Iterator[pq.ParquetWriter]:
     """Open the file; it is there once it is complete."""
     vector = pa.list_(pa.float32(), model.dim)
-    fields = [("path", pa.string()), ("camid", pa.int32()), ("vector", vector)]
-    schema = pa.schema(fields, metadata={"semreid.fingerprint": model.fingerprint})
+    fields = zip(COLUMNS, (pa.string(), pa.int32(), vector), strict=True)
+    schema = pa.schema(list(fields), metadata={FINGERPRINT: model.fingerprint.encode()})
     with atomic_path(out) as temporary:
         with pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
             yield writer
