@@ -116,12 +116,12 @@ def test_a_gallery_is_grouped_by_what_was_said(run, model: Path, tmp_path: Path)
         assert gallery.get([entry.id for entry in said]) == said
         assert gallery.count() == 24
     assert run("group", table, "--data", "people:x", *options).code == 2
-    listed = [Path(row["path"]) for row in csv.DictReader((tmp_path / "out" / "people.csv").open())]
+    listed = [Path(row["path"]) for row in csv.DictReader((tmp_path / "out" / "people.csv").read_text().splitlines())]
     listed[0].unlink()
     gone = run("group", *options)
     assert gone.code == 0, gone.err
     assert "1 of 23 pictures are gone" in gone.err
-    assert len(list(csv.DictReader((tmp_path / "out" / "people.csv").open()))) == 23
+    assert len((tmp_path / "out" / "people.csv").read_text().splitlines()) == 1 + 23
     page = (tmp_path / "out" / "people.html").read_text()
     assert f"{listed[0].name} is gone" in page
     assert f"{listed[1].name} is gone" not in page
