@@ -48,6 +48,24 @@ def test_a_crop_is_the_same_person_as_itself(model: ReIDModel, tmp_path: Path) -
     assert 0.9 < verdict.probability < 1
 
 
+def test_cameras_are_those_that_both_names_tell(model: ReIDModel, tmp_path: Path) -> None:
+    (point, *_) = calibration_of(model).points
+    own = replace(point, threshold=0.123)
+    verifier = Verifier(model, replace(calibration_of(model), camera_pairs={"1-2": (own,)}))
+    names = ("0001_c1s1_000003_00.png", "0001_c1s1_000004_00.png", "0001_c2s1_000003_00.png", "4.png")
+    first, near, other, silent = (write_image(tmp_path / name, A) for name in names)
+    for pair in ((first, near), (str(first), first)):
+        with pytest.raises(SemreidError, match="both crops are from camera 1; the calibration is about") as caught:
+            verifier.verify(*pair)
+        assert "state them: --cameras 1,2" in caught.value.fix
+    far = point.asked_far
+    assert verifier.verify(first, near, far=far, cameras=(1, 2)).cameras == "1-2"
+    verdict = verifier.verify(other, str(first), far=far)
+    assert (verdict.cameras, verdict.threshold) == ("1-2", 0.123)
+    for unknown in (silent, B):
+        assert verifier.verify(first, unknown, far=far).cameras == ""
+
+
 def test_anything_that_embeds_will_do(model: ReIDModel) -> None:
     class Exported:
         dim, size, fingerprint = model.dim, model.size, model.fingerprint

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from semreid.data.names import camera_of
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.distance import pairwise_distance
@@ -56,7 +57,8 @@ class Verifier:
             b: Another crop.
             far: The false-accept rate to decide at; if None, as in `Calibration.point`.
             prior: Probability that they show one person, before looking.
-            cameras: The cameras that saw them, for a threshold of this pair where it is known.
+            cameras: The cameras that saw them, for a threshold of this pair where it is known; if None, those that both
+                file names tell.
 
         Returns:
             Probability, decision, threshold and score.
@@ -64,12 +66,22 @@ class Verifier:
         Raises:
             SemreidError: If an image cannot be read, the rate is not known, or one camera saw both crops.
         """
+        cameras = _named_cameras(a, b) if cameras is None else cameras
         if cameras is not None and cameras[0] == cameras[1]:
-            raise SemreidError(SAME_CAMERA.format(cameras[0]), fix="compare crops of different cameras")
+            raise SemreidError(
+                SAME_CAMERA.format(cameras[0]),
+                fix="compare crops of different cameras; if file names tell wrong ones, state them: --cameras 1,2",
+            )
         self.calibration.point(far, cameras)  # known before the work
         vectors = self.embedder.embed([a, b], flip=self.calibration.flip)
         scores = 1 - pairwise_distance(vectors[:1], vectors[1:])  # float32, as when the thresholds were found
         return self.calibration.verdict(float(scores[0, 0]), far=far, prior=prior, cameras=cameras)
+
+
+def _named_cameras(a: Image, b: Image) -> tuple[int, int] | None:
+    """The cameras that file names tell; None unless both do."""
+    first, second = (camera_of(Path(crop)) if isinstance(crop, (str, Path)) else None for crop in (a, b))
+    return None if first is None or second is None else (first, second)
 
 
 def load_verifier(
