@@ -70,6 +70,66 @@ def test_filters_leave_what_they_ask_for(client, gallery, fields, keeps):
     assert sorted(found) == sorted(entry.id for entry in entries if keeps(entry))
 
 
+@pytest.mark.parametrize(
+    ("fields", "error", "fix"),
+    [
+        ({"camids": 1}, "there is no field 'camids' in the form", "did you mean camid?"),
+        ({"exclude_camids": 2}, "no field 'exclude_camids'", "did you mean exclude_camid?"),
+        ({"until_": 5}, "no field 'until_'", "did you mean until?"),
+        ({"xyzzy": 5}, "no field 'xyzzy'", "its fields are image, id, k,"),
+        ({"k": [3, 4]}, "k is given 2 times in the form", "give it once"),
+        ({"id": ["3_c1_0", "4_c1_0"]}, "id is given 2 times", "give it once"),
+    ],
+)
+def test_a_field_that_is_misspelt_or_said_twice_is_refused(client, fields, error, fix):
+    answer = search(client, **{"id": "3_c1_0", **fields})
+    assert answer.status_code == 422
+    assert error in answer.json()["error"]
+    assert answer.json()["fix"].startswith(fix)
+
+
+def test_two_images_are_no_search_and_no_row(serving, tmp_path, gallery):
+    client = serving(uploads=tmp_path / "up")
+    two = [("image", (f"{i}.png", png(draw_figure(i, 1, 0)), "image/png")) for i in (1, 2)]
+    for path in ("/api/search", "/api/gallery"):
+        answer = client.post(path, files=two)
+        assert (answer.status_code, answer.json()["error"]) == (422, "image is given 2 times in the form")
+    assert client.post("/api/compare", files=two).status_code == 200
+    assert gallery.count() == 24
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "error", "fix"),
+    [
+        ("POST", "/api/search?camid=1", "there is no field 'camid' in the address", "send it as a field of the form"),
+        ("DELETE", "/api/gallery?id=1_c1_0&id=1_c1_1", "id is given 2 times in the address", "give it once"),
+        ("GET", "/api/gallery?camid=2", "there is no field 'camid' in the address", "leave it out"),
+        ("GET", "/api/people?limits=5", "no field 'limits'", "did you mean limit?"),
+        ("GET", "/picture?id=1_c1_0&part=true", "no field 'part'", "did you mean parts?"),
+    ],
+)
+def test_an_address_with_what_nobody_reads_is_refused(serving, tmp_path, gallery, method, path, error, fix):
+    client = serving(uploads=tmp_path / "up")
+    answer = client.request(method, path, data={"id": "3_c1_0"} if method == "POST" else None)
+    assert answer.status_code == 422
+    assert error in answer.json()["error"]
+    assert answer.json()["fix"] == fix
+    assert gallery.count() == 24
+
+
+@pytest.mark.parametrize("path", ["/api/search", "/api/compare", "/api/gallery", "/api/people/name"])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain; charset=utf-8"])
+def test_a_body_that_is_no_form_is_told(serving, tmp_path, path, kind):
+    answer = serving(uploads=tmp_path / "up").post(path, content='{"id": "3_c1_0"}', headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["error"]) == (415, f"the body is {kind.partition(';')[0]}, not a form")
+    assert "form fields" in answer.json()["fix"]
+
+
+@pytest.mark.parametrize("path", ["/healthz?probe=1", "/metrics?job=semreid"])
+def test_supervisors_may_add_to_the_address(client, path):
+    assert client.get(path).status_code == 200
+
+
 def test_a_row_knows_its_camera_and_reranking_keeps_the_set(client):
     plain = ids(search(client, id="3_c1_0", k=12, exclude_same_camera="true"))
     assert all(id_[3] == "2" for id_ in plain)

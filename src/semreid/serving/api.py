@@ -12,11 +12,14 @@ from semreid.gallery import Entry
 from semreid.serving import forms
 from semreid.serving.answers import Added, CompareAnswer, GalleryAnswer, Removed, Row, SearchAnswer, refusals
 from semreid.serving.errors import RequestError
+from semreid.serving.fields import only_known_fields
 from semreid.serving.forms import Named, PairFields, SearchFields, row_id
 from semreid.serving.metrics import Metrics
 from semreid.serving.service import Crop, Found, Service
 
-router = APIRouter(tags=["programs"])
+router = APIRouter(tags=["programs"], dependencies=[Depends(only_known_fields)])
+monitors = APIRouter(tags=["programs"])
+"""What supervisors ask, with whatever they add to an address."""
 RowId = Annotated[str, Query(description="Id of a row.")]
 
 
@@ -56,7 +59,7 @@ async def found(service: Service, metrics: Metrics, fields: SearchFields, crop: 
     )
 
 
-@router.post("/api/search", responses=refusals(404, 413, 422, 503))
+@router.post("/api/search", responses=refusals(404, 413, 415, 422, 503))
 async def search(
     service: Asked, metrics: Counted, fields: Annotated[SearchFields, Depends(forms.search_fields)]
 ) -> SearchAnswer:
@@ -68,7 +71,7 @@ async def search(
     )
 
 
-@router.post("/api/compare", responses=refusals(404, 413, 422, 503))
+@router.post("/api/compare", responses=refusals(404, 413, 415, 422, 503))
 async def compare(service: Asked, fields: Annotated[PairFields, Depends(forms.pair_fields)]) -> CompareAnswer:
     """Tell how alike two crops are, and where the model is calibrated, how probably they show one person."""
     a, b = await pair_of(service, fields)
@@ -82,7 +85,7 @@ async def pair_of(service: Service, fields: PairFields) -> list[Crop]:
     return await asyncio.gather(*(crop_of(service, named) for named in fields.named))
 
 
-@router.get("/api/gallery", responses=refusals(503))
+@router.get("/api/gallery", responses=refusals(422, 503))
 async def describe(service: Asked) -> GalleryAnswer:
     """Describe the gallery in numbers."""
     stats = (await service.stats()).to_json()
@@ -99,7 +102,7 @@ async def row(service: Asked, id: RowId) -> Row:  # noqa: A002
     return Row.of(crop.entry)
 
 
-@router.post("/api/gallery", responses=refusals(403, 413, 422, 503))
+@router.post("/api/gallery", responses=refusals(403, 413, 415, 422, 503))
 async def add(
     service: Asked,
     image: Annotated[UploadFile, File(description=f"A crop: {FORMATS}.")],
@@ -119,7 +122,9 @@ async def remove(service: Asked, id: RowId) -> Removed:  # noqa: A002
     return Removed(removed=await service.delete([row_id(id)]))
 
 
-@router.get("/picture", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}, **refusals(404, 503)})
+@router.get(
+    "/picture", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}, **refusals(404, 422, 503)}
+)
 async def picture(
     service: Asked,
     id: RowId,  # noqa: A002
@@ -132,14 +137,14 @@ async def picture(
     return Response(await service.picture(crop.entry, parts=parts), media_type="image/jpeg", headers=headers)
 
 
-@router.get("/healthz", responses=refusals(503))
+@monitors.get("/healthz", responses=refusals(503))
 async def health(service: Asked) -> dict[str, str]:
     """Tell whether the gallery answers."""
     await service.ask(service.gallery.count)
     return {"status": "ok"}
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@monitors.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def measure(service: Asked, metrics: Counted) -> Response:
     """Return counters and latencies as Prometheus reads them."""
     gauges = {"embedded_images": service.embedding.embedded, "embedding_queue": service.embedding.waiting}

@@ -42,6 +42,7 @@ def create_app(service: Service, access: Access | None = None) -> ASGIApp:
     )
     app.state.service, app.state.metrics, app.state.access = service, metrics, access or Access()
     app.include_router(api.router)
+    app.include_router(api.monitors)
     app.include_router(store.router)
     app.include_router(people.router)
     app.include_router(pages.router)

@@ -18,11 +18,12 @@ from semreid.gallery.roster import Person, Roster, alike, crops_of, roster, stat
 from semreid.serving.answers import PeopleAnswer, PersonAnswer, Row, StepAnswer, refusals
 from semreid.serving.api import Asked
 from semreid.serving.errors import RequestError
+from semreid.serving.fields import only_known_fields
 from semreid.serving.forms import FURTHEST, MOST, WordFields, person_name, word_fields
 from semreid.serving.service import Service
 from semreid.serving.templating import render
 
-router = APIRouter(tags=["programs"])
+router = APIRouter(tags=["programs"], dependencies=[Depends(only_known_fields)])
 pages = APIRouter(include_in_schema=False)
 PAGE, CROPS, RECENT = 24, 96, 8
 """People and crops on a page, and steps that can be taken back there."""
@@ -52,7 +53,7 @@ async def crops(service: Asked, person: str, offset: Offset = 0, limit: Limit = 
     return [Row.of(row) for row in rows[offset : offset + limit]]
 
 
-@router.post("/api/people/{action}", responses=refusals(403, 404, 409, 422, 503))
+@router.post("/api/people/{action}", responses=refusals(403, 404, 409, 415, 422, 503))
 async def correct(service: Asked, action: Action, fields: Said) -> StepAnswer:
     """Say who is who; it stays in the gallery, whatever a machine finds later.
 
