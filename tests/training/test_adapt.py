@@ -24,7 +24,7 @@ from semreid.models.model import ReIDModel
 from semreid.training import rounds
 from semreid.training.adapt import _learned_from, adapt
 from semreid.training.loop import train
-from semreid.training.recipe import AdaptRecipe, parse_recipe
+from semreid.training.recipe import AdaptRecipe, load_recipe, parse_recipe
 from tests.conftest import draw_figure, full_disk, write_image, write_run
 from tests.training.test_loop import recipe as training
 
@@ -220,8 +220,10 @@ def test_goes_on_with_the_same_crops_start_and_recipe_only(
         adapt(recipe(), other_cameras, start, run, resume=True)
     with pytest.raises(SemreidError, match="had another model to begin with"):
         adapt(recipe(), crops, adapted, run, resume=True)
-    with pytest.raises(SemreidError, match="steps: 4' then, 'steps: 5' now"):
+    with pytest.raises(SemreidError, match="steps: 4' then, 'steps: 5' now") as caught:
         adapt(recipe(steps=5), crops, start, run, resume=True)
+    assert caught.value.fix.startswith(f"resume with the recipe {run / 'adapt.yaml'} and no overrides")
+    assert load_recipe(run / "adapt.yaml", [], AdaptRecipe) == recipe()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("semreid.training.adapt.learning_heads", lambda *_: [])
         with pytest.raises(SemreidError, match="other heads that learn by losses of their own"):
@@ -271,6 +273,8 @@ def test_learns_from_a_gallery_by_what_people_said(run, folder: Path, start: Pat
     assert "48 of 48 crops show 2 people whom somebody named" in done.err
     assert read_card(tmp_path / "c").trained_on["adapted"]["groups"] == 2
     assert run("adapt", folder, *command[1:], "--out", tmp_path / "d").code == 2
+    twice = run(*command, "steps=2", "--out", tmp_path / "d")
+    assert (twice.code, "steps= is given 2 times: it takes one value" in twice.err) == (2, True)
 
 
 def test_adapting_to_new_cameras_helps_people_whom_nobody_named(tmp_path: Path, start: Path) -> None:

@@ -310,8 +310,9 @@ def test_resume_refuses_nothing_damage_versions_and_other_recipes(figure_data: R
     with pytest.raises(SemreidError, match="nothing to resume"):
         train(recipe(), figure_data, tmp_path / "new", resume=True)
     train(recipe(schedule={"epochs": 1}), figure_data, tmp_path / "run")
-    with pytest.raises(SemreidError, match="'epochs: 1' then, 'epochs: 2' now"):
+    with pytest.raises(SemreidError, match="'epochs: 1' then, 'epochs: 2' now") as caught:
         train(recipe(), figure_data, tmp_path / "run", resume=True)
+    assert f"the recipe {tmp_path / 'run' / 'recipe.yaml'} and no overrides" in caught.value.fix
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     content = checkpoint.read_bytes()
     checkpoint.write_bytes(content[: len(content) // 2])

@@ -32,11 +32,9 @@ from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.contrast import learning_heads
 from semreid.training.provenance import require_same_data
 from semreid.training.recipe import AdaptRecipe, dump_recipe
-from semreid.training.record import CHECKPOINT, Reporter, RunFolder
+from semreid.training.record import ADAPT, CHECKPOINT, Reporter, RunFolder
 from semreid.training.rounds import Clock, Rounds
 from semreid.training.trainer import on_device
-
-ADAPT = "adapt.yaml"
 
 
 def adapt(

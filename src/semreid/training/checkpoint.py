@@ -11,9 +11,11 @@ from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.reading import parse_yaml
 from semreid.training.recipe import RENAMED, AdaptRecipe, Recipe, dump_recipe, parse_recipe
+from semreid.training.record import ADAPT, RECIPE
 from semreid.weights import read_torch
 
 FORMAT = 1
+_FILES: dict[type, str] = {Recipe: RECIPE, AdaptRecipe: ADAPT}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -50,14 +52,15 @@ def load_checkpoint(path: Path, recipe: str, kind: type[Recipe] | type[AdaptReci
     if state.get("format") != FORMAT:
         raise SemreidError(
             f"{path} has format {state.get('format')}; this version reads {FORMAT}",
-            fix="go on with the version that wrote it, or train anew into another folder",
+            fix="go on with the version that wrote it, or begin anew in another folder",
         )
     then = parse_recipe(parse_yaml(_renamed(str(state.get("recipe"))), path), str(path), kind)
     before = dump_recipe(then)  # with keys added since then
     if before != recipe:
         raise SemreidError(
             f"{path} was written under another recipe: {_first_difference(before, recipe)}",
-            fix="resume with the recipe.yaml of the run folder and no overrides, or train into another folder",
+            fix=f"resume with the recipe {path.with_name(_FILES[kind])} and no overrides, or choose another folder: "
+            "--out",
         )
     return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -61,6 +62,7 @@ def adapt(
     changes = overrides or []
     if (data or gallery) and crops is not None and "=" in str(crops):
         crops, changes = None, [str(crops), *changes]
+    each_once(changes)
     if minutes is not None and minutes <= 0:
         raise typer.BadParameter("--minutes must be more than 0")
     if recipe is None:
@@ -85,6 +87,24 @@ def adapt(
         if gallery
         else f"adapted: {out}. Next: semreid group {source} --model {out} --out DIR"
     )
+
+
+def each_once(overrides: list[str]) -> list[str]:
+    """Return the overrides of a command if no key is given twice.
+
+    Args:
+        overrides: ``key.sub=value`` strings.
+
+    Returns:
+        The same.
+
+    Raises:
+        typer.BadParameter: If a key is there twice: one of the values would be forgotten.
+    """
+    for key, count in Counter(override.partition("=")[0] for override in overrides).items():
+        if count > 1:
+            raise typer.BadParameter(f"{key}= is given {count} times: it takes one value")
+    return overrides
 
 
 def crops_from(

@@ -64,7 +64,7 @@ def require_same_data(before: Mapping[str, Any], now: Mapping[str, Any], checkpo
     }
     raise SemreidError(
         f"{checkpoint} learned from other data: {'; '.join(differences[name] for name in found)}",
-        fix="resume with the data that the run began with, or train into another folder",
+        fix="resume with the data that the run began with, or choose another folder: --out",
     )
 
 

@@ -17,7 +17,7 @@ from semreid.errors import SemreidError
 from semreid.files import exclusive, require_writable, write_text
 from semreid.models.card import CARD, WEIGHTS
 
-RECIPE, METRICS, CHECKPOINT = "recipe.yaml", "metrics.jsonl", "checkpoint.pt"
+RECIPE, ADAPT, METRICS, CHECKPOINT = "recipe.yaml", "adapt.yaml", "metrics.jsonl", "checkpoint.pt"
 
 
 class Reporter(AbstractContextManager["Reporter"]):
