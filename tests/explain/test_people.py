@@ -118,6 +118,10 @@ def test_a_gallery_is_grouped_by_what_was_said(run, model: Path, tmp_path: Path)
     assert run("group", table, "--data", "people:x", *options).code == 2
     listed = [Path(row["path"]) for row in csv.DictReader((tmp_path / "out" / "people.csv").read_text().splitlines())]
     listed[0].unlink()
+    before = (tmp_path / "out" / "people.csv").read_bytes()
+    early = run("group", *options, "--folders", "copies")  # before the work
+    assert (early.code, f"{listed[0]} is gone" in early.err) == (1, True)
+    assert (tmp_path / "out" / "people.csv").read_bytes() == before
     gone = run("group", *options)
     assert gone.code == 0, gone.err
     assert "1 of 23 pictures are gone" in gone.err

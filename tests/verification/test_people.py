@@ -168,6 +168,16 @@ def test_a_number_before_an_equal_name_makes_no_other_name(crops: Crops, tmp_pat
     assert found == {"3-a.jpg": "x", "a.jpg": "y", "4-a.jpg": "z"}
 
 
+@pytest.mark.parametrize("how", ["links", "copies"])
+def test_a_crop_that_is_gone_is_named_and_not_the_folder(people: People, tmp_path: Path, how) -> None:
+    gone = replace(people.crops.samples[3], path=tmp_path / "crops" / "gone.png")
+    crops = replace(people.crops, samples=(*people.crops.samples[:3], gone, *people.crops.samples[4:]))
+    with pytest.raises(SemreidError, match=r"crops/gone\.png is gone") as caught:
+        write_folders(replace(people, crops=crops), tmp_path / "people", how)
+    assert caught.value.fix == "put it back, or leave --folders out: people.csv names every crop"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_leaves_no_folders_behind(people: People, tmp_path: Path) -> None:
     with full_disk(10), pytest.raises(SemreidError, match="cannot write"):
         write_folders(people, tmp_path / "people", "copies")

@@ -28,6 +28,7 @@ from semreid.verification.people import (
     People,
     find_people,
     name_in_gallery,
+    require_files,
     require_no_folders,
     write_folders,
     write_people,
@@ -113,6 +114,8 @@ def group(
     own = gallery if crops is None and not data else ""
     splits = SPLITS if split == "all" else (split,)
     seen = crops_from(crops, data, splits, gallery=own, skip_corrupt=skip_corrupt)
+    if folders is not None:
+        require_files(seen)
     embedder, features = embedder_of(model), None
     place: dict[str, Any] = {"dim": embedder.dim, "fingerprint": embedder.fingerprint}
     if gallery:

@@ -164,6 +164,23 @@ def require_no_folders(folder: Path) -> None:
         raise SemreidError(f"{folder} is there already", fix="move it elsewhere, or choose another folder for --out")
 
 
+def require_files(crops: Crops) -> None:
+    """Refuse crops that cannot be linked or copied.
+
+    Args:
+        crops: The crops.
+
+    Raises:
+        SemreidError: If one is inside another file, is gone, or may not be read.
+    """
+    without = "leave --folders out: people.csv names every crop"
+    if inside := next((s for s in crops.samples if s.item or s.box), None):
+        raise SemreidError(f"{inside} is no file of its own", fix=without)
+    if lost := next((s for s in crops.samples if not os.access(s.path, os.R_OK)), None):
+        what = "may not be read" if lost.path.exists() else "is gone"
+        raise SemreidError(f"{lost} {what}", fix=f"put it back, or {without}")
+
+
 def write_folders(people: People, folder: Path, how: Literal["links", "copies"]) -> None:
     """Make one folder a person, with links to the crops or copies of them; all of it or nothing.
 
@@ -173,11 +190,10 @@ def write_folders(people: People, folder: Path, how: Literal["links", "copies"])
         how: ``links`` or ``copies``.
 
     Raises:
-        SemreidError: If it is there, a crop is inside another file, or the folder cannot be written.
+        SemreidError: If it is there, a crop is gone or inside another file, or the folder cannot be written.
     """
     require_no_folders(folder)
-    if inside := next((s for s in people.crops.samples if s.item or s.box), None):
-        raise SemreidError(f"{inside} is no file of its own", fix="leave --folders out: people.csv names every crop")
+    require_files(people.crops)
     with explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".semreid-", dir=folder.parent) as temporary:
