@@ -158,6 +158,19 @@ def test_undoing_gives_crops_back_to_who_has_kept_others(quick: Corrections) -> 
     assert {words(quick.gallery)[id_] for id_ in of("anna")} == {("anna", True)}
 
 
+@pytest.mark.parametrize("name", ["0", "00", "-1"])
+def test_nobody_gets_a_name_that_means_nobody(quick: Corrections, name: str) -> None:
+    before = rows(quick.gallery)
+    for say in (
+        lambda: quick.name("anna", name),
+        lambda: quick.merge(["anna", "group-1"], name),
+        lambda: quick.split("anna", ["anna/0"], name),
+    ):
+        with pytest.raises(CorrectionError, match=f"pid '{name}' names no person"):
+            say()
+    assert rows(quick.gallery) == before
+
+
 def test_steps_of_older_versions_are_read(quick: Corrections) -> None:
     quick.name("group-1", "bert")
     (step,) = json.loads(quick._file.read_text())

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import cv2
@@ -6,7 +7,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from semreid.gallery import Entry, Gallery
+from semreid.errors import SemreidError
+from semreid.gallery import Entry, Filter, Gallery
 from semreid.gallery.parts import PartOrder
 from semreid.models.zoo import create_model
 from semreid.serving.answers import picture_url
@@ -273,6 +275,82 @@ def test_removing_a_row_leaves_a_picture_that_lay_in_the_folder_for_uploads(serv
         assert client.delete("/api/gallery", params={"id": id_}).json() == {"removed": 1}
     assert (crops / "3_c1_0.png").exists()
     assert not Path(row["path"]).exists()
+
+
+def add_x(client):
+    answer = client.post("/api/gallery", data={"id": "x"}, files={"image": ("x.png", png(draw_figure(8, 1, 0)))})
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def test_a_row_that_is_removed_while_it_is_added_leaves_no_picture(serving, tmp_path, gallery, monkeypatch):
+    client = serving(uploads=tmp_path / "up")
+    add, deleted = gallery.add, []
+
+    def slow(*rows):
+        deleted.append(client.portal.start_task_soon(client.service.delete, ["x"]))
+        time.sleep(0.1)  # it has looked for the row by now, or waits
+        return add(*rows)
+
+    monkeypatch.setattr(gallery, "add", slow)
+    assert add_x(client)["new"]
+    assert deleted[0].result(10) == 1
+    assert gallery.get(["x"]) == [None]
+    assert not list((tmp_path / "up").rglob("*.png"))
+
+
+def test_a_row_that_comes_again_while_it_is_removed_has_its_picture(serving, tmp_path, monkeypatch):
+    client = serving(uploads=tmp_path / "up")
+    add_x(client)
+    embedder = client.service.embedding.embedder
+    embed = embedder.embed
+
+    def late(*images, **settings):
+        assert client.portal.call(client.service.delete, ["x"]) == 1
+        return embed(*images, **settings)
+
+    monkeypatch.setattr(embedder, "embed", late)
+    again = add_x(client)
+    assert again["new"]
+    assert Path(again["row"]["path"]).exists()
+
+
+def test_an_upload_that_cannot_be_embedded_leaves_no_picture(serving, tmp_path, monkeypatch):
+    client = serving(uploads=tmp_path / "up")
+
+    def broken(*_, **__):
+        raise SemreidError("no memory", fix="try a smaller model")
+
+    monkeypatch.setattr(client.service.embedding.embedder, "embed", broken)
+    answer = client.post("/api/gallery", files={"image": ("x.png", png(draw_figure(8, 1, 0)))})
+    assert answer.json()["error"] == "no memory"
+    assert not list((tmp_path / "up").rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "camera"),
+    [("0009_c3_x.jpg", {}, 3), ("0009_c3_x.jpg", {"camid": 0}, 0), ("x.jpg", {}, None), ("..\\a_c4.png", {}, 4)],
+)
+def test_a_row_has_the_camera_of_its_file_name_unless_another_is_stated(serving, tmp_path, name, said, camera):
+    client = serving(uploads=tmp_path / "up")
+    row = client.post("/api/gallery", data=said, files={"image": (name, png(draw_figure(8, 1, 0)))}).json()["row"]
+    assert row["camid"] == camera
+
+
+@pytest.mark.parametrize("pid", ["0", "0000", "-1"])
+def test_nobody_is_called_like_nobody_or_junk(serving, tmp_path, gallery, pid):
+    client = serving(uploads=tmp_path / "up")
+    answer = client.post("/api/gallery", data={"pid": pid}, files={"image": ("x.png", png(draw_figure(8, 1, 0)))})
+    assert (answer.status_code, gallery.count()) == (422, 24)
+    assert answer.json()["error"].startswith(f"pid {pid!r} names no person")
+    for action, fields in (
+        ("name", {"person": "3"}),
+        ("merge", {"person": ["3", "4"]}),
+        ("split", {"person": "3", "id": "3_c1_0"}),
+    ):
+        answer = client.post(f"/api/people/{action}", data={**fields, "name": pid})
+        assert (answer.status_code, pid in answer.json()["error"]) == (422, True), answer.text
+    assert gallery.count(Filter(pids=[pid])) == 0
 
 
 def test_uploads_may_lie_below_the_home_folder(serving, tmp_path, monkeypatch):

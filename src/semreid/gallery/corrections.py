@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from semreid.errors import SemreidError
 from semreid.files import write_json
+from semreid.gallery.enroll import require_person
 from semreid.gallery.entry import Entry, Filter
 from semreid.gallery.gallery import Gallery
 from semreid.gallery.roster import next_group, state_of
@@ -146,7 +147,7 @@ class Corrections:
             raise CorrectionError(
                 f"these are all crops of {person}", fix=f"name {person}, or merge it with another one"
             )
-        to = name or next_group(self.gallery)
+        to = _require_name(name) if name else next_group(self.gallery)
         stay = [row for row in rows if row.id not in chosen and person_said(row) is None and to != person]
         key = _common_key(stay) or secrets.token_hex(4)
         mark = (f"{SPLIT}{key}{LEFT}",) if stay else ()
@@ -225,6 +226,7 @@ class Corrections:
         return rows
 
     def _require_nobody(self, name: str) -> None:
+        _require_name(name)
         if self.gallery.count(Filter(pids=[name])):
             raise CorrectionError(
                 f"there is a person {name} already", fix="merge the two if they are one, or add a word"
@@ -280,6 +282,13 @@ class Corrections:
             kept = kept[1:]
         write_json(self._file, kept)
         self.steps = kept
+
+
+def _require_name(name: str) -> str:
+    try:
+        return require_person(name)
+    except SemreidError as error:
+        raise CorrectionError(error.what, error.fix) from error
 
 
 def _common_key(rows: Sequence[Entry]) -> str:

@@ -159,6 +159,23 @@ def annotated(
     return [Crop(image, _annotated(entry, pid, camid, tags)) for image, entry in crops]
 
 
+def require_person(pid: str) -> str:
+    """Return a name, unless it is one that means nobody.
+
+    Args:
+        pid: What somebody is to be called.
+
+    Raises:
+        SemreidError: If it is 0, which is nobody in particular, or negative, which is junk.
+    """
+    if _person(pid) is None or JUNK.fullmatch(pid):
+        raise SemreidError(
+            f"pid {pid!r} names no person: 0 is nobody in particular, negative numbers are junk",
+            fix="give a name or a number from 1, or none where nobody is known",
+        )
+    return pid
+
+
 def enroll(
     gallery: Gallery | None,
     embedder: Embedder,
@@ -267,12 +284,7 @@ def _known(gallery: Gallery | None, ids: Sequence[str]) -> set[str]:
 
 
 def _annotated(entry: Entry, pid: str | None, camid: int | None, tags: Sequence[str]) -> Entry:
-    if pid is not None and (_person(pid) is None or JUNK.fullmatch(pid)):
-        raise SemreidError(
-            f"pid {pid!r} names no person: 0 is nobody in particular, negative numbers are junk",
-            fix="give a name or a number from 1, or none where nobody is known",
-        )
-    who = entry if pid is None else named(entry, pid)
+    who = entry if pid is None else named(entry, require_person(pid))
     return replace(who, camid=entry.camid if camid is None else camid, tags=(*who.tags, *tags))
 
 

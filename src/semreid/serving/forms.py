@@ -10,6 +10,7 @@ from semreid.data.headers import FORMATS
 from semreid.data.sample import MAX_CAMID
 from semreid.data.times import seconds
 from semreid.gallery import Entry, Filter
+from semreid.gallery.enroll import require_person
 from semreid.serving.errors import RequestError
 
 MOST, FURTHEST = 500, 10_000
@@ -151,4 +152,4 @@ def entry_fields(
 ) -> Entry:
     """Read what a request says of a crop that is to be added."""
     tags = tuple(word for word in tag if word)
-    return Entry(id=id, pid=pid or None, camid=camid, timestamp=seconds(timestamp), tags=tags)
+    return Entry(id=id, pid=require_person(pid) if pid else None, camid=camid, timestamp=seconds(timestamp), tags=tags)

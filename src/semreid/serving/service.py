@@ -255,7 +255,7 @@ class Service:
 
         Args:
             file: The image file.
-            name: How its sender calls it.
+            name: How its sender calls it; tells its camera, unless ``entry`` does.
             entry: What is known of it; its path is set here, and its id derived from that unless given.
 
         Returns:
@@ -266,20 +266,26 @@ class Service:
         """
         folder = self._require_writable()
 
-        def read() -> tuple[Image, Path]:
+        def read() -> tuple[Image, Image]:
             image = read_upload(file, name)
-            return resize(image, self.size), keep(image, folder, entry.id)
+            return image, resize(image, self.size)
 
-        image, path = await to_thread.run_sync(read, limiter=self._decoders)
-        vector = await self.embedding.embed(image)
-        placed = replace(entry, path=str(path))
-        placed = replace(placed, id=entry.id or derived_id(placed, vector))
-        if (await self._written(self.gallery.add, vector[None], [placed])).new:
-            return placed, True
-        known = (await self.row(placed.id)).entry or placed
-        if known.path != placed.path:
-            path.unlink(missing_ok=True)
-        return known, False
+        image, resized = await to_thread.run_sync(read, limiter=self._decoders)
+        vector = await self.embedding.embed(resized)
+        camid = camera_of(Path(plain_name(name))) if entry.camid is None else entry.camid
+
+        def add() -> tuple[Entry, bool]:
+            path = keep(image, folder, entry.id)
+            placed = replace(entry, path=str(path), camid=camid)
+            placed = replace(placed, id=entry.id or derived_id(placed, vector))
+            if self.gallery.add(vector[None], [placed]).new:
+                return placed, True
+            known = self.gallery.get([placed.id])[0] or placed
+            if known.path != placed.path:
+                path.unlink(missing_ok=True)
+            return known, False
+
+        return await self._written(add)
 
     async def write(self, vectors: Vectors, entries: list[Entry]) -> int:
         """Insert or replace rows (N, D) that were embedded elsewhere, and say how many they were."""
@@ -289,11 +295,15 @@ class Service:
     async def delete(self, ids: list[str]) -> int:
         """Delete rows, and their pictures if they were uploaded here; say how many there were."""
         folder = self._require_writable()
-        entries = await self.ask(self.gallery.get, ids)
-        deleted: int = await self._written(self.gallery.remove, ids)
-        for entry in filter(None, entries):
-            discard(entry.path, folder)
-        return deleted
+
+        def delete() -> int:
+            entries = self.gallery.get(ids)
+            deleted = self.gallery.remove(ids)
+            for entry in filter(None, entries):
+                discard(entry.path, folder)
+            return deleted
+
+        return await self._written(delete)
 
     async def rows(self, where: Filter, offset: int, limit: int) -> list[Entry]:
         """List up to ``limit`` rows behind the first ``offset``, in the order in which the gallery has them."""
@@ -413,7 +423,7 @@ class Service:
         return self.uploads
 
     async def _written(self, write: Callable[..., T], *arguments: object) -> T:
-        """Write in a thread, one at a time; the gallery is then counted anew when somebody asks."""
+        """Write in a thread, one at a time, rows and their pictures; the gallery is then counted anew if asked for."""
         async with self._writing:
             written = await self.ask(write, *arguments, patience=None)
         self._fresh_until = 0.0
