@@ -1,6 +1,6 @@
 import pytest
 
-from semreid.data.times import LATEST, may_be_period, seconds
+from semreid.data.times import LATEST, may_be_period, seconds, time_code
 from semreid.errors import SemreidError
 
 
@@ -51,6 +51,26 @@ def test_among_other_times_a_year_is_seconds_and_a_day_is_not():
     assert seconds("2025", alone=False) == 2025.0
     with pytest.raises(SemreidError, match="may be a date"):
         seconds("20250101", alone=False)
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (1714746127.0, "2024-05-03T14:22:07Z"),
+        (1714746127.25, "2024-05-03T14:22:07.250000Z"),
+        (83.5, "83.5"),
+        (-83.0, "-83.0"),
+        (2025.0, "2025.0"),
+        (LATEST, "3000-01-01T00:00:00Z"),
+    ],
+)
+def test_a_time_is_written_as_it_can_be_given(time, text):
+    assert time_code(time) == text
+    assert seconds(text) == time
+
+
+def test_milliseconds_of_earlier_versions_are_shown_as_they_are():
+    assert time_code(1714564800000.0) == "1714564800000.0"
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2024-13-01", "2024-05", "nan", "inf"])

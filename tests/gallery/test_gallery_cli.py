@@ -88,6 +88,9 @@ def test_enrolling_people_and_searching_in_time(run, crops: Path, model: Path, t
         return json.loads(result[1])["results"][0]["matches"]
 
     assert {m["timestamp"] for m in found("--since", "2023-11-14T22:13:21")} == {1_700_000_001, 1_700_000_002}
+    told = run("gallery", "info", *add[:2]).out
+    assert "times 2023-11-14T22:13:20Z to 2023-11-14T22:13:22Z" in told
+    assert "2023-11-14T22:13:21Z" in run("gallery", "search", crops / "person0" / "0001_c1.png", *add).out
     assert len(found("--since", "2023-11-14T23:13:21+01:00", "--until", "1700000002")) == 1
     assert {m["pid"] for m in found("--tag", "known")} == {"alice"}
     assert (

@@ -1,4 +1,4 @@
-"""Times as people write them."""
+"""Times as people write and read them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from semreid.errors import SemreidError
 
+EPOCH = 1e8
+"""Timestamps from here on are seconds since 1970 (this is 1973); smaller ones are seconds of a recording."""
 LATEST = 32_503_680_000.0
 """The year 3000, in seconds since 1970: what is beyond was milliseconds, or a date in digits."""
 _ISO = "ISO 8601, such as 2024-05-01T12:30:00+02:00"
@@ -45,6 +47,24 @@ def seconds(text: str, *, alone: bool = True) -> float | None:
     except ValueError as error:
         raise SemreidError(f"cannot read the time {text[:40]!r}", fix=f"write seconds, or {_ISO}") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def time_code(time: float) -> str:
+    """Write a time as `seconds` reads it.
+
+    Args:
+        time: Seconds, since 1970 or since the start of a recording.
+
+    Returns:
+        ISO 8601 in UTC of a time since 1970, to the microsecond; else the number.
+
+    Example:
+        >>> time_code(1714746127.0), time_code(83.5)
+        ('2024-05-03T14:22:07Z', '83.5')
+    """
+    if not EPOCH <= abs(time) <= LATEST:
+        return str(time)
+    return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
 
 
 def may_be_period(text: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-EPOCH = 1e8
-"""Timestamps from here on are seconds since 1970 (this is 1973); smaller ones are seconds of a recording."""
+from semreid.data.times import EPOCH
+
 MARKS = {True: "right", False: "wrong", None: "unknown"}
 GLYPHS = {True: "✓", False: "✗", None: "?"}
 MEANINGS = {True: "labelled as this person", False: "labelled as another person", None: "without a label"}

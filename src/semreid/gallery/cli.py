@@ -16,7 +16,7 @@ from semreid import distributed
 from semreid.console import interruptible, progress, say, show, stdout
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_of
-from semreid.data.times import seconds
+from semreid.data.times import seconds, time_code
 from semreid.errors import SemreidError
 from semreid.files import require_writable
 from semreid.gallery.enroll import (
@@ -264,11 +264,12 @@ def _match(match: Match) -> dict[str, Any]:
 
 
 def _table(title: str, matches: list[Match]) -> Table:
-    columns = ("#", "similarity", "person", "camera", "time", Column("path or id", overflow="fold"))
+    columns = ("#", "similarity", "person", "camera", Column("time", no_wrap=True), Column("path or id", overflow="fold"))
     table = Table(*columns, title=escape(title))
     for rank, match in enumerate(matches, 1):
         entry = match.entry
-        facts = (entry.pid, entry.camid, entry.timestamp, entry.path or entry.id)
+        time = None if entry.timestamp is None else time_code(entry.timestamp)
+        facts = (entry.pid, entry.camid, time, entry.path or entry.id)
         texts = ("-" if fact is None else escape(str(fact)) for fact in facts)
         table.add_row(str(rank), f"{match.similarity:.3f}", *texts)
     return table
@@ -279,7 +280,8 @@ def _show_stats(uri: str, stats: Stats) -> None:
     for camid, rows in stats.cameras.items():
         table.add_row("unknown" if camid is None else str(camid), f"{rows:,}")
     stdout.print(table)
-    times = "no times" if stats.first is None else f"times {stats.first} to {stats.last}"
+    span = [time_code(time) for time in (stats.first, stats.last) if time is not None]
+    times = f"times {' to '.join(span)}" if span else "no times"
     named = shipped_as(stats.fingerprint) or stats.fingerprint[:12]
     model = f"model {named}" if named else "no model stated"
     line = f"{stats.rows:,} crops of {stats.people:,} people, {stats.unknown:,} of nobody known; {times}; "

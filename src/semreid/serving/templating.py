@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
-from semreid.explain.texts import EPOCH, grounds_text, percent_text, time_text
+from semreid.data.times import EPOCH
+from semreid.explain.texts import grounds_text, percent_text, time_text
 from semreid.serving.answers import picture_url
 from semreid.version import __version__
 
