@@ -9,6 +9,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery
 from semreid.gallery.said import is_free
 from semreid.gallery.unlabelled import crops_in
@@ -123,7 +124,21 @@ def test_what_cannot_be_done_is_told_and_changes_nothing(client, grouped, tmp_pa
     assert page.status_code == status
     assert "Back to the people" in page.text
     assert [row for batch, _ in grouped.scan() for row in batch] == before
-    assert not (tmp_path / "up").exists()
+    assert not list((tmp_path / "up").glob("[!.]*"))
+
+
+def test_two_servers_do_not_keep_the_steps_of_one_gallery_in_one_folder(serving, grouped, tmp_path):
+    first = serving(uploads=tmp_path / "up")
+    with pytest.raises(SemreidError, match="another server keeps the corrections of memory: in .*up") as caught:
+        Service(grouped, Stripes(), images=[], uploads=tmp_path / "up")
+    assert "stop it first" in caught.value.fix
+    assert say(first, "name", person="group-1", name="anna").status_code == 200
+    other = Gallery.open(tmp_path / "other.parquet", dim=24, fingerprint=Stripes.fingerprint)
+    Service(other, Stripes(), images=[], uploads=tmp_path / "up").close()  # several galleries may have one folder
+    first.service.close()
+    again = Service(grouped, Stripes(), images=[], uploads=tmp_path / "up")
+    assert [step.what for step in again.corrections.steps] == ["group-1 is anna"]
+    again.close()
 
 
 def test_two_people_at_two_screens_do_not_speak_over_each_other(client):

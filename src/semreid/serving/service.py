@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -21,7 +22,7 @@ from semreid.data.names import camera_of
 from semreid.errors import SemreidError
 from semreid.explain.parts import knows_regions, regions_over
 from semreid.explain.pictures import jpeg
-from semreid.files import user_path
+from semreid.files import exclusive, user_path
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.gallery import Entry, Filter, Gallery, Match, Stats
 from semreid.gallery.corrections import CorrectionError, Corrections, Step
@@ -124,7 +125,7 @@ class Service:
         uploads: Folder for the pictures of rows that are added; None: nobody may add or remove.
 
     Raises:
-        SemreidError: If the gallery is that of another model.
+        SemreidError: If the gallery is that of another model, or another service keeps its corrections in ``uploads``.
     """
 
     def __init__(
@@ -140,8 +141,11 @@ class Service:
         uploads = uploads and user_path(uploads)
         self.gallery, self.uploads = gallery, uploads
         self.judge = Judge(embedder, calibration)
-        self.corrections = Corrections(gallery, uploads / _steps_of(gallery)) if uploads else None
+        self.corrections: Corrections | None = None
         """What people say of the crops, where they may."""
+        self._held = ExitStack()
+        if uploads:
+            self.corrections, self._held = _corrections(gallery, uploads)
         self.pictures = Pictures([*images, *([uploads] if uploads else [])])
         self.embedding = EmbeddingThread(embedder)
         self.size = embedder.size
@@ -366,6 +370,7 @@ class Service:
         """End the thread and let go of the gallery."""
         self.embedding.stop()
         self.gallery.close()
+        self._held.close()
 
     async def _order(self, crop: Crop) -> PartOrder:
         """The order of candidates by the regions that they share with a crop."""
@@ -428,6 +433,22 @@ class Service:
             written = await self.ask(write, *arguments, patience=None)
         self._fresh_until = 0.0
         return written
+
+
+def _corrections(gallery: Gallery, uploads: Path) -> tuple[Corrections, ExitStack]:
+    """The corrections of a gallery, and what keeps others from writing the same file until it is closed."""
+    file = uploads / _steps_of(gallery)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(file, patience=0))
+        except SemreidError as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
+            raise SemreidError(
+                f"another server keeps the corrections of {gallery.uri} in {uploads}",
+                fix="use that one (serve:http://HOST:PORT), or stop it first; else give another --uploads FOLDER",
+            ) from error
+        return Corrections(gallery, file), stack.pop_all()
 
 
 def _steps_of(gallery: Gallery) -> str:
