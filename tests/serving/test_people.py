@@ -141,6 +141,15 @@ def test_two_servers_do_not_keep_the_steps_of_one_gallery_in_one_folder(serving,
     again.close()
 
 
+def test_every_step_that_is_kept_can_be_taken_back_on_the_page_and_by_programs(client):
+    for number in range(1, 13):
+        assert say(client, "name", person="group-1" if number == 1 else f"n{number - 1}", name=f"n{number}").is_success
+    assert [step["number"] for step in client.get("/api/people").json()["steps"]] == list(range(12, 0, -1))
+    for page in ("/people", "/people/crops?person=5"):
+        numbers = re.findall(r'name="number" value="(\d+)"', client.get(page).text)
+        assert numbers == [str(number) for number in range(12, 0, -1)]
+
+
 def test_two_people_at_two_screens_do_not_speak_over_each_other(client):
     state = {person["name"]: person["state"] for person in client.get("/api/people").json()["shown"]}
     assert say(client, "merge", person=["group-1", "group-2"], seen=list(state.values())).status_code == 200

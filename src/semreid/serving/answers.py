@@ -153,7 +153,7 @@ class PeopleAnswer(BaseModel):
     nobody: int = Field(description="Crops of nobody known.")
     not_people: int = Field(description="Crops that show no person, as somebody said.")
     shown: list[PersonAnswer] = Field(description="Those who were asked for, those with most crops first.")
-    steps: list[StepAnswer] = Field(description="What was said last, the newest first.")
+    steps: list[StepAnswer] = Field(description="All that can be taken back, the newest first.")
 
 
 class Added(BaseModel):

@@ -25,8 +25,8 @@ from semreid.serving.templating import render
 
 router = APIRouter(tags=["programs"], dependencies=[Depends(only_known_fields)])
 pages = APIRouter(include_in_schema=False)
-PAGE, CROPS, RECENT = 24, 96, 8
-"""People and crops on a page, and steps that can be taken back there."""
+PAGE, CROPS = 24, 96
+"""People and crops on a page."""
 Action = Literal["merge", "split", "name", "not-a-person", "undo"]
 Said = Annotated[WordFields, Depends(word_fields)]
 Offset = Annotated[int, Query(ge=0, le=FURTHEST)]
@@ -142,7 +142,7 @@ def _counts(found: Roster) -> dict[str, int]:
 
 
 def _recent(service: Service) -> list[Step]:
-    return [] if service.corrections is None else list(reversed(service.corrections.steps[-RECENT:]))
+    return [] if service.corrections is None else list(reversed(service.corrections.steps))
 
 
 def _common(service: Service, found: Roster, number: int) -> dict[str, Any]:
