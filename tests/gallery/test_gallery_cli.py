@@ -152,6 +152,11 @@ def test_one_process_reads_the_other_gallery_for_all(
     ("arguments", "message"),
     [
         (["info", "--gallery", "{tmp}/none.db"], "there is no gallery at"),
+        (
+            ["info", "--gallery", "memory:"],
+            "memory: is empty, and gone when the command ends\n  way out: keep the gallery",
+        ),
+        (["add", "{crops}", "--gallery", "memory:", "--model", "{model}"], "memory: is empty, and gone when"),
         (["search", "{query}", "--gallery", "{tmp}/none.parquet", "--model", "{model}"], "there is no gallery at"),
         (["add", "{tmp}/none", "--gallery", "{tmp}/g.db", "--model", "{model}"], "none\n  way out: give an image"),
         (["add", "{crops}", "--gallery", "{tmp}/g.sqlite", "--model", "{model}"], "names no gallery"),

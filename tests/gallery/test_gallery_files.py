@@ -244,7 +244,7 @@ BROKEN = ["http://[::1", "http://host:99999", "serve:http://[::1", "~nobody-at-a
 def test_what_names_no_gallery(uri: str, dim: int | None) -> None:
     with pytest.raises(SemreidError, match="names no gallery") as caught:
         Gallery.open(uri, dim=dim)
-    assert "the forms are memory:" in caught.value.fix
+    assert "the forms are FILE.parquet" in caught.value.fix
 
 
 def test_a_password_is_not_shown_where_the_gallery_is_named() -> None:

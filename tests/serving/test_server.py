@@ -1,13 +1,16 @@
 """The command, as a process: it serves, other commands work with what it owns, and it ends when told to."""
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -19,7 +22,7 @@ from semreid.models.zoo import create_model
 from semreid.serving import require_web
 from semreid.serving.server import access_at, open_service, serve
 from semreid.serving.service import Service
-from tests.serving.conftest import Stripes
+from tests.serving.conftest import Stripes, calibration
 
 MODEL = {"name": "baseline", "num_ids": 1, "trunk": "resnet18", "width": 0.25, "size": (64, 32)}
 
@@ -85,6 +88,29 @@ def test_folders_for_pictures_must_be_folders(tmp_path):
         with pytest.raises(SemreidError, match="(none|file) is no folder for pictures"):
             open_service(str(tmp_path / "g.parquet"), Stripes(), **settings)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_calibration_of_another_model_is_refused(tmp_path):
+    Gallery.open(tmp_path / "g.parquet", dim=24, fingerprint=Stripes.fingerprint).add(np.eye(24)[:1], [Entry("a")])
+    settings = {"images": [tmp_path], "uploads": tmp_path / "up", "calibration": tmp_path / "calibration.json"}
+    for fingerprint in ("other", Stripes.fingerprint):
+        found = asdict(calibration(fingerprint=fingerprint))
+        settings["calibration"].write_text(json.dumps({"calibration": found}))
+        if fingerprint == "other":
+            with pytest.raises(SemreidError, match="the calibration is that of another model"):
+                open_service(str(tmp_path / "g.parquet"), Stripes(), **settings)
+            continue
+        service = open_service(str(tmp_path / "g.parquet"), Stripes(), **settings)
+        assert service.judge.reason == ""
+        service.close()
+
+
+@pytest.mark.parametrize("uploads", [None, "up"])
+def test_a_gallery_that_would_be_gone_with_the_server_is_refused(tmp_path, uploads):
+    with pytest.raises(SemreidError, match="memory: is empty, and gone when the command ends") as caught:
+        open_service("memory:", Stripes(), images=[tmp_path], uploads=uploads and tmp_path / uploads)
+    assert "FILE.parquet" in caught.value.fix
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_token_can_come_from_the_environment(tmp_path):

@@ -33,16 +33,24 @@ from semreid.gallery.entry import Filter, Match
 from semreid.gallery.gallery import Gallery, Stats
 from semreid.gallery.parts import PartOrder
 from semreid.gallery.store import without_password
+from semreid.gallery.uri import require_kept
 from semreid.models.card import shipped_as
 from semreid.models.cli import ModelOption, embedder_of
 from semreid.models.shipped import DEFAULT
 
 app = typer.Typer(no_args_is_help=True)
 
+
+def _kept(uri: str) -> str:
+    require_kept(uri)
+    return uri
+
+
 URI = Annotated[
     str,
     typer.Option(
         "--gallery",
+        callback=_kept,
         help="FOLDER.db, FILE.parquet, http://HOST:PORT[/DATABASE][#NAME] of Milvus, or serve:http://HOST:PORT of "
         "`semreid serve`.",
     ),
@@ -264,8 +272,8 @@ def _match(match: Match) -> dict[str, Any]:
 
 
 def _table(title: str, matches: list[Match]) -> Table:
-    columns = ("#", "similarity", "person", "camera", Column("time", no_wrap=True), Column("path or id", overflow="fold"))
-    table = Table(*columns, title=escape(title))
+    long = Column("time", no_wrap=True), Column("path or id", overflow="fold")
+    table = Table("#", "similarity", "person", "camera", *long, title=escape(title))
     for rank, match in enumerate(matches, 1):
         entry = match.entry
         time = None if entry.timestamp is None else time_code(entry.timestamp)

@@ -20,7 +20,7 @@ from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.rows import named, require_same, unit_vectors
 from semreid.gallery.said import NOT_A_PERSON, renewed
 from semreid.gallery.store import ChangedError, NoSuchRowError, Store, without_password
-from semreid.gallery.uri import open_store
+from semreid.gallery.uri import MEMORY, open_store
 from semreid.models.embedder import Embedder
 
 ANY = Filter()
@@ -134,7 +134,7 @@ class Gallery:
     @property
     def place(self) -> str:
         """Where it is kept, the same for whoever opens it from another folder of the same machine."""
-        return self.uri if self.uri == "memory:" or "://" in self.uri else os.path.realpath(Path(self.uri).expanduser())
+        return self.uri if self.uri == MEMORY or "://" in self.uri else os.path.realpath(Path(self.uri).expanduser())
 
     def require(self, embedder: Embedder) -> None:
         """Make sure that vectors of an embedder may be compared with those of this gallery.

@@ -11,17 +11,34 @@ from semreid.gallery.memory import MemoryStore
 from semreid.gallery.store import Store, missing
 
 FORMS = (
-    "the forms are memory:, FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][?OPTIONS][#NAME] of Milvus, and "
+    "the forms are FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][?OPTIONS][#NAME] of Milvus, and "
     "serve:http://HOST:PORT"
 )
+MEMORY = "memory:"
+
+
+def require_kept(uri: str) -> None:
+    """Refuse a gallery that is gone when a command ends.
+
+    Args:
+        uri: As `semreid.gallery.Gallery.open` takes it.
+
+    Raises:
+        SemreidError: If it is kept in memory alone, which is for Python.
+    """
+    if uri == MEMORY:
+        raise SemreidError(f"{MEMORY} is empty, and gone when the command ends", fix=f"keep the gallery: {FORMS}")
 
 
 def open_store(uri: str, meta: Meta | None) -> Store:
     """Open what a URI names, or make it with ``meta``."""
     _require_place(uri)
-    if uri == "memory:":
+    if uri == MEMORY:
         if meta is None:
-            raise SemreidError("memory: is empty when it is opened", fix="say how wide its vectors will be: dim=...")
+            raise SemreidError(
+                f"{MEMORY} is empty when it is opened",
+                fix=f"in Python, say how wide its vectors will be: dim=...; for one that is kept, {FORMS}",
+            )
         return MemoryStore(meta)
     if uri.startswith(("http://", "https://")) or uri.endswith(".db"):
         from semreid.gallery.milvus import MilvusStore

@@ -9,11 +9,13 @@ from pathlib import Path
 from semreid.errors import SemreidError
 from semreid.files import require_writable, user_path
 from semreid.gallery import Gallery
+from semreid.gallery.uri import require_kept
 from semreid.models.card import read_calibration
 from semreid.models.embedder import Embedder
 from semreid.serving.app import create_app
 from semreid.serving.guard import Access, is_local
 from semreid.serving.service import Service
+from semreid.verification.verifier import Verifier
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -40,8 +42,10 @@ def open_service(
         The service; it owns the gallery.
 
     Raises:
-        SemreidError: If there is no such gallery, calibration or folder, or the gallery is that of another model.
+        SemreidError: If there is no such gallery, calibration or folder, or the gallery or the calibration is that of
+            another model.
     """
+    require_kept(uri)
     for folder in (*images, *([uploads] if uploads and uploads.exists() else [])):
         if not user_path(folder).is_dir():
             raise SemreidError(f"{folder} is no folder for pictures", fix="check --images and --uploads")
@@ -50,6 +54,8 @@ def open_service(
     gallery = Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) if uploads else Gallery.open(uri)
     try:
         kept = read_calibration(calibration) if calibration else None
+        if kept is not None:
+            Verifier(embedder, kept)  # one of another model is refused, not passed over
         return Service(gallery, embedder, calibration=kept, images=list(images), uploads=uploads)
     except SemreidError:
         gallery.close()
