@@ -151,7 +151,7 @@ def test_masks_textures_and_hidden_folders_are_no_identities(with_cameras, write
     ("files", "says"),
     [
         ("", "has no sub-folder, so no identity"),
-        ("a.jpg b.jpg", r"a\.jpg lies in no identity's folder \(2 such"),
+        ("a.jpg b.jpg", r"a\.jpg lies in no identity's folder \(2 in all"),
         ("alice/1.jpg bob/1.jpg b.jpg", r"b\.jpg lies in no identity's folder"),
         ("alice/1.jpg alice/2.jpg", "one identity only: there is nobody to tell 'alice' from"),
         ("alice/1.jpg bob/1.jpg", "no test identity has two images"),
@@ -377,6 +377,15 @@ def test_a_wrong_csv_is_one_error_with_its_row(table, edit, says):
     with pytest.raises(SemreidError, match=says) as error:
         load_dataset(table(edit))
     assert "list.csv" in str(error.value)
+
+
+def test_rows_are_counted_as_a_spreadsheet_shows_them(table, tmp_path):
+    def edit(rows):
+        rows[1][0] = "im/gone.png"
+        return [rows[0], ["im/alice_3_1.png", "a\nb\nc", "3"], [], rows[1]]
+
+    with pytest.raises(SemreidError, match=r"row 4: path 'im/gone\.png'"):
+        load_dataset(table(edit))
 
 
 def spelled(separator=",", header=str, path=str, camid=str):

@@ -45,6 +45,8 @@ def test_loose_images_single_images_and_unlabelled_folders_show_nobody_known(tmp
     place(tmp_path / "days", "monday/c_c2.png", "tuesday/d.png")
     assert facts(crops_below(tmp_path / "loose")) == {"a_c1.png": (None, 1, None), "b.png": (None, None, None)}
     assert facts(crops_below(tmp_path / "loose" / "b.png")) == {"b.png": (None, None, None)}
+    (tmp_path / "loose" / "new" / "week").mkdir(parents=True)  # a folder without images is nobody's
+    assert facts(crops_below(tmp_path / "loose")) == {"a_c1.png": (None, 1, None), "b.png": (None, None, None)}
     unlabelled = crops_below(tmp_path / "days", unlabelled=True)
     assert facts(unlabelled) == {"c_c2.png": (None, 2, None), "d.png": (None, None, None)}
     assert facts(crops_below(tmp_path / "days"))["d.png"] == ("tuesday", None, None)
@@ -58,13 +60,21 @@ def test_csv_with_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pid", "track", "wrong"), [("x" * 257, "", "pid 'xxx.*longer than 256"), ("ann", "t" * 123, "tag 'track:ttt.*128")]
+    ("pid", "track", "wrong"),
+    [
+        ("x" * 257, "", "pid 'xxx.*longer than 256"),
+        ("ann", "t" * 123, "tag 'track:ttt.*128"),
+        ('"a\nb"', "", r"pid 'a\\nb' holds a control character"),
+    ],
 )
 def test_a_row_that_no_gallery_can_hold_is_named(tmp_path: Path, pid: str, track: str, wrong: str) -> None:
     place(tmp_path, "a.png", "b.png")
     (tmp_path / "rows.csv").write_text(f"path,pid,track\na.png,ann,1\nb.png,{pid},{track}\n")
-    with pytest.raises(SemreidError, match=rf"b\.png: {wrong}"):
+    with pytest.raises(SemreidError, match=rf"rows\.csv, row 3: {wrong}"):
         crops_below(tmp_path / "rows.csv")
+    (tmp_path / "rows.csv").write_text(f"path,pid,track,split\na.png,ann,1,query\nb.png,{pid},{track},gallery\n")
+    with pytest.raises(SemreidError, match=rf"rows\.csv, row 3: {wrong}"):
+        crops_of_data(f"folder:{tmp_path / 'rows.csv'}")
 
 
 def test_splits_of_data_sets(tmp_path: Path) -> None:
@@ -363,7 +373,10 @@ def test_another_model_is_refused_before_anything_is_read(gallery: Gallery, tmp_
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["alice/a.png", "loose.png"], "lies in no identity's folder"),
+        (
+            ["alice/a.png", "loose.png"],
+            r"loose.png lies in no .* folder \(1 in all\)\n.* `semreid gallery add --unlabelled`",
+        ),
         (["-1/a.png"], "holds no crop to add"),
         (["gallery/1_c1.png"], "no folder"),
         ([], "holds no image|has no sub-folder|no folder"),

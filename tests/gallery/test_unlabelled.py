@@ -56,6 +56,13 @@ def test_rows_tell_cameras_times_tracks_boxes_and_people(gallery: Gallery, tmp_p
     assert "1 rows that name no picture were left out" in crops.warnings[-1]
 
 
+def test_a_track_that_no_gallery_keeps_is_told_by_its_crop(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", draw_figure(1, 1, 0))
+    (tmp_path / "c.csv").write_text(f"path,track\na.png,{'7' * 200}\n")
+    with pytest.raises(SemreidError, match=r"a\.png: tag 'track:7+'\.\.\. is longer than 128 bytes"):
+        row_of(crops_at(tmp_path / "c.csv"), 0)
+
+
 def test_the_order_is_that_of_the_content(gallery: Gallery, tmp_path: Path) -> None:
     for i in range(6):
         write_image(tmp_path / "in" / f"{i}_c1.png", draw_figure(i, 1, 0))

@@ -84,6 +84,18 @@ def loose_images(folder: Path) -> list[Path]:
     return [file.path for file in _files(folder, nested=False) if file.is_image]
 
 
+def holds_image(folder: Path) -> bool:
+    """Tell whether there is an image in a folder or below it, as `list_images` knows them.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        SemreidError: If a folder cannot be read.
+    """
+    return any(file.is_image for file in _files(folder, nested=True))
+
+
 def left_out(*folders: Path, nested: bool = True) -> str:
     """Say which files of folders `list_images` leaves out, so that nothing is left out in silence.
 

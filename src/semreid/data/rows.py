@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PureWindowsPath
 from typing import TextIO
@@ -53,6 +53,7 @@ class Row:
             where the user gave no split.
         timestamp: Seconds, where known.
         track: Name of the track that its camera saw it in, where a tracker told; empty elsewhere.
+        line: Row of the CSV file, counted as in a spreadsheet; 0 of what is in none.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Row:
     split: str = ""
     timestamp: float | None = None
     track: str = ""
+    line: int = field(default=0, compare=False)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -103,20 +105,26 @@ def read_csv(path: Path, *, unlabelled: bool = False) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = _reader(path, file, COLUMNS[:1] if unlabelled else COLUMNS)
-            full = (cells for cells in reader if not _is_blank(cells))
-            rows = [
-                (reader.line_num, _csv_row(path, reader.line_num, cells, unlabelled), _time(cells)) for cells in full
-            ]
+            full = ((line, cells) for line, cells in _numbered(reader) if not _is_blank(cells))
+            rows = [(_csv_row(path, line, cells, unlabelled), _time(cells)) for line, cells in full]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SemreidError(f"{path} is not a readable CSV file: {error}", fix="save it as CSV, UTF-8") from error
     if not rows:
         raise SemreidError(f"{path} has no row below its header", fix="describe one image in each row")
     first: dict[tuple[Path, str], int] = {}
-    for line, row, _ in rows:
-        if (earlier := first.setdefault((row.path, row.split), line)) != line:
-            raise SemreidError(f"{path}: rows {earlier} and {line} are the same image {row.path}", fix="remove one")
-    _require_no_periods(path, [text for _, _, text in rows if text])
-    return [row for _, row, _ in rows]
+    for row, _ in rows:
+        if (earlier := first.setdefault((row.path, row.split), row.line)) != row.line:
+            raise SemreidError(f"{path}: rows {earlier} and {row.line} are the same image {row.path}", fix="remove one")
+    _require_no_periods(path, [text for _, text in rows if text])
+    return [row for row, _ in rows]
+
+
+def _numbered(reader: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Rows with their numbers: a spreadsheet shows a cell of several lines in one row."""
+    inside = 0
+    for cells in reader:
+        inside += sum(text.count("\n") for text in _texts(cells))
+        yield reader.line_num - inside, cells
 
 
 def _require_no_periods(path: Path, times: Sequence[str]) -> None:
@@ -174,6 +182,7 @@ def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bo
             split=_split(text["split"]) if "split" in text else "",
             timestamp=seconds(_time(cells), alone=False),
             track=_whole(_unless_nothing(text.get("track", ""))),
+            line=line,
         )
     except SemreidError as error:
         raise SemreidError(f"{path}, row {line}: {error.what}", fix=error.fix) from error
@@ -181,8 +190,12 @@ def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bo
 
 def _is_blank(cells: dict[str, str | None]) -> bool:
     """Whether a row holds nothing, as spreadsheets leave such behind the last one."""
-    texts = chain.from_iterable([cell] if isinstance(cell, str) else cell or () for cell in cells.values())
-    return not any(text.strip() for text in texts)  # below None, csv gives the list of cells that are too many
+    return not any(text.strip() for text in _texts(cells))
+
+
+def _texts(cells: dict[str, str | None]) -> Iterator[str]:
+    """What is in the cells of a row; below None, csv gives the list of those that are too many."""
+    return chain.from_iterable([cell] if isinstance(cell, str) else cell or () for cell in cells.values())
 
 
 def _stripped(cells: dict[str, str | None]) -> dict[str, str]:
@@ -312,6 +325,7 @@ def _below_cameras(cameras: Iterable[Path]) -> Iterator[Path]:
 def _require_no_loose_images(folder: Path) -> None:
     if loose := loose_images(folder):
         raise SemreidError(
-            f"{min(loose)} lies in no identity's folder ({len(loose)} such images)",
-            fix="move images into one sub-folder per identity, or describe them in a CSV: path,pid,camid",
+            f"{min(loose)} lies in no identity's folder ({len(loose):,} in all)",
+            fix="move images into one sub-folder per identity, or describe them in a CSV: path,pid,camid; where "
+            "sub-folders are no people, `semreid gallery add --unlabelled` takes all images",
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from semreid import distributed
 from semreid.data.benchmarks import load_dataset
 from semreid.data.images import is_image, read_image, resize
-from semreid.data.listing import list_images
+from semreid.data.listing import ANNOTATIONS, holds_image, list_images
 from semreid.data.names import camera_of
 from semreid.data.rows import Row, read_csv, read_rows
 from semreid.data.sample import Sample
@@ -85,7 +85,7 @@ def crops_below(path: Path, *, unlabelled: bool = False) -> list[Crop]:
     rows = read_csv(path, unlabelled=True) if unlabelled else read_rows(path)
     people = [row for row in rows if not JUNK.fullmatch(row.identity)]
     each_once = {row.path: row for row in reversed(people)}  # a crop may be both a query and of the gallery
-    return _some(path, [_labelled(row) for row in people if each_once[row.path] is row])
+    return _some(path, [_labelled(row, path) for row in people if each_once[row.path] is row])
 
 
 def crops_of_data(spec: str, split: str = "gallery", *, warn: Callable[[str], None] = lambda _: None) -> list[Crop]:
@@ -114,8 +114,9 @@ def crops_of_data(spec: str, split: str = "gallery", *, warn: Callable[[str], No
     name, _, location = spec.partition(":")
     if name != "folder":
         return _some(spec, [_sampled(sample) for sample in distinct.values()])
-    rows = {row.path: row for row in read_rows(user_path(location))}
-    return _some(spec, [_labelled(rows[path]) for path, _ in distinct])
+    source = user_path(location)
+    rows = {row.path: row for row in read_rows(source)}
+    return _some(spec, [_labelled(rows[path], source) for path, _ in distinct])
 
 
 def crops_of_rows(gallery: Gallery) -> list[Crop]:
@@ -370,17 +371,23 @@ def _sum(left: Enrolled, right: Enrolled) -> Enrolled:
 
 def _is_loose(path: Path) -> bool:
     """Whether a folder holds nothing but images, so that nobody said who they show."""
-    return path.is_dir() and all(p.is_file() or p.name.startswith(".") for p in path.iterdir())
+    return path.is_dir() and all(p.is_file() or p.name.startswith(".") or _is_empty(p) for p in path.iterdir())
 
 
-def _labelled(row: Row) -> Crop:
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder that could be one of a person holds no image."""
+    return folder.name not in ANNOTATIONS and not holds_image(folder)
+
+
+def _labelled(row: Row, source: Path) -> Crop:
     pid = _person(row.identity)
     camid = camera_of(row.path) if row.camid is None else row.camid
     try:
         crop = _crop(row.path, pid=pid, camid=camid, timestamp=row.timestamp)
         return crop._replace(entry=replace(crop.entry, tags=(f"{TRACK}{row.track}",))) if row.track else crop
     except SemreidError as error:
-        raise SemreidError(f"{row.path}: {error.what}", fix=error.fix) from error
+        where = f"{source}, row {row.line}" if row.line else row.path
+        raise SemreidError(f"{where}: {error.what}", fix=error.fix) from error
 
 
 def _sampled(sample: Sample) -> Crop:

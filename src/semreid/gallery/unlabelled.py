@@ -73,12 +73,18 @@ def row_of(crops: Crops, row: int) -> Entry:
 
     Returns:
         The row, of nobody known.
+
+    Raises:
+        SemreidError: If its path or track is none that a gallery keeps; the message names the crop.
     """
     sample, camera = crops.samples[row], int(crops.cameras[row])
     name = crops.track_names[row] if crops.track_names else ""
     place = str(replace(sample, path=sample.path.absolute()))
     tags = (f"{TRACK}{name}",) if name else ()
-    entry = Entry(path=place, camid=None if camera < 0 else camera, timestamp=sample.timestamp, tags=tags)
+    try:
+        entry = Entry(path=place, camid=None if camera < 0 else camera, timestamp=sample.timestamp, tags=tags)
+    except SemreidError as error:
+        raise SemreidError(f"{sample}: {error.what}", fix=error.fix) from error
     return replace(entry, id=derived_id(entry, np.zeros(0, np.float32)))
 
 
