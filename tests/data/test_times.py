@@ -34,6 +34,7 @@ def test_digits_that_may_be_a_date_are_refused_with_both_ways_out(text, date):
     assert f"as {date}, or" in caught.value.fix
     assert seconds(caught.value.fix.split()[-1]) == float(text)
     assert seconds(date) > 1.7e9
+    assert ("+" in caught.value.fix) == (len(text) > 6)  # of a year, a number that also forms take
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,15 @@ def test_explain_says_what_is_wrong(run, folder: Path, shop: Path, crops: list[P
         ({"query": tmp_path / "text.png"}, "cannot be decoded"),
         ({"--gallery": tmp_path / "none.parquet"}, "there is no gallery"),
         ({"--out": tmp_path / "file"}, "cannot write"),
-        ({"--top": 0}, "1 to 100"),
     ):
         query, *options = {**usual, **change}.items()
         code, _, said = run("explain", folder, query[1], *(word for pair in options for word in pair))
         assert code == 1
         assert message in said
         assert "Traceback" not in said
+    for option in (("--top", 0), ("--top", 101), ("--query-camid", -1)):  # wrong, whatever is in the gallery
+        done = run("explain", folder, crops[0], "--gallery", shop, "--out", tmp_path / "why", *option)
+        assert (done.code, option[0] in done.err) == (2, True)
     code, _, said = run("explain", "model.onnx", crops[0], "--gallery", shop, "--out", tmp_path / "why")
     assert code == 1
     assert "no gradients" in said

@@ -80,9 +80,10 @@ def may_be_period(text: str) -> bool:
 def _either(text: str) -> SemreidError:
     digits = text.partition(".")[0]
     year, month, day = digits[:4], digits[4:6] or "01", digits[6:8] or "01"
+    number = f"{digits}.0" if may_be_period(digits) else f"+{digits}"  # forms for numbers take no sign
     return SemreidError(
         f"the time {digits!r} may be a date or a number of seconds",
-        fix=f"write the date as {year}-{month}-{day}, or the seconds with a sign: +{digits}",
+        fix=f"write the date as {year}-{month}-{day}, or the seconds as {number}",
     )
 
 

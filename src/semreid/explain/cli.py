@@ -12,10 +12,11 @@ from rich.table import Column, Table
 from semreid import distributed
 from semreid.console import say, show, stdout
 from semreid.data.images import read_image
+from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import Evaluation
 from semreid.explain import explanation as explanations
-from semreid.explain.explanation import TOP, Explanation
+from semreid.explain.explanation import MOST, TOP, Explanation
 from semreid.explain.texts import GLYPHS, grounds_text, percent_text
 from semreid.files import require_apart, require_suffix, require_writable, write_json, write_text
 from semreid.gallery import Gallery
@@ -30,9 +31,11 @@ def explain(
     uri: Annotated[str, typer.Option("--gallery", help="URI of the gallery, as in `semreid gallery`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for explanation.html, .png and .json.")],
     query: Annotated[Path | None, typer.Argument(metavar="QUERY", help="An image.")] = None,
-    top: Annotated[int, typer.Option("--top", help="How many matches.")] = TOP,
+    top: Annotated[int, typer.Option("--top", min=1, max=MOST, help="How many matches.")] = TOP,
     pid: Annotated[str | None, typer.Option("--query-pid", help="Person that the query shows, if known.")] = None,
-    camid: Annotated[int | None, typer.Option("--query-camid", help="Camera that saw it, if known.")] = None,
+    camid: Annotated[
+        int | None, typer.Option("--query-camid", min=0, max=MAX_CAMID, help="Camera that saw it, if known.")
+    ] = None,
     other_cameras: Annotated[
         bool, typer.Option("--other-cameras", help="Leave out crops of the query's own camera.")
     ] = False,
