@@ -356,8 +356,10 @@ def test_unreadable_images(gallery: Gallery, tmp_path: Path) -> None:
         enroll(gallery, Stub(), crops, batch_size=2)
     assert "--skip-corrupt" in caught.value.fix
     assert gallery.count() == 4  # the batches before it are safe
-    done = enroll(gallery, Stub(), crops, batch_size=2, skip_corrupt=True)
+    told: list[tuple[int, int]] = []
+    done = enroll(gallery, Stub(), crops, batch_size=2, skip_corrupt=True, progress=lambda *at: told.append(at))
     assert (done.new, done.kept, len(done.skipped)) == (1, 4, 1)
+    assert (told[-1], gallery.count()) == ((5, 6), 5)  # what was left out is not in the gallery
 
 
 def test_another_model_is_refused_before_anything_is_read(gallery: Gallery, tmp_path: Path) -> None:

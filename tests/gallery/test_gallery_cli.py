@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semreid import distributed
-from semreid.gallery import Gallery
+from semreid.gallery import Entry, Gallery
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
 from tests.conftest import draw_figure, write_image
@@ -65,7 +67,8 @@ def test_the_main_job(run, crops: Path, model: Path, tmp_path: Path, name: str) 
     assert json.loads(run("gallery", "info", *where, "--json")[1])["cameras"] == {"1": 12, "2": 12}
     assert "24 crops of 4 people" in run("gallery", "info", *where)[1]
     assert run("gallery", "remove", *where, "--pid", "person3", "--camid", 1)[1].startswith("3 rows removed")
-    assert run("gallery", "remove", *where, matches[0]["id"], "nobody")[1].startswith("1 rows removed")
+    code, out, err = run("gallery", "remove", *where, matches[0]["id"], "nobody")
+    assert (code, out.startswith("1 rows removed"), "has no row 'nobody' (1 of 2 ids)" in err) == (0, True, True)
     assert run("gallery", "export", tmp_path / "export.parquet", *where)[1].startswith("20 rows")
     copy = ["--gallery", tmp_path / "copy.db"]
     assert run("gallery", "import", tmp_path / "export.parquet", *copy)[1].startswith("20 rows added")
@@ -165,11 +168,12 @@ def test_one_process_reads_the_other_gallery_for_all(
         (["export", "{query}/x.parquet", "--gallery", "{filled}"], "cannot write"),
         (["add", "{crops}", "--gallery", "{filled}", "--model", "{other}"], "they cannot be compared"),
         (["search", "{query}", "--gallery", "{filled}", "--model", "{other}"], "they cannot be compared"),
-        (["search", "{query}", "--gallery", "{filled}", "--model", "{model}", "-k", "0"], "k is 0"),
         (["search", "{query}", "--gallery", "{filled}", "--model", "{model}", "--camid", "7"], "no row that passes"),
         (["search", "{tmp}/x.png", "--gallery", "{filled}", "--model", "{model}"], "cannot read"),
         (["search", "{query}", "--gallery", "{filled}", "--model", "{model}", "--since", "noon"], "the time 'noon'"),
         (["search", "{query}", "--gallery", "{filled}", "--model", "{model}", "--parts"], "knows no body regions"),
+        (["remove", "--gallery", "{filled}", "typo", "slip"], "has no row 'typo' (2 of 2 ids)\n  way out: "),
+        (["remove", "--gallery", "{filled}", "--tag", "typo"], "has no row that passes the filter\n  way out: "),
         (["remove", "--gallery", "{filled}"], "is said nowhere\n  way out: give ids of rows, or"),
         (["remove", "--gallery", "{filled}", "x", "--pid", "y"], "is said twice: by ids and by a filter\n  way out: "),
         (["add", "{crops}", "--gallery", "{tmp}/g.db", "--split", "all"], "--split has no meaning for"),
@@ -214,7 +218,11 @@ def test_the_camera_of_a_query_is_stated_where_its_name_does_not_tell_it(run, cr
     query = write_image(tmp_path / "crop.png", draw_figure(1, 1, 0))
     search = ["gallery", "search", query, *where, "--other-cameras", "--json"]
     code, _, err = run(*search)
-    assert (code, "crop.png does not tell its camera" in err, "way out: state it: --query-camid" in err) == (
+    assert (
+        code,
+        "crop.png does not tell its camera" in err,
+        "way out: state it, for these alone: --query-camid" in err,
+    ) == (
         1,
         True,
         True,
@@ -223,6 +231,52 @@ def test_the_camera_of_a_query_is_stated_where_its_name_does_not_tell_it(run, cr
     assert (code, {m["camid"] for m in json.loads(out)["results"][0]["matches"]}) == (0, {2})
     told = ["gallery", "search", crops / "person1" / "0000_c2.png", *search[3:]]
     assert {m["camid"] for m in json.loads(run(*told, "--query-camid", 1).out)["results"][0]["matches"]} == {1}
+
+
+@pytest.mark.parametrize("options", [["-k", 0], ["-k", 16_385], ["--camid", -1], ["--query-camid", -1]])
+def test_numbers_that_can_never_be_right_are_wrong_usage(run, crops, filled, options: list[object]) -> None:
+    assert run("gallery", "search", crops / "person0" / "0000_c1.png", "--gallery", filled, *options).code == 2
+
+
+def test_queries_that_cannot_be_read_are_left_out_if_it_is_said(run, crops, model, filled, tmp_path: Path) -> None:
+    for name in ("a_c1.png", "b.png"):
+        write_image(tmp_path / "q" / name, draw_figure(0, 1, 0))
+    (tmp_path / "q" / "zero_c1.png").touch()
+    search = ["gallery", "search", tmp_path / "q", "--gallery", filled, "--model", model, "--json"]
+    code, out, err = run(*search)
+    assert (code, out, "zero_c1.png is empty" in err, "--skip-corrupt" in err) == (1, "", True, True)
+    code, out, err = run(*search, "--skip-corrupt")
+    assert (code, "skipped: " in err) == (0, True)
+    assert [Path(found["query"]).name for found in json.loads(out)["results"]] == ["a_c1.png", "b.png"]
+    code, out, err = run(*search, "--skip-corrupt", "--other-cameras")
+    assert (code, out, "(1 of 2 queries)" in err, "for these alone: --query-camid" in err) == (1, "", True, True)
+    code, out, err = run("gallery", "search", tmp_path / "q" / "zero_c1.png", *search[3:], "--skip-corrupt")
+    assert (code, out, "none of the 1 images can be read" in err) == (1, "", True)
+
+
+def test_where_no_image_can_be_read_nothing_is_added_and_that_is_an_error(run, filled, other, tmp_path: Path) -> None:
+    with Gallery.open(filled) as old:
+        rows = [replace(row, path=f"{row.path}.gone") for rows, _ in old.scan() for row in rows]
+        with Gallery.open(tmp_path / "moved.parquet", dim=old.dim, fingerprint=old.fingerprint) as moved:
+            moved.add(old.vectors([row.id for row in rows]), rows)
+    new = tmp_path / "new.parquet"
+    add = ["gallery", "add", "--from", tmp_path / "moved.parquet", "--gallery", new, "--model", other, "--skip-corrupt"]
+    code, out, err = run(*add)
+    assert (code, out, new.exists()) == (1, "", False)
+    assert "0 of 6 are in the gallery" in err
+    assert "none of the 6 images can be read, such as: cannot read" in err
+
+
+def test_pictures_that_were_sent_to_a_server_are_not_forgotten(run, tmp_path: Path) -> None:
+    sent = f"/srv/up/0f/{'0f' * 16}.png"
+    with Gallery.open(tmp_path / "g.parquet", dim=3) as gallery:
+        gallery.add(np.eye(3), [Entry("a", sent), Entry("b", "/crops/b.png"), Entry("c", sent, tags=("late",))])
+    where = ["--gallery", tmp_path / "g.parquet"]
+    assert run("gallery", "remove", "b", *where).err == ""
+    for what in (["a"], ["--tag", "late"]):
+        code, out, err = run("gallery", "remove", *what, *where)
+        assert (code, out.startswith("1 rows removed")) == (0, True)
+        assert f"1 pictures that were sent to a server stay on its disk, such as {sent}: delete them" in err
 
 
 def test_body_regions_decide_where_the_model_knows_them(run, crops: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +16,13 @@ from rich.table import Column, Table
 
 from semreid import distributed
 from semreid.console import interruptible, progress, say, show, stdout
+from semreid.data.images import read_image
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_of
 from semreid.data.times import seconds, time_code
 from semreid.errors import SemreidError
 from semreid.files import require_writable
+from semreid.gallery.crops import UPLOADED
 from semreid.gallery.enroll import (
     Crop,
     Enrolled,
@@ -29,14 +33,15 @@ from semreid.gallery.enroll import (
     enroll,
     enroll_features,
 )
-from semreid.gallery.entry import Filter, Match
-from semreid.gallery.gallery import Gallery, Stats
+from semreid.gallery.entry import Entry, Filter, Match
+from semreid.gallery.gallery import LARGEST_K, Gallery, Stats
 from semreid.gallery.parts import PartOrder
 from semreid.gallery.store import without_password
 from semreid.gallery.uri import require_kept
 from semreid.models.card import shipped_as
 from semreid.models.cli import ModelOption, embedder_of
 from semreid.models.shipped import DEFAULT
+from semreid.parallel import parallel
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -57,7 +62,10 @@ URI = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Renew what is in the gallery already, not just add to it.")]
-Camids = Annotated[list[int] | None, typer.Option("--camid", help="From this camera (may be repeated: or that).")]
+Skip = Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")]
+Camids = Annotated[
+    list[int] | None, typer.Option("--camid", min=0, help="From this camera (may be repeated: or that).")
+]
 Pids = Annotated[list[str] | None, typer.Option("--pid", help="Of this person (may be repeated: or that).")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="With this tag (may be repeated: and that).")]
 Since = Annotated[str, typer.Option("--since", help="Not before: seconds, or ISO 8601 (UTC unless it says so).")]
@@ -78,11 +86,11 @@ def add(
     ] = "",
     split: Annotated[str, typer.Option("--split", help="Of --data: train, query, gallery or all.")] = "gallery",
     pid: Annotated[str | None, typer.Option("--pid", help="All show this person.")] = None,
-    camid: Annotated[int | None, typer.Option("--camid", help="All come from this camera.")] = None,
+    camid: Annotated[int | None, typer.Option("--camid", min=0, help="All come from this camera.")] = None,
     tags: Annotated[list[str] | None, typer.Option("--tag", help="All get this tag (may be repeated).")] = None,
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Sub-folders are not people.")] = False,
     replace_known: Replace = False,
-    skip_corrupt: Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")] = False,
+    skip_corrupt: Skip = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step; those counted are safe.")] = 64,
 ) -> None:
     """Embed images and add them; under torchrun, on all its processes. Makes the gallery if there is none.
@@ -122,12 +130,12 @@ def search(
     queries: Annotated[list[Path], typer.Argument(help="Images to look for, or folders of them.")],
     uri: URI,
     model: ModelOption = DEFAULT,
-    k: Annotated[int, typer.Option("--top", "-k", help="How many matches of each.")] = 10,
+    k: Annotated[int, typer.Option("--top", "-k", min=1, max=LARGEST_K, help="How many matches of each.")] = 10,
     other_cameras: Annotated[
         bool, typer.Option("--other-cameras", help="Leave out the camera that the query's file name tells.")
     ] = False,
     query_camid: Annotated[
-        int | None, typer.Option("--query-camid", help="Camera of the queries whose file names do not tell it.")
+        int | None, typer.Option("--query-camid", min=0, help="Camera of the queries whose file names do not tell it.")
     ] = None,
     camids: Camids = None,
     pids: Pids = None,
@@ -138,6 +146,7 @@ def search(
     parts: Annotated[
         bool, typer.Option("--parts", help="Let the body regions decide that both show; embeds the best again.")
     ] = False,
+    skip_corrupt: Skip = False,
     json_: Json = False,
 ) -> None:
     """Find the crops that are most similar to images."""
@@ -148,7 +157,8 @@ def search(
         embedder = embedder_of(model)
         gallery.require(embedder)
         _require_some(gallery, where)
-        cameras = [_camera(path, query_camid) for path in paths] if other_cameras else None
+        paths = _readable(paths, skip_corrupt=skip_corrupt)
+        cameras = _cameras(paths, query_camid) if other_cameras else None
         order = PartOrder(embedder, paths) if parts else None
         vectors = order.vectors if order else embedder.embed(paths)
         found = gallery.search(vectors, k, where=where, query_camids=cameras, rerank=rerank, reorder=order)
@@ -173,7 +183,13 @@ def remove(
     """Remove rows by their ids, or all of a person, a camera, a tag or a time."""
     where = _filter(camids, pids, tags, since, until)
     with Gallery.open(uri) as gallery:
+        uploads = _uploads(_wanted(gallery, ids or [], where)) if bool(ids) != bool(where) else []
         typer.echo(f"{gallery.remove(ids or (), where=where):,} rows removed from {gallery.uri}")
+    if uploads and not uri.startswith("serve:"):
+        _warn(
+            f"{len(uploads):,} pictures that were sent to a server stay on its disk, such as {uploads[0]}: delete them "
+            "by hand; what is removed through the server (serve:http://HOST:PORT) takes them along"
+        )
 
 
 @app.command()
@@ -206,16 +222,63 @@ def import_(
         _tell(Enrolled(*gallery.import_parquet(file, replace_known=replace_known), []), uri)
 
 
-def _camera(query: Path, stated: int | None) -> int:
-    found = camera_of(query)
-    if found is not None:
-        return found
-    if stated is None:
+def _wanted(gallery: Gallery, ids: list[str], where: Filter) -> Iterator[Entry]:
+    """The rows that somebody wants to remove: a slip in an id or a filter is told, not answered with 0."""
+    if not ids:
+        _require_some(gallery, where)
+        return chain.from_iterable(rows for rows, _ in gallery.scan(where))
+    rows = dict(zip(ids, gallery.get(ids), strict=True))
+    if unknown := [id_ for id_, row in rows.items() if row is None]:
+        what = f"{gallery.uri} has no row {unknown[0]!r} ({len(unknown):,} of {len(rows):,} ids)"
+        if len(unknown) == len(rows):
+            raise SemreidError(
+                what, fix="`semreid gallery search --json` shows ids; --pid, --camid, --tag find by facts"
+            )
+        _warn(what)
+    return filter(None, rows.values())
+
+
+def _uploads(rows: Iterable[Entry]) -> list[str]:
+    return [row.path for row in rows if UPLOADED.search(row.path)]
+
+
+def _readable(queries: list[Path], *, skip_corrupt: bool) -> list[Path]:
+    problems = parallel(_problem, queries)
+    found = [(query, problem) for query, problem in zip(queries, problems, strict=True) if problem]
+    if found and not skip_corrupt:
+        raise SemreidError(found[0][1], fix="repair or remove it, or go on without such images: --skip-corrupt")
+    _tell_skipped([problem for _, problem in found], len(queries))
+    return [query for query, problem in zip(queries, problems, strict=True) if not problem]
+
+
+def _problem(image: Path) -> str:
+    try:
+        read_image(image)
+    except SemreidError as error:
+        return error.what
+    return ""
+
+
+def _tell_skipped(problems: list[str], images: int) -> None:
+    """Say which images were left out; refuse to go on without any."""
+    for problem in problems:
+        say(f"skipped: {problem}", style="yellow")
+    if problems and len(problems) == images:
         raise SemreidError(
-            f"the file name of {query} does not tell its camera, so --other-cameras cannot leave it out",
-            fix="state it: --query-camid, or search without --other-cameras",
+            f"none of the {images:,} images can be read, such as: {problems[0]}",
+            fix="see that they are where their names say, and that they may be read",
         )
-    return stated
+
+
+def _cameras(queries: list[Path], stated: int | None) -> list[int]:
+    cameras = [stated if (camera := camera_of(query)) is None else camera for query in queries]
+    if unknown := [query for query, camera in zip(queries, cameras, strict=True) if camera is None]:
+        raise SemreidError(
+            f"the file name of {unknown[0]} does not tell its camera ({len(unknown):,} of {len(queries):,} queries), "
+            "so --other-cameras cannot leave it out",
+            fix="state it, for these alone: --query-camid, or search without --other-cameras",
+        )
+    return [camera for camera in cameras if camera is not None]
 
 
 def _refuse(source: Path | str, **meaningless: bool) -> None:
@@ -250,8 +313,7 @@ def _warn_of_left_out(paths: list[Path]) -> None:
 
 
 def _tell(done: Enrolled, uri: str) -> None:
-    for problem in done.skipped:
-        say(f"skipped: {problem}", style="yellow")
+    _tell_skipped(done.skipped, sum(done[:3]) + len(done.skipped))
     where = without_password(uri)
     counts = f"{done.new:,} rows added to {where}, {done.replaced:,} replaced, {done.kept:,} there before"
     typer.echo(counts + (f", {len(done.skipped):,} images skipped" if done.skipped else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from semreid.errors import SemreidError
 from semreid.gallery.entry import Entry
 
 Image = NDArray[np.uint8]
+UPLOADED = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{30}\.png$")
+"""How the path of a picture ends that was sent to a server and is kept by it."""
 
 
 def read_crop(entry: Entry) -> Image:

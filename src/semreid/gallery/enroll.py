@@ -223,7 +223,7 @@ def enroll(
         assert gallery is not None
         new, replaced, there = (gallery.renew if replace_known else gallery.add)(vectors, entries)
         done = _sum(done, Enrolled(new, replaced, kept + there, problems))
-        counted += kept + len(entries) + len(problems)
+        counted += kept + len(entries)
         if progress is not None:
             progress(counted, len(crops))
     return done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +16,11 @@ from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.files import user_path, write_bytes
 from semreid.gallery import Entry
-from semreid.gallery.crops import Image
+from semreid.gallery.crops import UPLOADED, Image
 from semreid.serving.errors import RequestError
 
 MAX_UPLOAD = 16 * 2**20
 """Bytes of one request; its pixels are bounded by `semreid.data.images`."""
-_KEPT = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{30}\.png")  # how `keep` names what it stores
 
 
 def read_upload(file: BinaryIO, name: str) -> Image:
@@ -159,5 +157,5 @@ def discard(path: str, folder: Path) -> None:
     """
     pictures = Pictures([folder])
     file = pictures.file(path)
-    if file is not None and _KEPT.fullmatch(file.relative_to(pictures.roots[0]).as_posix()):
+    if file is not None and UPLOADED.fullmatch(file.relative_to(pictures.roots[0]).as_posix()):
         file.unlink(missing_ok=True)
