@@ -33,8 +33,10 @@ STRANGERS = 0.98
 """Jaccard distance of two crops that have next to nothing in common."""
 CUTS = tuple(step / 20 for step in range(6, 18))
 """Mean Jaccard distances, from 0.3 to 0.85, at which groups may stop to become one."""
-NEARLY = 0.93
+NEARLY = 0.95
 """Share of the best silhouette that a larger cut must reach."""
+SEEN = 2.5
+"""Neighbours of a crop, in crops of its track: of fewer, all would be of the track, and nobody else be seen."""
 WHOLE = 2**20
 """A similarity of 1 in whole numbers, whose sums are the same in any order."""
 FIRST_LOOK, MOST = 15, 30
@@ -122,7 +124,7 @@ def linkage_groups(
     Args:
         graph: Distances (N, N) as `jaccard_graph` returns them; what is not stored is 1.
         cut: Largest mean distance of two groups that become one; below 1. None for the largest from 0.3 to 0.85 whose
-            groups are nearly as far apart as those of the best: by 93 % of its mean silhouette, in which crops that are
+            groups are nearly as far apart as those of the best: by 95 % of its mean silhouette, in which crops that are
             in no group, or whose track is alone in one, count 0.
         min_samples: Crops that make a group. Two of one track do, too.
         tracks: Track of each crop, (N,); -1 for none. Crops of one track are one person.
@@ -182,8 +184,8 @@ def group_features(
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
         said: What people said of the crops.
         k1: As in `jaccard_graph`; None for as many as people have crops, which the groups of a first look with 15 tell,
-            5 at least and ``largest`` at most. No more than a fifth of the crops (or ``min_samples``): among few, the
-            neighbours of everybody are the same.
+            5 at least, and 2.5 times as many as tracks have, and ``largest`` at most. No more than a fifth of the crops
+            (or ``min_samples``): among few, the neighbours of everybody are the same.
         k2: As in `jaccard_graph`; None for 5, or a third of what the first look tells if that is less, but 2 at least.
             No more than ``k1``.
         largest: ``k1`` at most, where a first look decides.
@@ -219,13 +221,18 @@ def group_features(
         return graph, linkage_groups(graph, cut, min_samples, tracks=bound, apart=apart, distinct=people)
 
     graph, groups = look(first, AVERAGED)
-    sizes = np.bincount(groups[groups >= 0])
-    if k1 is None and len(sizes):
-        second = min(max(round(float((sizes**2).sum() / sizes.sum())), 5), largest)
+    if k1 is None and (groups >= 0).any():
+        second = min(max(round(_size(groups)), round(SEEN * _size(tracks)), 5), largest)
         if second != first:
             del graph  # of many crops, two would be too large
             graph, groups = look(second, min(AVERAGED, max(2, round(second / 3))))
     return graph, groups
+
+
+def _size(groups: NDArray[np.integer]) -> float:
+    """How many crops the group of a crop has, in the mean; 0 where there is none."""
+    sizes = np.unique(groups[groups >= 0], return_counts=True)[1].astype(np.float64)
+    return float((sizes**2).sum() / max(sizes.sum(), 1))
 
 
 def _known(
