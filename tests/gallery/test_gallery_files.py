@@ -235,6 +235,15 @@ def test_times_are_read_as_tables_have_them(tmp_path: Path, times: pa.Array, sec
     assert [entry.timestamp for entry in entries] == seconds
 
 
+@pytest.mark.parametrize("time", [1_714_564_800_000, 20_240_501_123_000.0])
+def test_numbers_that_are_no_seconds_are_told_by_their_row(tmp_path: Path, time: float) -> None:
+    """Milliseconds, and the stamps of cameras."""
+    vectors = pa.array([[1.0] * 4] * 2, pa.list_(pa.float32()))
+    pq.write_table(pa.table({"timestamp": pa.array([1.0, time]), "vector": vectors}), tmp_path / "f.parquet")
+    with pytest.raises(SemreidError, match=f"f.parquet, row 1: the time {time:.0f}, read as seconds, is beyond"):
+        list(read_features(tmp_path / "f.parquet", Meta(4, "")))
+
+
 FORMLESS = ["", "memory", "g.sqlite", "ftp://host", "gallery", "/tmp"]
 BROKEN = ["http://[::1", "http://host:99999", "serve:http://[::1", "~nobody-at-all/g.db", f"{'x' * 300}.parquet"]
 

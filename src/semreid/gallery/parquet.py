@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from semreid.data.times import seconds
+from semreid.data.times import LATEST, seconds
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, require_suffix
 from semreid.gallery.entry import Entry, Meta, Vectors
@@ -171,7 +171,21 @@ def read_features(file: Path, meta: Meta) -> Iterator[Batch]:
             fix="keep the metadata of the file that `semreid embed` wrote (pandas drops it), or add a column "
             "'fingerprint' with that of the model that made the vectors: semreid.load_model(MODEL).fingerprint",
         )
-    return _batches(file, parquet, meta.dim)
+    return _of_our_time(file, _batches(file, parquet, meta.dim))
+
+
+def _of_our_time(file: Path, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Refuse numbers that are no seconds, as a CSV file does; a gallery that has such times already can be read."""
+    first = 0
+    for entries, vectors in batches:
+        for row, entry in enumerate(entries, first):
+            if abs(entry.timestamp or 0) > LATEST:
+                raise SemreidError(
+                    f"{file}, row {row}: the time {entry.timestamp:.0f}, read as seconds, is beyond the year 3000",
+                    fix="write seconds (of milliseconds, a thousandth), ISO 8601, or Arrow's times",
+                )
+        yield entries, vectors
+        first += len(entries)
 
 
 def _makers(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Meta]:
