@@ -15,6 +15,7 @@ import yaml
 from semreid import cli
 from semreid.__main__ import main as program
 from semreid.cli import main
+from semreid.functional.pairs import Rate
 from semreid.models import loading
 from semreid.models.zoo import MODELS, baseline, create_model
 from semreid.training.recipe import dump_recipe
@@ -180,6 +181,10 @@ def test_an_option_that_is_given_twice_is_refused(run, figures: Path, tmp_path: 
     assert "--gallery is given 3 times" in run("gallery", "info", *("--gallery", tmp_path / "g.db") * 3).err
     assert "--far" not in run("calibrate", "none", "--data", data, "--far", "0.1", "--far", "0.2").err
     assert run("models", "--json", "--json").code == 0
+    for command in (("optim.lr=1", "seed=1", "optim.lr=2"), ("recipe.yaml", "optim.lr=1", "optim.lr=1")):
+        twice = run("train", *command, "--data", data, "--out", tmp_path / "run")
+        assert (twice.code, "optim.lr= is given 2 times: it takes one value" in twice.err) == (2, True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_flags_of_earlier_versions_tell_their_new_names(run) -> None:
@@ -310,8 +315,14 @@ def test_calibrate_and_verify(run, crowd: Path, plan: Path, tmp_path: Path) -> N
     assert (verdict["asked_far"], verdict["prior"]) == (0.1, 0.2)
     assert 0 < verdict["probability"] < 1
     text = run("verify", folder, a, b, "--calibration", out / "calibration.json").out
-    assert f"score {verdict['score']:.4f}, threshold {verdict['threshold']:.4f}\n" in text
+    assert f"score {verdict['score']:.4f}, threshold {verdict['threshold']:.4f} for cameras 1-2\n" in text
     assert "at a false-accept rate of 0.1" in text
+
+    same = run("verify", folder, a, a)
+    assert (same.code, same.out) == (1, "")
+    assert "both crops are from camera 1" in same.err
+    sure = run("verify", folder, a, b, "--prior", "0.9999").out
+    assert "probability that they are one person: > 99.9 % (before looking: > 99.9 %)\n" in sure
 
     bad = run("verify", folder, a, b, "--cameras", "1")
     assert "cannot read the cameras '1'" in bad.err
@@ -328,6 +339,11 @@ def test_calibrate_and_verify(run, crowd: Path, plan: Path, tmp_path: Path) -> N
     content = json.loads(run("calibrate", folder, "--data", data, "--flip", "--json").out)
     assert content["calibration"]["flip"]
     assert json.loads(run("info", folder).out)["card"]["calibration"] == content["calibration"]
+
+
+def test_rates_are_figures_and_no_powers_of_ten() -> None:
+    assert cli._percent(Rate(1.0, 0.86, 1.0, 9.0)) == "100 [86, 100]"
+    assert cli._percent(Rate(0.0123456, 0.0099, 0.0161, 9.0)) == "1.23 [0.99, 1.6]"
 
 
 def test_a_fault_of_ours_is_one_line_and_the_traceback_is_for_those_who_ask(run, monkeypatch) -> None:

@@ -33,6 +33,7 @@ from semreid.data.sample import MAX_CAMID, ReIDDataset
 from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture, write_report
 from semreid.explain.people import group
+from semreid.explain.texts import percent_text
 from semreid.files import require_apart, require_suffix, require_writable, write_json
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
@@ -43,7 +44,7 @@ from semreid.models.loading import has_random_weights, told_untrained
 from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
 from semreid.teachers.cli import label
-from semreid.training.cli import adapt
+from semreid.training.cli import adapt, each_once
 from semreid.training.record import run_files
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def train(
     changes = overrides or []
     if "=" in recipe and not recipe.endswith(".yaml"):  # an override, and no recipe
         recipe, changes = "", [recipe, *changes]
-    settings = load_recipe(recipe or BEST, changes)
+    settings = load_recipe(recipe or BEST, each_once(changes))
     with distributed.process_group(), interruptible(lambda: f"the same command {way_on(out)}"):
         trained = run(settings, _load(data, skip_corrupt), out, annotations=annotations, resume=resume)
         step = f"evaluate {out} --data {data}" if trained.dim else f"label {out} --data DATA --out DIR"
@@ -297,7 +298,9 @@ def verify(
         float | None, typer.Option("--far", help="False-accept rate to decide at; one that was calibrated for.")
     ] = None,
     prior: Annotated[float, typer.Option("--prior", help="Probability of one person, before looking.")] = 0.5,
-    cameras: Annotated[str, typer.Option("--cameras", help="The cameras of the two, such as 1,2.")] = "",
+    cameras: Annotated[
+        str, typer.Option("--cameras", help="The cameras of the two, such as 1,2; else those that both names tell.")
+    ] = "",
     calibration: Annotated[
         str, typer.Option("--calibration", help="Run folder, card or calibration.json, for an exported file.")
     ] = "",
@@ -609,7 +612,7 @@ def _show_calibration(calibration: Calibration) -> None:
     columns = ("FAR", "measured, %", "threshold", "TAR, %", "FAR elsewhere, %")
     table = Table(*columns, title=f"{made_on['dataset']}, split {made_on['split']}")
     for point, check in zip(calibration.points, calibration.cross_check, strict=True):
-        elsewhere = ", ".join(f"{100 * far:.2g}" for far in check.far)
+        elsewhere = ", ".join(_digits(100 * far, 2) for far in check.far)
         table.add_row(
             f"{point.asked_far:g}", _percent(point.far), f"{point.threshold:.4f}", _percent(point.tar), elsewhere
         )
@@ -632,14 +635,20 @@ def _show_calibration(calibration: Calibration) -> None:
 
 
 def _percent(rate: Rate) -> str:
-    return f"{100 * rate.value:.3g} [{100 * rate.low:.2g}, {100 * rate.high:.2g}]"
+    return f"{_digits(100 * rate.value, 3)} [{_digits(100 * rate.low, 2)}, {_digits(100 * rate.high, 2)}]"
+
+
+def _digits(value: float, digits: int) -> str:
+    """A number of so many digits that count: 100, and not 1e+02."""
+    return f"{float(f'{value:.{digits}g}'):g}"
 
 
 def _show_verdict(verdict: Verdict, basis: str) -> None:
     cameras = f" for cameras {verdict.cameras}" if verdict.cameras else ""
     decision = "one person" if verdict.same else "not accepted as one person"
     for line in (
-        f"probability that they are one person: {verdict.probability:.1%} (before looking: {verdict.prior:.1%})",
+        f"probability that they are one person: {percent_text(verdict.probability)} (before looking: "
+        f"{percent_text(verdict.prior)})",
         f"decision by the score alone: {decision}, at a false-accept rate of {verdict.asked_far:g} "
         f"(95 % interval {verdict.far.low:.2g} to {verdict.far.high:.2g})",
         f"score {verdict.score:.4f}, threshold {verdict.threshold:.4f}{cameras}",
