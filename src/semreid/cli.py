@@ -44,6 +44,7 @@ from semreid.models.loading import has_random_weights, told_untrained
 from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
 from semreid.teachers.cli import label
+from semreid.tracks.cli import link, tracks
 from semreid.training.cli import adapt, each_once
 from semreid.training.record import run_files
 
@@ -65,6 +66,8 @@ app.command()(texture)
 app.command()(label)
 app.command()(adapt)
 app.command()(group)
+app.command()(tracks)
+app.command()(link)
 RENAMED = {"--part": "--split"}
 """Flags of earlier versions, and what they are called now."""
 FAULT = 70

@@ -1,0 +1,157 @@
+"""Crops of tracks, cut out of a video, and the table that tells what is known of each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semreid.errors import SemreidError
+from semreid.files import exclusive, explained, write_text
+from semreid.parallel import Progress
+from semreid.reading import reading
+from semreid.tracks.boxes import Boxes
+from semreid.tracks.choosing import choose, visible_shares
+from semreid.tracks.video import Video
+
+TABLE = "crops.csv"
+COLUMNS = ["path", "camid", "timestamp", "track"]
+LEAST = 8
+"""Pixels of a side: a smaller box shows nobody."""
+QUALITY = 95
+Cells = list[str]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was cut out of a video.
+
+    Attributes:
+        table: The CSV file that lists the crops, of this camera and of those before.
+        crops: How many crops were cut.
+        tracks: Of how many tracks.
+        unseen: Tracks without any box that is large enough inside the frame.
+    """
+
+    table: Path
+    crops: int
+    tracks: int
+    unseen: int
+
+
+def cut_tracks(
+    video: Video,
+    boxes: Boxes,
+    out: Path,
+    *,
+    camera: int,
+    start: float = 0.0,
+    per_track: int = 8,
+    progress: Progress | None = None,
+) -> Cut:
+    """Cut crops of every track out of the video of a camera, all of them or none.
+
+    Args:
+        video: The video.
+        boxes: What a tracker saw in it.
+        out: Folder for ``crops.csv`` and ``camCAMERA/trackTRACK/FRAME.jpg``; other cameras may be there already.
+        camera: Number of the camera.
+        start: When the video begins, in seconds.
+        per_track: How many crops of a track, at most (`semreid.tracks.choose`).
+        progress: Told how many crops are cut.
+
+    Returns:
+        What was cut.
+
+    Raises:
+        SemreidError: If the camera is there already, the video has not all frames, or the folder cannot be written.
+    """
+    boxes = boxes.in_pixels(video.height, video.width)
+    corners = np.clip(boxes.corners.round(), 0, [video.width, video.height] * 2).astype(np.int64)
+    large = (corners[:, 2:] - corners[:, :2] >= LEAST).all(axis=1)
+    chosen = choose(boxes, visible_shares(boxes, video.height, video.width) * large, per_track)
+    table, folder = out / TABLE, out / f"cam{camera}"
+    _require_new(table, folder, camera)
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".semreid-", dir=out) as temporary:
+            made = Path(temporary) / folder.name
+            rows = [
+                [f"{folder.name}/{name}", str(camera), f"{start + seconds:.3f}", str(track)]
+                for name, seconds, track in _write(video, boxes, corners, chosen, made, progress)
+            ]
+            with exclusive(table):
+                before = _require_new(table, folder, camera)
+                os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
+                _write_table(table, before + rows)
+    tracks = len(np.unique(boxes.tracks[chosen]))
+    return Cut(table, len(chosen), tracks, len(np.unique(boxes.tracks)) - tracks)
+
+
+def _write(
+    video: Video,
+    boxes: Boxes,
+    corners: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    folder: Path,
+    progress: Progress | None,
+) -> Iterator[tuple[str, float, int]]:
+    """Write the chosen crops; yield the name below the folder, the seconds and the track of each."""
+    frames = np.unique(boxes.frames[chosen])
+    done = 0
+    for frame in video.frames(frames.tolist()):
+        for row in chosen[boxes.frames[chosen] == frame.number]:
+            left, top, right, bottom = corners[row]
+            track = int(boxes.tracks[row])
+            place = folder / f"track{track}" / f"{frame.number:06d}.jpg"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(_jpeg(frame.image[top:bottom, left:right]))
+            done += 1
+            if progress:
+                progress(done, len(chosen))
+            yield place.relative_to(folder).as_posix(), frame.seconds, track
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+
+
+def _require_new(table: Path, folder: Path, camera: int) -> list[Cells]:
+    """The rows of other cameras.
+
+    Raises:
+        SemreidError: If this camera has rows or crops, or the table is not ours.
+    """
+    before = _read_table(table) if table.exists() else []
+    if folder.exists() or folder.is_symlink() or any(row[1] == str(camera) for row in before):
+        raise SemreidError(
+            f"{table.parent} has crops of camera {camera} already",
+            fix="give this one another number (--camera), or choose another folder (--out)",
+        )
+    return before
+
+
+def _read_table(table: Path) -> list[Cells]:
+    with reading(table, fix="choose another folder (--out)"), table.open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file, strict=True)) or [[]]
+    if header != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+        raise SemreidError(
+            f"{table} is no table of this command: its columns are not {','.join(COLUMNS)}",
+            fix="choose another folder (--out)",
+        )
+    return rows
+
+
+def _write_table(table: Path, rows: list[Cells]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_text(table, text.getvalue())

@@ -1,0 +1,74 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semreid.data.crops import crops_at
+from semreid.data.images import read_image
+from semreid.errors import SemreidError
+from semreid.tracks import cut_tracks, open_video, read_boxes
+from tests.tracks.scenes import COLOURS, frames, walk, write_mot, write_video
+
+BOXES = [*walk(1, 1, 20), *walk(2, 5, 14, top=50, left=40, step=2), (3, 3, 200, 10, 16, 40)]
+
+
+def scene(folder: Path, boxes=BOXES):
+    video = write_video(folder / "v.avi", frames([box for box in boxes if box[2] < 128], 20))
+    return open_video(video), read_boxes(write_mot(folder / "t.txt", boxes))
+
+
+def test_crops_show_their_tracks(tmp_path: Path) -> None:
+    video, boxes = scene(tmp_path)
+    done = cut_tracks(video, boxes, tmp_path / "out", camera=3, start=1000, per_track=4)
+    assert (done.crops, done.tracks, done.unseen) == (8, 2, 1)
+    rows = list(csv.DictReader(done.table.read_text().splitlines()))
+    assert [row["camid"] for row in rows] == ["3"] * 8
+    assert {row["track"] for row in rows} == {"1", "2"}
+    times = [float(row["timestamp"]) for row in rows]
+    assert times == sorted(times)
+    for row in rows:
+        crop = read_image(tmp_path / "out" / row["path"])
+        assert crop.shape == (40, 16, 3)
+        assert np.abs(crop[8:32, 4:12].mean(axis=(0, 1)) - COLOURS[int(row["track"])]).max() < 12
+        frame = int(Path(row["path"]).stem)
+        assert float(row["timestamp"]) == pytest.approx(1000 + (frame - 1) / 10)
+    crops = crops_at(done.table)
+    assert crops.cameras.tolist() == [3] * 8
+    assert sorted(set(crops.track_names)) == ["1", "2"]
+
+
+def test_cameras_share_a_table_and_none_is_cut_twice(tmp_path: Path) -> None:
+    video, boxes = scene(tmp_path)
+    first = cut_tracks(video, boxes, tmp_path / "out", camera=1, per_track=2)
+    before = first.table.read_text()
+    second = cut_tracks(video, boxes, tmp_path / "out", camera=2, per_track=3)
+    assert second.table.read_text().startswith(before)
+    assert len(crops_at(second.table)) == 4 + 6
+    whole = second.table.read_text()
+    with pytest.raises(SemreidError, match="has crops of camera 1 already"):
+        cut_tracks(video, boxes, tmp_path / "out", camera=1)
+    (tmp_path / "out" / "cam4").mkdir()
+    with pytest.raises(SemreidError, match="has crops of camera 4 already"):
+        cut_tracks(video, boxes, tmp_path / "out", camera=4)
+    assert second.table.read_text() == whole
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "crops.csv").write_text("path,pid\na.jpg,1\n")
+    with pytest.raises(SemreidError, match="no table of this command"):
+        cut_tracks(video, boxes, tmp_path / "other", camera=1)
+
+
+def test_a_stop_leaves_nothing(tmp_path: Path) -> None:
+    video, boxes = scene(tmp_path)
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_tracks(video, boxes, tmp_path / "out", camera=1, progress=stop)
+    assert list((tmp_path / "out").iterdir()) == []
+    short = open_video(write_video(tmp_path / "short.avi", frames(walk(1, 1, 9), 9)))
+    with pytest.raises(SemreidError, match="no frame 1[0-9]"):
+        cut_tracks(short, boxes, tmp_path / "out", camera=1)
+    assert list((tmp_path / "out").iterdir()) == []
