@@ -116,6 +116,7 @@ def test_a_gallery_is_grouped_by_what_was_said(run, model: Path, tmp_path: Path)
         assert gallery.get([entry.id for entry in said]) == said
         assert gallery.count() == 24
     assert run("group", table, "--data", "people:x", *options).code == 2
+    assert "keep the gallery" in run("group", table, *options[:-1], "memory:").err
     listed = [Path(row["path"]) for row in csv.DictReader((tmp_path / "out" / "people.csv").read_text().splitlines())]
     listed[0].unlink()
     before = (tmp_path / "out" / "people.csv").read_bytes()

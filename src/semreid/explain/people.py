@@ -21,6 +21,7 @@ from semreid.explain.page import caption, environment
 from semreid.files import require_apart, require_writable, write_text
 from semreid.gallery import Entry, Gallery
 from semreid.gallery.unlabelled import with_words
+from semreid.gallery.uri import require_kept
 from semreid.models.cli import ModelOption, embedder_of
 from semreid.models.shipped import DEFAULT
 from semreid.training.cli import CropsArgument, SkipCorrupt, crops_from, tell_said
@@ -106,6 +107,8 @@ def group(
     require_apart([out / "people.csv", out / "people.html"], [] if crops is None else [crops])
     if folders is not None:
         require_no_folders(out / "people")
+    if gallery:
+        require_kept(gallery)
     if flip and gallery:
         raise SemreidError(
             "a gallery keeps the vectors of crops as they are, and --flip changes them",
