@@ -103,17 +103,7 @@ def group(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Tell who is who in your own crops, without identities: a table, a page, and names in a gallery if wanted."""
-    require_writable(out / "people.csv")
-    require_apart([out / "people.csv", out / "people.html"], [] if crops is None else [crops])
-    if folders is not None:
-        require_no_folders(out / "people")
-    if gallery:
-        require_kept(gallery)
-    if flip and gallery:
-        raise SemreidError(
-            "a gallery keeps the vectors of crops as they are, and --flip changes them",
-            fix="leave --flip out, or --gallery",
-        )
+    _require_possible(out, crops, gallery, folders=folders is not None, flip=flip)
     own = gallery if crops is None and not data else ""
     splits = SPLITS if split == "all" else (split,)
     seen = crops_from(crops, data, splits, gallery=own, skip_corrupt=skip_corrupt)
@@ -147,6 +137,21 @@ def group(
     result = _result(people) | ({} if named is None else {"gallery": named._asdict()})
     show(result) if json_ else _show(result)
     say(f"grouped: look at {out / 'people.html'}; all crops are in {out / 'people.csv'}")
+
+
+def _require_possible(out: Path, crops: Path | None, gallery: str, *, folders: bool, flip: bool) -> None:
+    """Refuse, before the job, what cannot be written or kept."""
+    require_writable(out / "people.csv")
+    require_apart([out / "people.csv", out / "people.html"], [] if crops is None else [crops])
+    if folders:
+        require_no_folders(out / "people")
+    if gallery:
+        require_kept(gallery)
+    if flip and gallery:
+        raise SemreidError(
+            "a gallery keeps the vectors of crops as they are, and --flip changes them",
+            fix="leave --flip out, or --gallery",
+        )
 
 
 def _row(people: People, person: int) -> Row:
