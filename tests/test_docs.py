@@ -59,7 +59,7 @@ def run_line(line: str) -> None:
     words = line.split()
     assert words[0] == "semreid", line
     if words[1] == "train":
-        words.append("schedule.epochs=1")
+        words = [*(word for word in words if not word.startswith("schedule.epochs=")), "schedule.epochs=1"]
     result = CliRunner().invoke(app, words[1:])
     assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
 
