@@ -155,8 +155,8 @@ def test_without_settings_neighbourhoods_shrink_to_what_people_have_but_never_gr
     assert (asked[0]["k1"], asked[0]["k2"], asked[0]["largest"]) == (None, None, 15)
 
 
-def test_without_settings_crops_are_grouped_by_the_defaults_of_group() -> None:
-    asked = {name: value.default for name, value in signature(group_features).parameters.items()}
+def test_without_settings_crops_are_grouped_by_the_defaults_of_group_but_cut_earlier() -> None:
+    asked = {name: value.default for name, value in signature(group_features).parameters.items()} | {"cut": 0.7}
     assert vars(AdaptRecipe().groups) == {name: asked[name] for name in vars(AdaptRecipe().groups)}
     assert AdaptRecipe().groups.k1 is None  # as many as people have crops
 
