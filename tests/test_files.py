@@ -1,4 +1,5 @@
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -21,10 +22,12 @@ from semreid.errors import SemreidError
 from semreid.files import (
     atomic_path,
     exclusive,
+    folder_beside,
     require_apart,
     require_suffix,
     require_writable,
     write_bytes,
+    write_csv,
     write_json,
     write_text,
 )
@@ -337,3 +340,23 @@ def test_a_name_says_what_is_in_the_file(tmp_path: Path, name: str, message: str
     for folder in (Path(), Path("/"), Path("..")):
         with pytest.raises(SemreidError, match="is a folder"):
             require_suffix(folder, ".onnx", "a file")
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder"
+    with folder_beside(target) as made:
+        made.mkdir()
+        (made / "a.txt").write_text("a")
+        made.rename(target)
+    assert (target / "a.txt").read_text() == "a"
+    with pytest.raises(KeyboardInterrupt), folder_beside(tmp_path / "new" / "other") as made:
+        made.mkdir()
+        raise KeyboardInterrupt
+    assert [path.name for path in target.parent.iterdir()] == ["folder"]
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    rows = [["path", "what"], ['a, "b"', "c\nd"], ["", "5"]]
+    write_csv(tmp_path / "t.csv", rows)
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == rows

@@ -11,9 +11,11 @@ what a killed one has left there.
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import fcntl
 import functools
+import io
 import json
 import os
 import secrets
@@ -168,6 +170,37 @@ def write_json(target: Path | str, value: Any) -> None:  # noqa: ANN401 - anythi
         SemreidError: If the file cannot be written.
     """
     write_text(target, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(target: Path | str, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV, atomically.
+
+    Args:
+        target: The file to be written.
+        rows: Its rows, the header first.
+
+    Raises:
+        SemreidError: If the file cannot be written.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(target, text.getvalue())
+
+
+@contextlib.contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """Yield where a folder can be filled that is then renamed to its place; if it is not, it is deleted.
+
+    Args:
+        target: The folder that it shall be, which must not be there. Those above it are made if missing.
+
+    Raises:
+        SemreidError: If it cannot be written.
+    """
+    with explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=target.parent) as temporary:
+            yield Path(temporary) / target.name
 
 
 @contextlib.contextmanager

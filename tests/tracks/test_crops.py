@@ -58,6 +58,13 @@ def test_cameras_share_a_table_and_none_is_cut_twice(tmp_path: Path) -> None:
         cut_tracks(video, boxes, tmp_path / "other", camera=1)
 
 
+def test_boxes_that_nobody_can_see_are_told(tmp_path: Path) -> None:
+    video, boxes = scene(tmp_path, [*walk(1, 1, 3, left=500), (4, 2, 10, 10, 4, 40)])
+    with pytest.raises(SemreidError, match="no track has a box of 8 pixels or more inside"):
+        cut_tracks(video, boxes, tmp_path / "out", camera=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_stop_leaves_nothing(tmp_path: Path) -> None:
     video, boxes = scene(tmp_path)
 

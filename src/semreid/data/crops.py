@@ -71,6 +71,10 @@ class Crops:
         """Whether two cameras or more are known."""
         return len(np.unique(self.cameras[self.cameras >= 0])) > 1
 
+    def track_name(self, row: int | np.integer) -> str:
+        """What the tracker of its camera calls the track of a crop; empty where there is none."""
+        return self.track_names[row] if self.track_names else ""
+
     def only(self, rows: NDArray[np.int64]) -> Crops:
         """Keep some rows, of which nobody has said anything yet."""
         lists = ("samples", "people", "track_names", "ids")

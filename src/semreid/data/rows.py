@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PureWindowsPath
@@ -30,13 +30,13 @@ from semreid.errors import SemreidError
 SPLITS = ("train", "query", "gallery")
 COLUMNS = ("path", "pid")
 _OPTIONAL = "camid,timestamp,track,split"
-_MEANT = {
+MEANT = {
     **dict.fromkeys(("image", "file", "filename", "filepath", "img", "imagepath"), "path"),
-    **dict.fromkeys(("id", "person", "personid", "identity"), "pid"),
+    **dict.fromkeys(("person", "personid", "identity"), "pid"),
     **dict.fromkeys(("camera", "cam", "cameraid"), "camid"),
-    **dict.fromkeys(("set", "subset", "partition"), "split"),
 }
-"""What others call these columns."""
+"""What others call columns of any table of crops."""
+_MEANT = {**MEANT, "id": "pid", **dict.fromkeys(("set", "subset", "partition"), "split")}
 #: What programs write into a table where nothing is known.
 NOTHING = ("", "nan", "null", "none", "<na>")
 
@@ -152,7 +152,7 @@ def _reader(path: Path, file: TextIO, needed: Sequence[str]) -> csv.DictReader[s
 def _require_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) -> None:
     missing = [column for column in needed if column not in columns]
     for column in columns:
-        name = _meant(column)
+        name = meant_column(column, (*COLUMNS, *_OPTIONAL.split(",")), _MEANT)
         if name and name not in columns and (name in needed or name != "pid"):  # rows may have ids of their own
             raise SemreidError(f"{path} has a column {column!r} and no {name}", fix=f"call it {name}, or remove it")
     twice = [column for column, count in Counter(columns).items() if count > 1]
@@ -164,12 +164,24 @@ def _require_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) 
         )
 
 
-def _meant(column: str) -> str:
-    """Which known column an unknown one probably is; nothing if none."""
-    bare = re.sub(r"[^a-z]", "", column)
-    known = (*COLUMNS, *_OPTIONAL.split(","))
+def meant_column(column: str, known: Sequence[str], meant: Mapping[str, str]) -> str:
+    """Tell which known column an unknown one probably is.
+
+    Args:
+        column: Its name.
+        known: Names of the known ones.
+        meant: Other names for these, in small letters alone.
+
+    Returns:
+        The name of the known one; nothing if it is one of them, or like none.
+
+    Example:
+        >>> meant_column("Cam_ID", ("path", "camid"), MEANT), meant_column("camid", ("path", "camid"), MEANT)
+        ('camid', '')
+    """
+    bare = re.sub(r"[^a-z]", "", column.lower())
     close = difflib.get_close_matches(bare, known, n=1, cutoff=0.85)
-    return "" if column in known else _MEANT.get(bare) or next(iter(close), "")
+    return "" if column in known else meant.get(bare) or next(iter(close), "")
 
 
 def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bool) -> Row:

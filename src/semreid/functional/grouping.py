@@ -319,20 +319,36 @@ def similarity_to_groups(graph: csr_matrix, groups: Groups) -> tuple[NDArray[np.
     """
     from scipy.sparse import csr_matrix
 
+    itself = np.repeat(np.arange(len(groups)), np.diff(graph.indptr)) == graph.indices
+    similarity = np.where(itself, 0, 1 - graph.data.astype(np.float64))
+    near = csr_matrix((similarity, graph.indices, graph.indptr), shape=graph.shape)
+    return _means_to_groups(near, np.ones(len(groups), np.int64), groups)
+
+
+def _means_to_groups(
+    alike: csr_matrix, sizes: Groups, groups: Groups
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`similarity_to_groups` of points of several crops, by the sums over the crops of both that are no one point's."""
+    from scipy.sparse import csr_matrix
+
     count, own, other = int(groups.max(initial=-1)) + 1, np.zeros(len(groups)), np.zeros(len(groups))
     if not count:
         return own, other
     members = np.flatnonzero(groups >= 0)
-    sizes = np.bincount(groups[members], minlength=count)
-    itself = np.repeat(np.arange(len(groups)), np.diff(graph.indptr)) == graph.indices
-    similarity = np.where(itself, 0, 1 - graph.data.astype(np.float64))
-    near = csr_matrix((similarity, graph.indices, graph.indptr), shape=graph.shape)
+    counts = np.bincount(groups[members], sizes[members], minlength=count)
     member = csr_matrix((np.ones(len(members)), (members, groups[members])), shape=(len(groups), count))
-    sums = (near @ member).tocoo()
+    sums = (alike @ member).tocoo()
     mine = groups[sums.row] == sums.col
-    own[sums.row[mine]] = sums.data[mine] / np.maximum(sizes[sums.col[mine]] - 1, 1)
-    np.maximum.at(other, sums.row[~mine], sums.data[~mine] / sizes[sums.col[~mine]])
+    rest = np.maximum(counts[sums.col] - np.where(mine, sizes[sums.row], 0), 1)
+    means = sums.data / (sizes[sums.row] * rest)
+    own[sums.row[mine]] = means[mine]
+    np.maximum.at(other, sums.row[~mine], means[~mine])
     return own, other
+
+
+def _silhouettes(own: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From the mean similarity to the own group and to the next (Rousseeuw, 1987)."""
+    return (own - other) / np.maximum(np.maximum(1 - own, 1 - other), np.finfo(np.float64).tiny)
 
 
 def stability(before: Groups, now: Groups) -> float:
@@ -392,7 +408,6 @@ def grouping_signs(graph: csr_matrix, groups: Groups, camids: NDArray[np.integer
     """
     members = groups >= 0
     own, other = (similarity[members] for similarity in similarity_to_groups(graph, groups))
-    silhouettes = (own - other) / np.maximum(np.maximum(1 - own, 1 - other), np.finfo(np.float64).tiny)
     several = len(np.unique(camids[camids >= 0])) > 1
     seen = np.unique(np.stack([groups, camids])[:, members & (camids >= 0)], axis=1)[0]
     spanning = np.bincount(seen, minlength=1) > 1
@@ -401,7 +416,7 @@ def grouping_signs(graph: csr_matrix, groups: Groups, camids: NDArray[np.integer
         grouped=_mean(members),
         groups=count,
         spanning=_share(spanning.sum(), count) if several else None,
-        silhouette=_mean(silhouettes),
+        silhouette=_mean(_silhouettes(own, other)),
         mutual=_mutual(graph, camids) if several else None,
     )
 
@@ -475,21 +490,11 @@ class _Tree:
 
 def _silhouette(alike: csr_matrix, sizes: Groups, groups: Groups) -> float:
     """Mean silhouette of crops; what is in no group, or alone in one, counts 0. Crops of one point are no evidence."""
-    from scipy.sparse import csr_matrix
-
-    points = np.flatnonzero(groups >= 0)
-    member = csr_matrix((np.ones(len(points)), (points, groups[points])), (len(groups), len(groups)))
-    sums = (alike @ member).tocoo()
-    counts = np.bincount(groups[points], sizes[points], minlength=len(groups))
-    mine = groups[sums.row] == sums.col
-    own, other = np.zeros(len(groups)), np.zeros(len(groups))
-    rest = np.maximum(counts[sums.col] - np.where(mine, sizes[sums.row], 0), 1)
-    means = sums.data / (WHOLE * sizes[sums.row] * rest)
-    own[sums.row[mine]] = means[mine]
-    np.maximum.at(other, sums.row[~mine], means[~mine])
-    farther = np.maximum(np.maximum(1 - own, 1 - other), np.finfo(np.float64).tiny)
-    joined = (groups >= 0) & (counts[groups] > sizes)
-    return float(np.average(np.where(joined, (own - other) / farther, 0), weights=sizes))
+    own, other = (means / WHOLE for means in _means_to_groups(alike, sizes, groups))
+    members = groups >= 0
+    counts = np.bincount(groups[members], sizes[members], minlength=1)
+    joined = members & (counts[groups] > sizes)
+    return float(np.average(np.where(joined, _silhouettes(own, other), 0), weights=sizes))
 
 
 def _steadied(vectors: NDArray[np.float32], bound: NDArray[np.integer]) -> NDArray[np.float32]:

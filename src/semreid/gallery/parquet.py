@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +12,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from semreid.data.rows import MEANT, meant_column
 from semreid.data.times import LATEST, seconds
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, require_suffix
@@ -47,9 +46,7 @@ COLUMNS = ("id", "path", "pid", "camid", "timestamp", "box", "tags")
 TRACK_COLUMN, MODEL_COLUMN = "track", "fingerprint"
 _KNOWN = (*COLUMNS, TRACK_COLUMN, MODEL_COLUMN, "vector")
 _MEANT = {
-    **dict.fromkeys(("image", "file", "filename", "filepath", "img", "imagepath"), "path"),
-    **dict.fromkeys(("person", "personid", "identity"), "pid"),
-    **dict.fromkeys(("camera", "cam", "cameraid"), "camid"),
+    **MEANT,
     **dict.fromkeys(("time", "date", "datetime"), "timestamp"),
     "trackid": TRACK_COLUMN,
     "bbox": "box",
@@ -204,9 +201,7 @@ def _makers(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Meta]:
 def _require_names(file: Path, names: Sequence[str]) -> None:
     """Refuse columns that a gallery knows under another name, rather than pass over what they tell."""
     for name in names:
-        bare = re.sub(r"[^a-z]", "", name.lower())
-        close = difflib.get_close_matches(bare, _KNOWN, n=1, cutoff=0.85)
-        meant = "" if name in _KNOWN else _MEANT.get(bare) or next(iter(close), "")
+        meant = meant_column(name, _KNOWN, _MEANT)
         if meant and meant not in names:
             raise SemreidError(f"{file} has a column {name!r} and no {meant}", fix=f"call it {meant}, or remove it")
 

@@ -78,7 +78,7 @@ def row_of(crops: Crops, row: int) -> Entry:
         SemreidError: If its path or track is none that a gallery keeps; the message names the crop.
     """
     sample, camera = crops.samples[row], int(crops.cameras[row])
-    name = crops.track_names[row] if crops.track_names else ""
+    name = crops.track_name(row)
     place = str(replace(sample, path=sample.path.absolute()))
     tags = (f"{TRACK}{name}",) if name else ()
     try:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.errors import SemreidError
-from semreid.files import exclusive, explained, write_text
+from semreid.files import exclusive, folder_beside, write_csv
 from semreid.parallel import Progress
 from semreid.reading import reading
 from semreid.tracks.boxes import Boxes
@@ -72,26 +70,28 @@ def cut_tracks(
         What was cut.
 
     Raises:
-        SemreidError: If the camera is there already, the video has not all frames, or the folder cannot be written.
+        SemreidError: If no track can be seen, the camera is there already, the video has not all frames, or the folder
+            cannot be written.
     """
     boxes = boxes.in_pixels(video.height, video.width)
     corners = np.clip(boxes.corners.round(), 0, [video.width, video.height] * 2).astype(np.int64)
     large = (corners[:, 2:] - corners[:, :2] >= LEAST).all(axis=1)
     chosen = choose(boxes, visible_shares(boxes, video.height, video.width) * large, per_track)
+    if not len(chosen):
+        raise SemreidError(
+            f"no track has a box of {LEAST} pixels or more inside {video.path}", fix="give the boxes of this video"
+        )
     table, folder = out / TABLE, out / f"cam{camera}"
     _require_new(table, folder, camera)
-    with explained(out):
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".semreid-", dir=out) as temporary:
-            made = Path(temporary) / folder.name
-            rows = [
-                [f"{folder.name}/{name}", str(camera), f"{start + seconds:.3f}", str(track)]
-                for name, seconds, track in _write(video, boxes, corners, chosen, made, progress)
-            ]
-            with exclusive(table):
-                before = _require_new(table, folder, camera)
-                os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
-                _write_table(table, before + rows)
+    with folder_beside(folder) as made:
+        rows = [
+            [f"{folder.name}/{name}", str(camera), f"{start + seconds:.3f}", str(track)]
+            for name, seconds, track in _write(video, boxes, corners, chosen, made, progress)
+        ]
+        with exclusive(table):
+            before = _require_new(table, folder, camera)
+            os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
+            write_csv(table, [COLUMNS, *before, *rows])
     tracks = len(np.unique(boxes.tracks[chosen]))
     return Cut(table, len(chosen), tracks, len(np.unique(boxes.tracks)) - tracks)
 
@@ -105,10 +105,10 @@ def _write(
     progress: Progress | None,
 ) -> Iterator[tuple[str, float, int]]:
     """Write the chosen crops; yield the name below the folder, the seconds and the track of each."""
-    frames = np.unique(boxes.frames[chosen])
+    frames, starts = np.unique(boxes.frames[chosen], return_index=True)
     done = 0
-    for frame in video.frames(frames.tolist()):
-        for row in chosen[boxes.frames[chosen] == frame.number]:
+    for frame, rows in zip(video.frames(frames.tolist()), np.split(chosen, starts[1:]), strict=True):
+        for row in rows:
             left, top, right, bottom = corners[row]
             track = int(boxes.tracks[row])
             place = folder / f"track{track}" / f"{frame.number:06d}.jpg"
@@ -149,9 +149,3 @@ def _read_table(table: Path) -> list[Cells]:
             fix="choose another folder (--out)",
         )
     return rows
-
-
-def _write_table(table: Path, rows: list[Cells]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    write_text(table, text.getvalue())

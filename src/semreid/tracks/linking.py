@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from semreid.errors import SemreidError
-from semreid.files import explained, require_apart, write_text
+from semreid.files import folder_beside, require_apart, write_text
 from semreid.reading import reading
 from semreid.tracks.boxes import label_files, lines_of
 
@@ -108,11 +107,8 @@ def _renumbered(path: Path, numbers: Numbers, lost: list[str], *, labels: bool) 
 def _write_labels(boxes: Path, out: Path, numbers: Numbers, lost: list[str]) -> None:
     if out.exists() or out.is_symlink():
         raise SemreidError(f"{out} is there already", fix="choose another folder for --out")
-    with explained(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".semreid-", dir=out.parent) as temporary:
-            made = Path(temporary) / out.name
-            made.mkdir()
-            for _, path in label_files(boxes):
-                (made / path.name).write_text(_renumbered(path, numbers, lost, labels=True), encoding="utf-8")
-            os.rename(made, out)  # noqa: PTH104 - nothing may be replaced
+    with folder_beside(out) as made:
+        made.mkdir()
+        for _, path in label_files(boxes):
+            (made / path.name).write_text(_renumbered(path, numbers, lost, labels=True), encoding="utf-8")
+        os.rename(made, out)  # noqa: PTH104 - nothing may be replaced

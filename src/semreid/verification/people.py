@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +18,7 @@ from semreid.data.crops import Crops
 from semreid.data.store import build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import Features, embed_store
-from semreid.files import explained, write_text
+from semreid.files import folder_beside, write_csv
 from semreid.functional.grouping import (
     GroupingScores,
     GroupingSigns,
@@ -137,18 +134,16 @@ def write_people(people: People, file: Path) -> None:
     Raises:
         SemreidError: If it cannot be written.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    for person in (*range(people.count), -1):
-        for row in people.rows(person):
-            sample, camera = people.crops.samples[row], int(people.crops.cameras[row])
-            place = replace(sample, path=sample.path.absolute())
-            track = people.crops.track_names[row] if people.crops.track_names else ""
-            facts = ("" if camera < 0 else camera, "" if sample.timestamp is None else sample.timestamp, track)
-            confidence = f"{people.confidence[row]:.3f}" if person >= 0 else ""
-            table.writerow((place, person + 1 if person >= 0 else "", confidence, *facts))
-    write_text(file, text.getvalue())
+    persons = (*range(people.count), -1)
+    write_csv(file, [COLUMNS, *(_cells(people, person, row) for person in persons for row in people.rows(person))])
+
+
+def _cells(people: People, person: int, row: np.int64) -> tuple[object, ...]:
+    sample, camera = people.crops.samples[row], int(people.crops.cameras[row])
+    place = replace(sample, path=sample.path.absolute())
+    facts = "" if camera < 0 else camera, "" if sample.timestamp is None else sample.timestamp
+    who = (person + 1, f"{people.confidence[row]:.3f}") if person >= 0 else ("", "")
+    return place, *who, *facts, people.crops.track_name(row)
 
 
 def require_no_folders(folder: Path) -> None:
@@ -194,17 +189,14 @@ def write_folders(people: People, folder: Path, how: Literal["links", "copies"])
     """
     require_no_folders(folder)
     require_files(people.crops)
-    with explained(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".semreid-", dir=folder.parent) as temporary:
-            made = Path(temporary) / folder.name
-            for source, target in _places(people):
-                (made / target).parent.mkdir(parents=True, exist_ok=True)
-                if how == "links":
-                    (made / target).symlink_to(source.absolute())
-                else:
-                    shutil.copyfile(source, made / target)
-            os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
+    with folder_beside(folder) as made:
+        for source, target in _places(people):
+            (made / target).parent.mkdir(parents=True, exist_ok=True)
+            if how == "links":
+                (made / target).symlink_to(source.absolute())
+            else:
+                shutil.copyfile(source, made / target)
+        os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
 
 
 class Named(NamedTuple):
