@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import magnifiernet
@@ -92,7 +94,9 @@ def measure_system(part: Part, name: str, batch: int, engine: str = "eager") -> 
         found["hours_of_the_published_schedule"] = PUBLISHED_STEPS / whole / 3600
     trunk = bare_step(trainer.model, fixed.images)
     if engine == "eager":  # a replayed step tells nobody what it computes
-        found["trunk_share_of_operations"] = operations(trunk) / operations(lambda: trainer.step(fixed))
+        step = partial(trainer.step, fixed)
+        found["trunk_share_of_operations"] = operations(trunk) / operations(step)
+        found["trunk_share_of_kernels"] = kernels(trunk) / kernels(step)
     bare = part.rate(trunk)
     return found | {"bare_trunk_steps_per_second": bare, "share_of_bare_trunk": whole / bare}
 
@@ -106,14 +110,34 @@ def operations(work: Callable[[], object]) -> int:
     return total
 
 
+class _Asking(TorchDispatchMode):
+    """Counts what the host asks the device for: all but views and memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        views = [found.alias_info is not None and not found.alias_info.is_write for found in func._schema.returns]
+        self.asked += not (any(views) or "empty" in func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def kernels(work: Callable[[], object]) -> int:
+    """Count what the host asks the device for, one kernel or a few each: where the device waits, it waits for these."""
+    with _Asking() as counter:
+        work()
+    return counter.asked
+
+
 def bare_step(model: ReIDModel, images: Tensor) -> Callable[[], None]:
     """Forward and backward of the trunk alone, in bf16."""
 
     def work() -> None:
+        model.zero_grad()
         with torch.autocast(images.device.type, torch.bfloat16):
             loss = model.trunk(images)["layer4"].float().mean()
         loss.backward()
-        model.zero_grad()
 
     return work
 

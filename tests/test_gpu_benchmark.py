@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import math
 import runpy
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,23 @@ def test_a_rehearsal_leaves_the_results_of_all_parts(gpu, monkeypatch, tmp_path,
     for name in ("baseline", "unified"):
         course = found["real"][name]["result"]
         assert 0 < course["seconds_to_80_percent"] <= course["seconds"]
+
+
+@pytest.mark.parametrize("name", ["baseline", "san", "pmm"])
+def test_a_step_asks_the_device_for_little_more_than_its_trunk_does(monkeypatch, tmp_path, name) -> None:
+    """At least 60 % of what a GPU is asked for is the trunk's: at batch 64, a step lasts as long as the asking."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import _gpu_results
+    import _gpu_speed
+
+    scale = replace(_gpu_results.TINY, trunk=("resnet50", 0.125))
+    part = _gpu_results.Part(tmp_path / "part.json", torch.device("cpu"), scale, math.inf)
+    trainer = _gpu_speed.make_trainer(part, name, 8)
+    batch = _gpu_speed.batches_of(trainer)()
+    trainer.step(batch)  # the first one makes what later ones find
+    trunk = _gpu_speed.kernels(_gpu_speed.bare_step(trainer.model, batch.images))
+    assert trunk > 500  # 53 convolutions, their casts, normalisations and rectifiers, forwards and backwards
+    assert trunk / _gpu_speed.kernels(lambda: trainer.step(batch)) >= 0.6
 
 
 @pytest.mark.timeout(300)

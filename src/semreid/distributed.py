@@ -146,33 +146,35 @@ def _delivered(mine: list[Result] | Exception) -> Iterator[Result]:
 
 
 class _Gather(torch.autograd.Function):
-    """Concatenation over processes; each gets the gradients of all for the rows that it gave."""
+    """Concatenation over processes; each gets the gradients of all for what it gave."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(world_size())]
+    def forward(ctx: FunctionCtx, x: Tensor, dim: int) -> Tensor:
+        ctx.dim = dim  # type: ignore[attr-defined]
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())]
         dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
+        return torch.cat(parts, dim)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return total.chunk(world_size())[rank()]
+        return total.chunk(world_size(), ctx.dim)[rank()], None  # type: ignore[attr-defined]
 
 
-def gather(features: Tensor) -> Tensor:
+def gather(features: Tensor, dim: int = 0) -> Tensor:
     """Concatenate the features of all processes; gradients flow back to where each came from.
 
     Args:
-        features: Local features (b, D), equally many on every process.
+        features: Local features, such as (b, D), of the same shape on every process.
+        dim: Dimension of the images.
 
     Returns:
-        Features of the global batch (b * world, D), in the order of the ranks.
+        Features of the global batch, such as (b * world, D), in the order of the ranks.
     """
     if world_size() == 1:
         return features
-    gathered: Tensor = _Gather.apply(features)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(features, dim)  # type: ignore[no-untyped-call]
     return gathered
 
 

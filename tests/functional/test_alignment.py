@@ -6,6 +6,7 @@ import torch
 
 from semreid.errors import SemreidError
 from semreid.functional import aligned_triplet, next_person_triplets, random_triplets, texture_l1
+from semreid.functional.alignment import Triplets
 
 
 def mapped(batch: int = 6, channels: int = 5) -> torch.Tensor:
@@ -36,7 +37,7 @@ def test_random_triplets_take_every_candidate_alike() -> None:
 def test_nobody_else_no_triplet() -> None:
     found = random_triplets(torch.tensor([4, 4, 4]))
     assert not found.counts.any()
-    assert not aligned_triplet(mapped(3), found).any()
+    assert not aligned_triplet([mapped(3)], found).any()
 
 
 def test_the_next_person_as_in_the_published_table() -> None:
@@ -77,28 +78,38 @@ def test_aligned_triplet_is_the_loop_over_places_and_channels(channel_mean: bool
         max(distance(a, p) - distance(a, n) + 0.3, 0)
         for a, p, n in zip(*(r.tolist() for r in triplets[:3]), strict=True)
     ]
-    found = aligned_triplet(maps, triplets, channel_mean=channel_mean)
+    found = aligned_triplet([maps], triplets, channel_mean=channel_mean)[0]
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
     assert found.max() > 0
-    np.testing.assert_allclose(aligned_triplet(maps, triplets, margin=9.0).numpy().min(), 9, atol=4)
+    np.testing.assert_allclose(aligned_triplet([maps], triplets, margin=9.0).numpy().min(), 9, atol=4)
+
+
+def test_layers_and_their_own_triplets_stack() -> None:
+    pids = torch.arange(4).repeat_interleave(2)
+    maps = [0.3 * mapped(8), mapped(8, 2)[:, :, :1]]
+    sets = [next_person_triplets(pids, 0), random_triplets(pids)]
+    each = [aligned_triplet([layer], triplets)[0] for layer, triplets in zip(maps, sets, strict=True)]
+    found = aligned_triplet(maps, Triplets(*(torch.stack(rows) for rows in zip(*sets, strict=True))))
+    torch.testing.assert_close(found, torch.stack(each))
+    torch.testing.assert_close(aligned_triplet(maps, sets[1])[1], each[1])
 
 
 def test_aligned_triplet_draws_people_apart_and_images_of_one_together() -> None:
     maps = mapped().requires_grad_()
     pids = torch.tensor([0, 0, 1, 1, 2, 2])
     triplets = random_triplets(pids)
-    before = aligned_triplet(maps, triplets, margin=5.0).mean()
+    before = aligned_triplet([maps], triplets, margin=5.0).mean()
     before.backward()
-    after = aligned_triplet(maps.detach() - 0.5 * maps.grad, triplets, margin=5.0).mean()
+    after = aligned_triplet([maps.detach() - 0.5 * maps.grad], triplets, margin=5.0).mean()
     assert after < before
 
 
 def test_half_precision_maps_are_compared_in_float32() -> None:
     maps = (mapped() + 30).bfloat16()
     triplets = random_triplets(torch.tensor([0, 0, 1, 1, 2, 2]))
-    found = aligned_triplet(maps, triplets)
+    found = aligned_triplet([maps], triplets)
     assert found.dtype == torch.float32
-    assert torch.equal(found, aligned_triplet(maps.float(), triplets))
+    assert torch.equal(found, aligned_triplet([maps.float()], triplets))
 
 
 def test_texture_l1_is_the_mean_and_may_look_at_some_texels_only() -> None:
@@ -124,4 +135,4 @@ def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(SemreidError, match=r"valid \(H, W\)"):
         texture_l1(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8), torch.ones(4, 4))
     with pytest.raises(SemreidError, match=r"\(6, 5\)"):
-        aligned_triplet(torch.zeros(6, 5), random_triplets(torch.tensor([0, 0, 1, 1, 2, 2])))
+        aligned_triplet([torch.zeros(6, 5)], random_triplets(torch.tensor([0, 0, 1, 1, 2, 2])))

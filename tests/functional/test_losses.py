@@ -88,11 +88,20 @@ def test_contrast_is_computed_in_float32_whatever_comes_in():
     assert half.item() == pytest.approx(batch_contrast(FEATURES.bfloat16().float(), PIDS).item(), rel=1e-6)
 
 
-def test_label_smoothing_row_by_row():
-    rows = label_smoothed_cross_entropy(LOGITS, PIDS, reduction="none")
-    assert rows.shape == PIDS.shape
-    assert rows.mean().item() == pytest.approx(label_smoothed_cross_entropy(LOGITS, PIDS).item(), abs=1e-6)
-    assert rows[3].item() == pytest.approx(label_smoothed_cross_entropy(LOGITS[3:4], PIDS[3:4]).item(), abs=1e-6)
+def test_losses_of_several_sets_at_once_are_those_of_each() -> None:
+    logits, features = torch.stack((LOGITS, LOGITS.flip(0), 2 * LOGITS)), torch.stack((FEATURES, FEATURES.flip(0)))
+    found = label_smoothed_cross_entropy(logits[:, None], PIDS)
+    assert found.shape == (3, 1)
+    torch.testing.assert_close(found[:, 0], torch.stack([label_smoothed_cross_entropy(each, PIDS) for each in logits]))
+    for margin in (0.3, None):
+        together, alone = (features.clone().requires_grad_() for _ in range(2))
+        losses = batch_hard_triplet(together[None], PIDS, margin)
+        assert losses.shape == (1, 2)
+        expected = torch.stack([batch_hard_triplet(each, PIDS, margin) for each in alone])
+        torch.testing.assert_close(losses[0], expected)
+        losses.sum().backward()
+        expected.sum().backward()
+        torch.testing.assert_close(together.grad, alone.grad)
 
 
 @pytest.mark.parametrize("margin", [0.3, 5.0, None])
@@ -241,9 +250,9 @@ def test_diversity_lies_between_0_and_1_for_features_above_zero_and_is_1_for_equ
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(SemreidError, match=r"logits \(B, C\)"):
+    with pytest.raises(SemreidError, match=r"logits \(..., B, C\)"):
         label_smoothed_cross_entropy(LOGITS, PIDS[:3])
-    with pytest.raises(SemreidError, match=r"embeddings \(B, D\)"):
+    with pytest.raises(SemreidError, match=r"embeddings \(..., B, D\)"):
         batch_hard_triplet(FEATURES[0], PIDS)
     with pytest.raises(SemreidError, match=r"centers \(N, D\)"):
         center_loss(FEATURES, PIDS, FEATURES[:, :5])
@@ -262,8 +271,7 @@ def test_labels_of_any_integer_type_are_rows(dtype: torch.dtype) -> None:
     embeddings, centers, logits = FEATURES[:4], FEATURES[4:8], LOGITS[:4]
     assert center_loss(embeddings, pids.to(dtype), centers) == (embeddings - centers[pids]).square().sum(1).mean()
     expected = [-(0.9 * row[pid] + 0.1 * row.mean()) for row, pid in zip(logits.log_softmax(1), pids, strict=True)]
-    found = label_smoothed_cross_entropy(logits, pids.to(dtype), reduction="none")
-    torch.testing.assert_close(found, torch.stack(expected))
+    torch.testing.assert_close(label_smoothed_cross_entropy(logits, pids.to(dtype)), torch.stack(expected).mean())
     for loss in (batch_hard_triplet, batch_contrast):
         assert loss(embeddings, pids.to(dtype)) == loss(embeddings, pids)
 

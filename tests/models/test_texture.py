@@ -12,7 +12,7 @@ from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.alignment import random_triplets
 from semreid.models.heads import Texture
-from semreid.models.heads.texture import _Reflection
+from semreid.models.heads.texture import _doubling, double
 from semreid.models.trunk import Maps, build_trunk
 from semreid.people.body import build_body
 from semreid.people.poses import draw_pose, take_pose
@@ -105,20 +105,39 @@ def test_a_share_of_the_real_images_is_painted_and_all_synthetic_ones() -> None:
             torch.testing.assert_close(found[name], expected[name])
 
 
-@pytest.mark.parametrize(("size", "border"), [((8, 4), 1), ((4, 2), 1), ((9, 12), 3), ((4, 5), 3)])
-def test_reflection_is_that_of_pytorch_with_the_channels_last(size: tuple[int, int], border: int) -> None:
-    draws = torch.Generator().manual_seed(border)
+@pytest.mark.parametrize("size", [(8, 4), (4, 2), (9, 12), (1, 1)])
+def test_twice_the_size_is_that_of_pytorch_with_the_channels_last(size: tuple[int, int]) -> None:
+    draws = torch.Generator().manual_seed(0)
     maps = torch.randn(3, 5, *size, generator=draws, dtype=torch.float64).to(memory_format=torch.channels_last)
-    weight = torch.randn(3, 5, *(side + 2 * border for side in size), generator=draws, dtype=torch.float64)
+    weight = torch.randn(3, 5, *(2 * side + 2 for side in size), generator=draws, dtype=torch.float64)
+
+    def theirs(seen: torch.Tensor) -> torch.Tensor:
+        return F.pad(F.interpolate(seen, scale_factor=2, mode="bilinear"), (1, 1, 1, 1), mode="reflect")
+
     gradients = []
-    for reflect in (_Reflection.apply, lambda x, by: F.pad(x, (by,) * 4, mode="reflect")):
+    for enlarge in (double, theirs):
         seen = maps.clone(memory_format=torch.channels_last).requires_grad_()
-        wide = reflect(seen, border)
+        wide = enlarge(seen)
         (wide * weight).sum().backward()
-        assert torch.equal(wide, F.pad(maps, (border,) * 4, mode="reflect"))
+        torch.testing.assert_close(wide, theirs(maps))
         assert wide.is_contiguous(memory_format=torch.channels_last)
         gradients.append(seen.grad)
     torch.testing.assert_close(*gradients)
+
+
+def test_who_enlarges_first_does_not_matter() -> None:
+    """The weights are made once, maybe without gradients or in half precision, and serve all."""
+    maps = torch.randn(2, 3, 5, 7)
+    _doubling.cache_clear()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        half = double(maps.bfloat16())
+    with torch.inference_mode():
+        expected = double(maps)
+    seen = maps.clone().requires_grad_()
+    double(seen).sum().backward()
+    assert torch.equal(double(seen), expected)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), expected, atol=0.03, rtol=0.01)
 
 
 def test_initialisation_is_that_of_the_released_code() -> None:

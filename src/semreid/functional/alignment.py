@@ -6,6 +6,7 @@ place. Like all losses, these are computed in float32.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,8 @@ class Triplets(NamedTuple):
         negative: Rows of another person, (T,).
         counts: Which of the triplets there are, (T,) bool: their number follows from the labels, and to learn it, one
             would have to wait for the device.
+
+    Several sets of them stack: (S, T) each.
     """
 
     anchor: Tensor
@@ -54,12 +57,11 @@ def random_triplets(pids: Tensor) -> Triplets:
         ([1, 0, 3, 2], [1, 1, 0, 0])
     """
     _require_people(pids)
-    same = pids[:, None] == pids
-    lot = from_host(lambda: torch.rand(same.shape), pids.device)
-    itself = torch.eye(len(pids), device=pids.device)
-    positive = (lot - itself).masked_fill(~same, -2).argmax(dim=1)  # itself comes last of its person's images
-    negative = lot.masked_fill(same, -2).argmax(dim=1)
-    return Triplets(torch.arange(len(pids), device=pids.device), positive, negative, ~same.all(dim=1))
+    other = pids[:, None] != pids
+    lot = from_host(lambda: torch.rand(other.shape).fill_diagonal_(-1), pids.device)  # itself: its person's last image
+    positive = lot.masked_fill(other, -2).argmax(dim=1)
+    negative = lot.where(other, -2).argmax(dim=1)
+    return Triplets(torch.arange(len(pids), device=pids.device), positive, negative, other.any(dim=1))
 
 
 def next_person_triplets(pids: Tensor, block: int) -> Triplets:
@@ -105,44 +107,48 @@ def _require_people(pids: Tensor) -> None:
         raise SemreidError(f"expected pids (B,) of one image or more; got shape {tuple(pids.shape)}")
 
 
-def aligned_triplet(maps: Tensor, triplets: Triplets, margin: float = 0.3, *, channel_mean: bool = False) -> Tensor:
+def aligned_triplet(
+    maps: Sequence[Tensor], triplets: Triplets, margin: float = 0.3, *, channel_mean: bool = False
+) -> Tensor:
     """Triplet loss on maps that are compared place by place.
 
     The distance is the squared difference, summed over channels and averaged over places.
 
     Args:
-        maps: Maps, (B, C, h, w).
-        triplets: Rows to compare.
+        maps: Maps of the same images by several layers, (B, C, h, w) each.
+        triplets: Rows to compare, the same for all layers, or a set for each.
         margin: Hinge margin.
         channel_mean: Average over channels, too (the released code of SAN), instead of summing.
 
     Returns:
-        The loss of each triplet, (T,), float32; 0 of those that do not count.
+        The loss of each triplet by each layer, (S, T), float32; 0 of those that do not count.
 
     Raises:
-        SemreidError: If ``maps`` does not have four dimensions.
+        SemreidError: If a map does not have four dimensions.
 
     Example:
         >>> maps = torch.tensor([0.0, 0.1, 0.5]).view(3, 1, 1, 1).expand(3, 2, 4, 4)
-        >>> aligned_triplet(maps, random_triplets(torch.tensor([1, 1, 2])))[0]  # 2 · 0.1² - 2 · 0.5² + 0.3 < 0
+        >>> aligned_triplet([maps], random_triplets(torch.tensor([1, 1, 2])))[0, 0]  # 2 · 0.1² - 2 · 0.5² + 0.3 < 0
         tensor(0.)
     """
-    if maps.ndim != 4:
-        raise SemreidError(f"expected maps (B, C, h, w); got shape {tuple(maps.shape)}")
-    _, channels, h, w = maps.shape
-    distances = _squared_distances(maps) / (h * w * (channels if channel_mean else 1))
+    if wrong := [each for each in maps if each.ndim != 4]:
+        raise SemreidError(f"expected maps (B, C, h, w); got shape {tuple(wrong[0].shape)}")
+    products = torch.stack([_products(each, channel_mean) for each in maps])
+    lengths = products.diagonal(dim1=1, dim2=2)
+    distances = lengths[:, :, None] + lengths[:, None] - 2 * products
     anchor, positive, negative, counts = triplets
-    return F.relu(distances[anchor, positive] - distances[anchor, negative] + margin) * counts
+    first = anchor * distances.shape[1]
+    pairs = torch.cat((first + positive, first + negative), -1).expand(len(distances), -1)
+    near, far = distances.flatten(1).gather(1, pairs).chunk(2, 1)
+    return F.relu(near - far + margin) * counts
 
 
-def _squared_distances(maps: Tensor) -> Tensor:
-    """Squared differences of all pairs of maps, summed, (B, B): one product, so that no map is copied for a triplet."""
+def _products(maps: Tensor, channel_mean: bool) -> Tensor:
+    """Products of all pairs of maps, averaged, (B, B): by matrices, so that no map is copied for a triplet."""
     with torch.autocast(maps.device.type, enabled=False):
         flat = maps.float().permute(0, 2, 3, 1).flatten(1)  # in the order of memory where the channels are last
         flat = flat - flat.mean(dim=0)  # what all have in common would cost digits
-        products = flat @ flat.T
-        lengths = products.diagonal()
-        return lengths[:, None] + lengths - 2 * products
+        return flat @ flat.T / (flat.shape[1] if channel_mean else maps.shape[2:].numel())
 
 
 def texture_l1(predicted: Tensor, textures: Tensor, valid: Tensor | None = None) -> Tensor:

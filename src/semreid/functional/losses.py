@@ -6,8 +6,6 @@ differences between distances that it is about, so every function here goes back
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,21 +14,18 @@ from semreid.errors import SemreidError
 from semreid.functional.pooling import region_share
 
 
-def label_smoothed_cross_entropy(
-    logits: Tensor, targets: Tensor, smoothing: float = 0.1, reduction: Literal["mean", "none"] = "mean"
-) -> Tensor:
+def label_smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.1) -> Tensor:
     """Cross entropy against targets that leave a share of the probability to all classes.
 
     The target distribution is ``(1 - smoothing) * one_hot + smoothing / C``.
 
     Args:
-        logits: Class scores, (B, C).
+        logits: Class scores, (..., B, C): of one classifier, or of several that see the same images.
         targets: Class indices in ``[0, C)``, (B,), of any integer type.
         smoothing: Share of probability that is spread evenly; 0 is the plain cross entropy.
-        reduction: ``mean`` over the rows, or ``none``.
 
     Returns:
-        The mean loss, a float32 scalar, or the loss of each row, (B,).
+        The mean loss of each classifier, (...), float32: a scalar for one.
 
     Raises:
         SemreidError: If the shapes do not fit together.
@@ -41,12 +36,18 @@ def label_smoothed_cross_entropy(
         0.2181
     """
     _require(
-        logits.ndim == 2 and targets.shape == logits.shape[:1] and not targets.is_floating_point(),
-        "logits (B, C), integer targets (B,)",
+        logits.ndim >= 2 and targets.shape == logits.shape[-2:-1] and not targets.is_floating_point(),
+        "logits (..., B, C), integer targets (B,)",
         logits,
         targets,
     )
-    return F.cross_entropy(logits.float(), targets.long(), label_smoothing=smoothing, reduction=reduction)
+    logits, targets = logits.float(), targets.long()
+    if logits.ndim == 2:
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    several = logits.shape[:-2]
+    rows, labels = logits.flatten(0, -2), targets.repeat(several.numel())
+    each = F.cross_entropy(rows, labels, label_smoothing=smoothing, reduction="none")
+    return each.view(*several, -1).mean(dim=-1)
 
 
 def batch_hard_triplet(embeddings: Tensor, pids: Tensor, margin: float | None = 0.3) -> Tensor:
@@ -57,12 +58,13 @@ def batch_hard_triplet(embeddings: Tensor, pids: Tensor, margin: float | None = 
     holds no negative.
 
     Args:
-        embeddings: Embeddings, (B, D).
+        embeddings: Embeddings, (..., B, D); several sets of the same images, such as those of several heads, at once
+            ask a GPU as little as one set.
         pids: Person ids, (B,).
         margin: Hinge margin; ``None`` takes the soft margin ``log(1 + exp(d_pos - d_neg))`` instead.
 
     Returns:
-        The mean loss over all anchors, a float32 scalar.
+        The mean loss over all anchors of each set, (...), float32: a scalar for one set.
 
     Raises:
         SemreidError: If the shapes do not fit together.
@@ -71,30 +73,40 @@ def batch_hard_triplet(embeddings: Tensor, pids: Tensor, margin: float | None = 
         >>> embeddings, pids = torch.tensor([[0.0], [1.0], [3.0], [4.0]]), torch.tensor([7, 7, 9, 9])
         >>> batch_hard_triplet(embeddings, pids, margin=1.5)
         tensor(0.2500)
+        >>> batch_hard_triplet(torch.stack((embeddings, 2 * embeddings)), pids, margin=1.5)
+        tensor([0.2500, 0.0000])
     """
     _require(
-        embeddings.ndim == 2 and pids.shape == embeddings.shape[:1],
-        "embeddings (B, D), pids (B,)",
+        embeddings.ndim >= 2 and pids.shape == embeddings.shape[-2:-1],
+        "embeddings (..., B, D), pids (B,)",
         embeddings,
         pids,
     )
     embeddings = embeddings.float()
     hardest, lonely = _hardest(embeddings.detach(), pids)
     # Only the mined pairs need a gradient: 2 x B distances instead of B x B, and exact ones.
-    to_positive, to_negative = torch.linalg.vector_norm(embeddings - F.embedding(hardest, embeddings), dim=2)
+    mined = F.embedding(hardest, embeddings.flatten(0, -2))
+    to_positive, to_negative = torch.linalg.vector_norm(embeddings - mined, dim=-1)
     gap = (to_positive - to_negative).masked_fill(lonely, -torch.inf)
-    return (F.softplus(gap) if margin is None else F.relu(gap + margin)).mean()
+    return (F.softplus(gap) if margin is None else F.relu(gap + margin)).mean(dim=-1)
 
 
 def _hardest(embeddings: Tensor, pids: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the farthest positive and nearest negative of every anchor, (2, B), and whether it lacks a negative."""
-    embeddings = embeddings - embeddings.mean(dim=0)  # what all have in common would cost digits
+    """Farthest positive and nearest negative of every anchor, (2, ..., B), and whether it lacks a negative, (B,).
+
+    They are rows of the embeddings of all sets, one set after the other.
+    """
+    embeddings = embeddings - embeddings.mean(dim=-2, keepdim=True)  # what all have in common would cost digits
     with torch.autocast(embeddings.device.type, enabled=False):
         distances = torch.cdist(embeddings, embeddings)
     same = pids[:, None] == pids[None, :]
-    positive = distances.where(same, -torch.inf).argmax(dim=1)
-    negative = distances.masked_fill(same, torch.inf).argmin(dim=1)
-    return torch.stack((positive, negative)), same.all(dim=1)
+    positive = distances.where(same, -torch.inf).argmax(dim=-1)
+    negative = distances.masked_fill(same, torch.inf).argmin(dim=-1)
+    found = torch.stack((positive, negative))
+    if embeddings.ndim > 2:
+        first = torch.arange(0, embeddings.shape[:-1].numel(), len(pids), device=pids.device)
+        found = found + first.view(*embeddings.shape[:-2], 1)
+    return found, same.all(dim=1)
 
 
 def batch_contrast(embeddings: Tensor, pids: Tensor, temperature: float = 0.07) -> Tensor:

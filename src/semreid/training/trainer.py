@@ -370,7 +370,8 @@ def sum_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Te
         2.0
     """
     _require_losses(weights, losses)
-    return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+    weighed = [loss if (weight := weights.get(name, 1.0)) == 1 else weight * loss for name, loss in losses.items()]
+    return torch.stack(weighed).sum()
 
 
 def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:

@@ -84,9 +84,7 @@ class RegionHeads(nn.Module):
 
     def losses(self, regions: Tensor, pids: Tensor) -> Tensor:
         """Compute the label-smoothed identity loss of each region, (R,)."""
-        logits = self(regions).transpose(0, 1) @ self.classifiers
-        each = label_smoothed_cross_entropy(logits.flatten(0, 1), pids.repeat(len(logits)), reduction="none")
-        return each.view(len(logits), -1).mean(dim=1)
+        return label_smoothed_cross_entropy(self(regions).transpose(0, 1) @ self.classifiers, pids)
 
 
 class Fusion(Head):

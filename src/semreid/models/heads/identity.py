@@ -83,18 +83,18 @@ def recognition_losses(
     """Compute the two losses that teach a feature to tell people apart.
 
     Args:
-        feature: Feature before the BNNeck, (B, D).
-        logits: Scores of the training identities after it, (B, num_ids).
+        feature: Feature before the BNNeck, (B, D), or the features of several stages, (S, B, D).
+        logits: Scores of the training identities after it, (B, num_ids) or (S, B, num_ids).
         pids: Training labels, (B,).
         margin: Triplet margin; None for the soft margin.
         smoothing: Label smoothing of the identity loss.
 
     Returns:
-        ``id``, and ``triplet`` mined in the global batch.
+        ``id``, and ``triplet`` mined in the global batch; scalars, or (S,).
     """
     return {
         "id": label_smoothed_cross_entropy(logits, pids, smoothing),
-        "triplet": batch_hard_triplet(gather(feature), gather_labels(pids), margin),
+        "triplet": batch_hard_triplet(gather(feature, dim=-2), gather_labels(pids), margin),
     }
 
 

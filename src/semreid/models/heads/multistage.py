@@ -178,15 +178,17 @@ class Multistage(Head):
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute ``id_1``, ``triplet_1`` and so on."""
-        found: dict[str, Tensor] = {}
-        for number, seen in enumerate(self.passes(maps, batch.pids, batch.pids), 1):
-            feature = F.normalize(seen.feature.float()) if self.unit_triplet else seen.feature
-            losses = recognition_losses(feature, seen.logits, batch.pids, margin=None)
-            if self.mixing.labels:
-                target = owner_shares(seen.view.owners, seen.logits.shape[1])
-                losses["id"] = F.cross_entropy(seen.logits.float(), target, label_smoothing=0.1)
-            found |= {f"{name}_{number}": loss for name, loss in losses.items()}
-        return found
+        seen = list(self.passes(maps, batch.pids, batch.pids))
+        features, logits = _stacked([each.feature for each in seen]), torch.stack([each.logits for each in seen])
+        if self.unit_triplet:
+            features = F.normalize(features, dim=2)
+        found = recognition_losses(features, logits, batch.pids, margin=None)
+        if self.mixing.labels:
+            targets = owner_shares(torch.cat([each.view.owners for each in seen]), logits.shape[2])
+            smoothed = F.cross_entropy(logits.flatten(0, 1).float(), targets, label_smoothing=0.1, reduction="none")
+            found["id"] = smoothed.view(logits.shape[:2]).mean(dim=1)
+        each_stage = {name: losses.unbind() for name, losses in found.items()}
+        return {f"{name}_{n + 1}": losses[n] for n in range(len(seen)) for name, losses in each_stage.items()}
 
     def imprint(self, means: Tensor) -> None:
         """Let the classifier of each stage begin with mean features."""
@@ -270,6 +272,13 @@ class Multistage(Head):
             everyone = gather(feature.detach().float())
             centred = everyone - everyone.mean(0)  # differences of large numbers are lost in the product of matrices
             return -torch.cdist(centred, centred)
+
+
+def _stacked(features: list[Tensor]) -> Tensor:
+    """Features of all stages, (S, B, D) float32; zeros behind the shorter ones change no distance and no length."""
+    widest = max(feature.shape[1] for feature in features)
+    wide = (feature if (lack := widest - feature.shape[1]) == 0 else F.pad(feature, (0, lack)) for feature in features)
+    return torch.stack([*wide]).float()
 
 
 def _mine(rows: Tensor) -> Tensor:

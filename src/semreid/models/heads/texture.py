@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
 
 from semreid.atlas import SIZE, valid_texels
 from semreid.data.batch import Batch
 from semreid.distributed import gather, gather_labels
 from semreid.errors import SemreidError
-from semreid.functional.alignment import aligned_triplet, next_person_triplets, random_triplets, texture_l1
+from semreid.functional.alignment import Triplets, aligned_triplet, next_person_triplets, random_triplets, texture_l1
 from semreid.models.heads.base import Head
 from semreid.models.trunk import Maps
 
@@ -27,64 +27,41 @@ PUBLISHED_BLOCKS = 3
 """The constraint is on the maps of the first three of four blocks; the released code has it on all."""
 
 
-class _Reflection(torch.autograd.Function):
-    """Reflect a map at its border, channels last in memory; PyTorch's own way takes another order on a GPU, and back.
+@lru_cache(maxsize=64)
+def _doubling(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What each of twice as many rows, and one more at either end, takes of the rows of a map, (2 length + 2, length).
 
-    The gradient of what was reflected is added where it came from.
+    Bilinear interpolation; the rows at the ends are those next to them, reflected.
     """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, maps: Tensor, border: int) -> Tensor:
-        ctx.border = border  # type: ignore[attr-defined]
-        batch, channels, *size = maps.shape
-        height, width = (side + 2 * border for side in size)
-        wide = maps.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
-        wide[:, :, border:-border, border:-border] = maps
-        for part, dim in ((wide[..., border:-border], 2), (wide, 3)):
-            end = part.shape[dim]
-            part.narrow(dim, 0, border).copy_(_mirrored(part, dim, border + 1, border))
-            part.narrow(dim, end - border, border).copy_(_mirrored(part, dim, end - 2 * border - 1, border))
-        return wide
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        border: int = ctx.border  # type: ignore[attr-defined]
-        for dim in (2, 3):
-            inner = gradient.shape[dim] - 2 * border
-            found = gradient.narrow(dim, border, inner).clone(memory_format=torch.channels_last)
-            found.narrow(dim, 1, border).add_(_mirrored(gradient, dim, 0, border))
-            found.narrow(dim, inner - border - 1, border).add_(_mirrored(gradient, dim, border + inner, border))
-            gradient = found
-        return gradient, None
+    with torch.inference_mode(mode=False):  # whoever asks first
+        twice = F.interpolate(torch.eye(length, device=device)[None], scale_factor=2.0, mode="linear")
+        return F.pad(twice, (1, 1), mode="reflect")[0].T.to(dtype).contiguous()
 
 
-def _mirrored(maps: Tensor, dim: int, start: int, length: int) -> Tensor:
-    part = maps.narrow(dim, start, length)
-    return part if length == 1 else part.flip(dim)
+def double(maps: Tensor) -> Tensor:
+    """Enlarge maps twice and reflect them at their border by one place, as two products of matrices.
 
-
-class Reflecting(nn.Conv2d):
-    """Convolution on a map that is reflected at its border.
+    PyTorch's own functions for it add up gradients value by value, and take another order of memory on a GPU, and back;
+    these here keep the channels last.
 
     Args:
-        c_in: Input channels.
-        c_out: Output channels.
-        kernel: Side of the kernel, odd.
+        maps: Maps, (B, C, h, w).
+
+    Returns:
+        Maps, (B, C, 2h + 2, 2w + 2), of the same type.
+
+    Example:
+        >>> double(torch.tensor([[[[0.0, 4.0]]]]))[0, 0, 1]
+        tensor([1., 0., 1., 3., 4., 3.])
     """
-
-    def __init__(self, c_in: int, c_out: int, kernel: int) -> None:
-        super().__init__(c_in, c_out, kernel)
-        self.border = kernel // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, c_in, h, w) to (B, c_out, h, w)."""
-        wide: Tensor = _Reflection.apply(x, self.border)  # type: ignore[no-untyped-call]
-        return super().forward(wide)
+    batch, channels, h, w = maps.shape
+    rows = _doubling(h, maps.dtype, maps.device) @ maps.permute(0, 2, 3, 1).reshape(batch, h, w * channels)
+    places = _doubling(w, maps.dtype, maps.device) @ rows.view(-1, w, channels)
+    return places.view(batch, 2 * h + 2, 2 * w + 2, channels).permute(0, 3, 1, 2)
 
 
 class Up(nn.Module):
-    """Residual block → ReLU → twice the size → 3x3 convolution with nothing behind it.
+    """Residual block → ReLU → twice the size, reflected at its border → 3x3 convolution with nothing behind it.
 
     Args:
         c_in: Input channels.
@@ -100,13 +77,11 @@ class Up(nn.Module):
             nn.Conv2d(c_in, c_in, 3, padding=1, bias=False),
             nn.BatchNorm2d(c_in),
         )
-        self.conv = Reflecting(c_in, c_out, 3)
+        self.conv = nn.Conv2d(c_in, c_out, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, c_in, h, w) to (B, c_out, 2h, 2w)."""
-        y = F.relu(x + self.residual(x))
-        larger = F.interpolate(y, scale_factor=2.0, mode="bilinear")  # in float32, as gradients are added up there
-        out: Tensor = self.conv(larger.to(y.dtype))
+        out: Tensor = self.conv(double(F.relu(x + self.residual(x))))
         return out
 
 
@@ -135,7 +110,7 @@ class Decoder(nn.Module):
         joined = zip(sources, widths, strict=False)
         self.skips = nn.ModuleDict({source: _narrow(channels[source], width) for source, width in joined})
         self.blocks = nn.ModuleList(Up(a, b) for a, b in pairwise(widths))
-        self.paint = Reflecting(widths[-1], 3, 7)
+        self.paint = nn.Conv2d(widths[-1], 3, 7, padding=3, padding_mode="reflect")
         self.apply(_init)
 
     def forward(self, maps: Maps) -> tuple[Tensor, list[Tensor]]:
@@ -263,13 +238,10 @@ class Texture(Head):
     def _constraint(self, blocks: list[Tensor], pids: Tensor) -> Tensor:
         """Triplet ReID constraint on the maps of the global batch: the maps of all processes are compared."""
         pids = gather_labels(pids)
-        released = self.triplet == "released"
-        if released:
-            chosen = [next_person_triplets(pids, i) for i in range(len(blocks))]
-        else:
-            chosen = [random_triplets(pids)] * PUBLISHED_BLOCKS
-        each = [
-            aligned_triplet(gather(maps.float()), triplets, channel_mean=released).sum()
-            for maps, triplets in zip(blocks, chosen, strict=False)
-        ]
-        return torch.stack(each).sum() / (1 if released else chosen[0].counts.sum().clamp(min=1))
+        maps = [gather(block.float()) for block in blocks]
+        if self.triplet == "released":
+            sets = [next_person_triplets(pids, number) for number in range(len(maps))]
+            triplets = Triplets(*(torch.stack(rows) for rows in zip(*sets, strict=True)))
+            return aligned_triplet(maps, triplets, channel_mean=True).sum()
+        triplets = random_triplets(pids)
+        return aligned_triplet(maps[:PUBLISHED_BLOCKS], triplets).sum() / triplets.counts.sum().clamp(min=1)
