@@ -134,7 +134,7 @@ def in_this_process(words: Sequence[str]) -> None:
     """Run a command of ours, which starts no others: these would take longer to start than to work."""
     from semreid.cli import app
 
-    with patch("os.cpu_count", return_value=1):
+    with patch("semreid.people.dataset.cores", return_value=1):
         app(list(words), standalone_mode=False)
 
 

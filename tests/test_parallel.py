@@ -1,9 +1,10 @@
+import os
 import threading
 from time import sleep
 
 import pytest
 
-from semreid.parallel import ahead, parallel
+from semreid.parallel import ahead, cores, parallel
 
 
 def test_the_next_item_is_made_while_one_is_used() -> None:
@@ -41,3 +42,14 @@ def test_threads_are_taken_only_where_an_item_takes_long(seconds: float, alone: 
     assert [square for square, _ in found] == [item * item for item in range(230)]
     assert ({thread for _, thread in found} == {threading.get_ident()}) == alone
     assert told == [(100, 230), (200, 230), (230, 230)]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processors can be chosen on Linux alone")
+def test_only_the_processors_that_may_be_used_count() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert cores() == len(allowed)

@@ -15,6 +15,16 @@ Progress = Callable[[int, int], None]
 """Called with the number of items done and the number of all."""
 
 
+def cores() -> int:
+    """Count the processors that this process may use: fewer than the machine has where somebody said so (taskset).
+
+    Returns:
+        Their number, at least 1.
+    """
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
 def parallel(
     function: Callable[[Item], Result], items: Sequence[Item], progress: Progress | None = None
 ) -> list[Result]:
@@ -39,7 +49,7 @@ def parallel(
     first = [function(item) for item in items[:_FIRST]]
     if perf_counter() - began < len(first) * _WORTH_A_THREAD:
         return _told(chain(first, map(function, items[_FIRST:])), len(items), progress)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return _told(chain(first, pool.map(function, items[_FIRST:])), len(items), progress)
 
 

@@ -100,6 +100,12 @@ def test_files_of_all_kinds_are_read_alike(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_label_map(path), labels)
 
 
+def test_labels_whose_colours_are_equal_stay_apart(tmp_path: Path) -> None:
+    labels = np.arange(60).reshape(6, 10)  # of which 40 are black
+    write_palette_png(tmp_path / "a.png", labels)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
+
+
 @pytest.mark.parametrize(("name", "content"), [("a.png", b"no"), ("a.npy", b"no"), ("a.npz", b"no"), ("a.png", b"")])
 def test_damaged_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)

@@ -30,7 +30,7 @@ from pydantic import TypeAdapter
 from semreid.atlas import VERSION, Part
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, exclusive, explained, write_bytes, write_json, write_text
-from semreid.parallel import Progress
+from semreid.parallel import Progress, cores
 from semreid.people.places import share_places
 from semreid.people.scene import Camera
 from semreid.people.shots import Person, Shot, create_person, network, shoot
@@ -240,7 +240,7 @@ def _rows_file(work: Path, pid: int) -> Path:
 
 
 def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> Iterator[None]:
-    workers = min(processes or os.cpu_count() or 1, len(todo))
+    workers = min(processes or cores(), len(todo))
     if workers <= 1:
         for pid in todo:
             write_identity(recipe, work, pid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import count
 from multiprocessing import get_context
@@ -25,6 +24,7 @@ from semreid.data.sampler import Indices
 from semreid.data.store import Store
 from semreid.errors import SemreidError
 from semreid.host import sent
+from semreid.parallel import cores
 from semreid.people.dataset import PeopleRecipe, installed, result_of, work_alone
 from semreid.people.shots import Shot, create_person, shoot
 
@@ -105,7 +105,7 @@ class LivePeople:
         self._ready: list[int] = []
         self._seen = np.zeros(people + 1, bool)
         self._turns = ((pid, number) for number in count() for pid in range(1, people + 1))
-        workers = processes or max(1, (os.cpu_count() or 2) - 1)
+        workers = processes or max(1, cores() - 1)
         self._places = TemporaryDirectory(prefix="semreid-places-", ignore_cleanup_errors=True)
         self._pool = ProcessPoolExecutor(workers, get_context("spawn"), work_alone, (Path(self._places.name),))
         self._pending = [self._next() for _ in range(2 * workers)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,9 +91,10 @@ _INDEXED = 3  # the colour type of a PNG file that refers to a palette
 
 def _read_png(path: Path) -> NDArray[Any]:
     content = image_bytes(path)
-    image = decode(content, str(path))
     with reading(path):
-        return _palette_index(image, content) if image.ndim == 3 and content[25] == _INDEXED else image
+        indexed = content[12:16] == b"IHDR" and content[25] == _INDEXED
+        image = decode(_numbered(content) if indexed else content, str(path))
+    return image[..., 0] if indexed and image.ndim == 3 else image
 
 
 def _read_array(path: Path) -> NDArray[Any]:
@@ -100,15 +102,9 @@ def _read_array(path: Path) -> NDArray[Any]:
     return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
 
 
-def _palette_index(image: NDArray[Any], content: bytes) -> NDArray[Any]:
-    """Find the numbers of the colours, which OpenCV has put in their place; of equal colours, the first number."""
+def _numbered(content: bytes) -> bytes:
+    """Let the palette of a PNG file give each label the grey of its number: OpenCV puts colours in their place."""
     start = content.index(b"PLTE")
     length = int.from_bytes(content[start - 4 : start])
-    palette = np.frombuffer(content, np.uint8, length, start + 4).reshape(-1, 3)
-    colours, first = np.unique(_packed(palette[:, ::-1]), return_index=True)
-    return first[np.searchsorted(colours, _packed(image[..., :3]))]
-
-
-def _packed(colours: NDArray[Any]) -> NDArray[np.int64]:
-    packed: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1, 256, 65536])
-    return packed
+    palette = b"PLTE" + bytes(number for number in range(length // 3) for _ in range(3))
+    return content[:start] + palette + crc32(palette).to_bytes(4) + content[start + 8 + length :]
