@@ -49,6 +49,24 @@ class Boxes:
         return replace(self, corners=self.corners * ([width, height] * 2 if self.shares else 1), shares=False)
 
 
+def clipped(corners: NDArray[np.float64], height: int, width: int) -> NDArray[np.int64]:
+    """Round boxes to whole pixels, and clip them to a frame.
+
+    Args:
+        corners: Left, top, right and bottom in pixels, (N, 4).
+        height: Of the frame.
+        width: Of the frame.
+
+    Returns:
+        Corners (N, 4); a box with nothing inside the frame has no width or no height.
+
+    Example:
+        >>> clipped(np.array([[-3.0, 1.6, 5.2, 99.0], [30.0, 0, 40, 9]]), 20, 10).tolist()
+        [[0, 2, 5, 20], [10, 0, 10, 9]]
+    """
+    return np.clip(corners.round(), 0, [width, height] * 2).astype(np.int64)
+
+
 def read_boxes(path: Path) -> Boxes:
     """Read what a tracker wrote of a video.
 

@@ -16,7 +16,7 @@ from semreid.errors import SemreidError
 from semreid.files import exclusive, folder_beside, write_csv
 from semreid.parallel import Progress
 from semreid.reading import reading
-from semreid.tracks.boxes import Boxes
+from semreid.tracks.boxes import Boxes, clipped
 from semreid.tracks.choosing import choose, visible_shares
 from semreid.tracks.video import Video
 
@@ -74,7 +74,7 @@ def cut_tracks(
             cannot be written.
     """
     boxes = boxes.in_pixels(video.height, video.width)
-    corners = np.clip(boxes.corners.round(), 0, [video.width, video.height] * 2).astype(np.int64)
+    corners = clipped(boxes.corners, video.height, video.width)
     large = (corners[:, 2:] - corners[:, :2] >= LEAST).all(axis=1)
     chosen = choose(boxes, visible_shares(boxes, video.height, video.width) * large, per_track)
     if not len(chosen):

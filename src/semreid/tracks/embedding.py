@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from semreid.data.images import as_rgb
 from semreid.errors import SemreidError
 from semreid.models.embedder import Embedder
+from semreid.tracks.boxes import clipped
 
 
 def embed_boxes(
@@ -30,7 +31,7 @@ def embed_boxes(
         boxes: Corners x1, y1, x2, y2 in pixels, (N, 4); N may be 0. Further columns (scores, classes, track ids) do not
             count. Or an object that has such corners as its ``xyxy``: ``supervision.Detections``, the boxes of
             Ultralytics; or one that has such ``boxes``: the results of Ultralytics. Tensors may be on any device.
-        bgr: The frame is BGR, as OpenCV reads it.
+        bgr: The frame is BGR, as OpenCV reads it; an image of Pillow is not.
 
     Returns:
         Unit vectors (N, dim) in float32, in the order of the boxes.
@@ -47,32 +48,12 @@ def embed_boxes(
         array([ True, False])
     """
     pixels = as_rgb(frame, "the frame")
-    pixels = pixels[..., ::-1] if bgr and isinstance(frame, np.ndarray) else pixels
-    corners = clip_boxes(pixels, boxes)
+    pixels = pixels[..., ::-1] if bgr and not hasattr(frame, "convert") else pixels
+    corners = clipped(_corners(boxes), *pixels.shape[:2])
     crops = {row: pixels[y1:y2, x1:x2] for row, (x1, y1, x2, y2) in enumerate(corners) if x1 < x2 and y1 < y2}
     vectors = np.zeros((len(corners), embedder.dim), np.float32)
     vectors[list(crops)] = embedder.embed(crops.values())
     return vectors
-
-
-def clip_boxes(frame: NDArray[np.uint8], boxes: Any) -> NDArray[np.int64]:  # noqa: ANN401 - as above
-    """Round boxes to whole pixels and clip them to a frame.
-
-    Args:
-        frame: RGB uint8 (H, W, 3).
-        boxes: As `embed_boxes` takes them.
-
-    Returns:
-        The corners (N, 4); empty boxes have x1 >= x2 or y1 >= y2.
-
-    Raises:
-        SemreidError: If the frame is no RGB image, or the boxes have another shape, are not finite, or look like
-            shares of the frame or like x, y, width and height.
-    """
-    height, width = as_rgb(frame, "the frame").shape[:2]
-    corners = _corners(boxes)
-    _require_pixels(corners)
-    return np.clip(corners.round(), 0, [width, height, width, height]).astype(np.int64)
 
 
 def _corners(boxes: Any) -> NDArray[np.float64]:  # noqa: ANN401 - as above
@@ -86,6 +67,7 @@ def _corners(boxes: Any) -> NDArray[np.float64]:  # noqa: ANN401 - as above
     corners = corners.reshape(0, 4) if corners.size == 0 else corners
     if corners.ndim != 2 or corners.shape[1] < 4:
         raise SemreidError(f"the boxes have shape {corners.shape}", fix="give x1, y1, x2, y2 for each: (N, 4)")
+    _require_pixels(corners[:, :4])
     return corners[:, :4]
 
 

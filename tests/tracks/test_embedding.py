@@ -8,7 +8,7 @@ from PIL import Image
 
 from semreid.errors import SemreidError
 from semreid.models.zoo import create_model
-from semreid.tracking import clip_boxes, embed_boxes
+from semreid.tracks import embed_boxes
 from tests.conftest import draw_figure
 
 
@@ -53,7 +53,9 @@ def test_frames_of_opencv_are_turned_by_a_view(model, frame) -> None:
     expected = embed_boxes(model, frame, boxes)
     np.testing.assert_array_equal(embed_boxes(model, bgr[..., ::-1], boxes), expected)
     np.testing.assert_array_equal(embed_boxes(model, bgr, boxes, bgr=True), expected)
-    np.testing.assert_array_equal(embed_boxes(model, Image.fromarray(frame), boxes), expected)
+    np.testing.assert_array_equal(embed_boxes(model, torch.from_numpy(bgr), boxes, bgr=True), expected)
+    for said in (False, True):  # Pillow has no BGR
+        np.testing.assert_array_equal(embed_boxes(model, Image.fromarray(frame), boxes, bgr=said), expected)
 
 
 class Detections(NamedTuple):
@@ -104,6 +106,6 @@ def test_no_frame_and_no_image_say_so(model, frame) -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((9, 9, 4), np.uint8)])
-def test_wrong_frames(wrong) -> None:
+def test_wrong_frames(model, wrong) -> None:
     with pytest.raises(SemreidError, match="the frame has shape"):
-        clip_boxes(wrong, [[0, 0, 4, 4]])
+        embed_boxes(model, wrong, [[0, 0, 4, 4]])
