@@ -43,6 +43,15 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
         open_video(tmp_path)
 
 
+def test_pictures_that_count_from_0_are_refused(tmp_path: Path) -> None:
+    """Frame 1 of a tracker would be the second of them."""
+    for number, image in enumerate(levels(3)):
+        write_image(tmp_path / f"{number:06d}.png", image)
+    with pytest.raises(SemreidError, match="000000.png is frame 0, and frames count from 1") as told:
+        open_video(tmp_path)
+    assert "one higher" in told.value.fix
+
+
 def test_what_is_no_video_is_told(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.avi", levels(5))
     with pytest.raises(SemreidError, match="no frame 6, where the tracker saw"):

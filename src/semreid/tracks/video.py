@@ -69,14 +69,15 @@ def open_video(path: Path, rate: float | None = None) -> Video:
     """Look at a video.
 
     Args:
-        path: A file that OpenCV reads, or a folder of pictures whose names end with the numbers of their frames.
+        path: A file that OpenCV reads, or a folder of pictures whose names end with the numbers of their frames,
+            from 1.
         rate: Frames a second. If None, the file tells it; 25 where nothing does.
 
     Returns:
         The video.
 
     Raises:
-        SemreidError: If it cannot be read.
+        SemreidError: If it cannot be read, or pictures are not numbered so.
     """
     if path.is_dir():
         told, first = 0.0, read_image(next(iter(_numbered(path).values())))
@@ -131,6 +132,8 @@ def _numbered(folder: Path) -> dict[int, Path]:
         if number is None or number in places:
             what = "does not tell its frame" if number is None else f"is frame {number}, as {places[number].name} is"
             raise SemreidError(f"{path} {what}", fix="name the pictures by their frames: 000001.jpg and so on")
+        if number == 0:
+            raise SemreidError(f"{path} is frame 0, and frames count from 1", fix="number all pictures one higher")
         places[number] = path
     if not places:
         raise SemreidError(f"{folder} has no picture in it", fix="name a video file, or a folder of its frames")
