@@ -7,7 +7,7 @@ import pytest
 from semreid.data.crops import crops_at
 from semreid.data.images import read_image
 from semreid.errors import SemreidError
-from semreid.tracks import cut_tracks, open_video, read_boxes
+from semreid.tracks import crops, cut_tracks, open_video, read_boxes
 from tests.tracks.scenes import COLOURS, frames, walk, write_mot, write_video
 
 BOXES = [*walk(1, 1, 20), *walk(2, 5, 14, top=50, left=40, step=2), (3, 3, 200, 10, 16, 40)]
@@ -33,9 +33,9 @@ def test_crops_show_their_tracks(tmp_path: Path) -> None:
         assert np.abs(crop[8:32, 4:12].mean(axis=(0, 1)) - COLOURS[int(row["track"])]).max() < 12
         frame = int(Path(row["path"]).stem)
         assert float(row["timestamp"]) == pytest.approx(1000 + (frame - 1) / 10)
-    crops = crops_at(done.table)
-    assert crops.cameras.tolist() == [3] * 8
-    assert sorted(set(crops.track_names)) == ["1", "2"]
+    listed = crops_at(done.table)
+    assert listed.cameras.tolist() == [3] * 8
+    assert sorted(set(listed.track_names)) == ["1", "2"]
 
 
 def test_cameras_share_a_table_and_none_is_cut_twice(tmp_path: Path) -> None:
@@ -60,9 +60,31 @@ def test_cameras_share_a_table_and_none_is_cut_twice(tmp_path: Path) -> None:
 
 def test_boxes_that_nobody_can_see_are_told(tmp_path: Path) -> None:
     video, boxes = scene(tmp_path, [*walk(1, 1, 3, left=500), (4, 2, 10, 10, 4, 40)])
-    with pytest.raises(SemreidError, match="no track has a box of 8 pixels or more inside"):
+    with pytest.raises(SemreidError, match="no track has a box that can be seen: 8 pixels or more"):
         cut_tracks(video, boxes, tmp_path / "out", camera=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_track_wholly_behind_another_is_not_seen(tmp_path: Path) -> None:
+    video, boxes = scene(tmp_path, [(1, 1, 10, 20, 16, 40), (1, 2, 8, 18, 20, 50)])
+    done = cut_tracks(video, boxes, tmp_path / "out", camera=1)
+    assert (done.tracks, done.unseen) == (1, 1)
+    assert [row["track"] for row in csv.DictReader(done.table.read_text().splitlines())] == ["2"]
+
+
+def test_crops_that_cannot_be_listed_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video, boxes = scene(tmp_path)
+    cut_tracks(video, boxes, tmp_path / "out", camera=1)
+    before = sorted((tmp_path / "out").rglob("*"))
+
+    def full(*_: object) -> None:
+        raise SemreidError("the disk is full", fix="make room")
+
+    with monkeypatch.context() as patched, pytest.raises(SemreidError, match="disk is full"):
+        patched.setattr(crops, "write_csv", full)
+        cut_tracks(video, boxes, tmp_path / "out", camera=2)
+    assert sorted((tmp_path / "out").rglob("*")) == before
+    assert len(crops_at(cut_tracks(video, boxes, tmp_path / "out", camera=2).table)) == 2 * 16
 
 
 def test_a_stop_leaves_nothing(tmp_path: Path) -> None:

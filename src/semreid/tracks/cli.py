@@ -13,7 +13,7 @@ from semreid.data.sample import require_camera
 from semreid.data.times import seconds
 from semreid.files import require_writable
 from semreid.tracks.boxes import read_boxes
-from semreid.tracks.crops import cut_tracks
+from semreid.tracks.crops import SEEN, cut_tracks
 from semreid.tracks.linking import link_tracks
 from semreid.tracks.video import open_video
 
@@ -53,7 +53,7 @@ def tracks(
     if seen.left_out:
         say(f"{seen.left_out:,} rows are of no track or no person, or do not count")
     if done.unseen:
-        say(f"warning: {done.unseen:,} tracks have no box of 8 pixels or more inside the video", style="yellow")
+        say(f"warning: {done.unseen:,} tracks have no box that {SEEN}", style="yellow")
     if json_:
         show({**asdict(done), "table": str(done.table), "left_out": seen.left_out})
     else:

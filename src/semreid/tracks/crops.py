@@ -24,6 +24,7 @@ TABLE = "crops.csv"
 COLUMNS = ["path", "camid", "timestamp", "track"]
 LEAST = 8
 """Pixels of a side: a smaller box shows nobody."""
+SEEN = f"can be seen: {LEAST} pixels or more each way, inside the video, and not hidden"
 QUALITY = 95
 Cells = list[str]
 
@@ -36,7 +37,7 @@ class Cut:
         table: The CSV file that lists the crops, of this camera and of those before.
         crops: How many crops were cut.
         tracks: Of how many tracks.
-        unseen: Tracks without any box that is large enough inside the frame.
+        unseen: Tracks without any box that can be seen: large enough, inside the video, and not wholly hidden.
     """
 
     table: Path
@@ -78,9 +79,7 @@ def cut_tracks(
     large = (corners[:, 2:] - corners[:, :2] >= LEAST).all(axis=1)
     chosen = choose(boxes, visible_shares(boxes, video.height, video.width) * large, per_track)
     if not len(chosen):
-        raise SemreidError(
-            f"no track has a box of {LEAST} pixels or more inside {video.path}", fix="give the boxes of this video"
-        )
+        raise SemreidError(f"{video.path}: no track has a box that {SEEN}", fix="give the boxes of this video")
     table, folder = out / TABLE, out / f"cam{camera}"
     _require_new(table, folder, camera)
     with folder_beside(folder) as made:
@@ -91,7 +90,11 @@ def cut_tracks(
         with exclusive(table):
             before = _require_new(table, folder, camera)
             os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
-            write_csv(table, [COLUMNS, *before, *rows])
+            try:
+                write_csv(table, [COLUMNS, *before, *rows])
+            except BaseException:
+                folder.rename(made)  # to be deleted: crops that no table lists would stand in the way of the next try
+                raise
     tracks = len(np.unique(boxes.tracks[chosen]))
     return Cut(table, len(chosen), tracks, len(np.unique(boxes.tracks)) - tracks)
 
