@@ -75,7 +75,7 @@ def main() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     nothing = np.full(count, -1), np.full(count, np.nan)
-    groups = group_features(made.features, made.camids, *nothing)[1]
+    groups = group_features(made.features, made.camids, *nothing).groups
     ended = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     scores = grouping_scores(groups, made.pids)

@@ -59,7 +59,7 @@ def main() -> None:
     if np.isfinite(seconds).all():
         ways["pieces of these"] = pieces(pids, camids, seconds), seconds
     for name, (tracks, at) in ways.items():
-        found = grouping_scores(group_features(features, camids, tracks, at)[1], pids)
+        found = grouping_scores(group_features(features, camids, tracks, at).groups, pids)
         print(
             f"{name}: {tracks.max() + 1:,} of {len(samples):,} crops, pairwise F1 {found.pairwise_f1:.1%}, "
             f"B-cubed F1 {found.bcubed_f1:.1%}, {found.groups} groups of {found.people} people"

@@ -205,9 +205,9 @@ def test_what_people_said_holds_whatever_tracks_and_distances_say(seed, cut, sha
         else np.zeros((0, 2), np.int64)
     )
     times = rng.integers(0, 30, len(tracks)).astype(float)
-    _, groups = group_features(
+    groups = group_features(
         features, np.zeros(len(tracks), int), tracks, times, said=Said(people, apart), k1=10, k2=3, cut=cut
-    )
+    ).groups
     found = [set(groups[people == person].tolist()) for person in range(people.max() + 1)]
     assert all(len(each) == 1 for each in found)
     assert len(set.union(set(), *found) - {-1}) == len(found)
@@ -219,7 +219,8 @@ def test_who_said_nothing_changes_nothing():
     features, tracks = with_tracks(4)
     rest = np.zeros(len(tracks), int), tracks, np.arange(len(tracks)) % 9.0
     nothing = Said(np.full(len(tracks), -1), np.zeros((0, 2), np.int64))
-    np.testing.assert_array_equal(group_features(features, *rest, said=nothing)[1], group_features(features, *rest)[1])
+    expected = group_features(features, *rest).groups
+    np.testing.assert_array_equal(group_features(features, *rest, said=nothing).groups, expected)
 
 
 def test_a_word_counts_for_more_than_a_track():
@@ -231,7 +232,7 @@ def test_a_word_counts_for_more_than_a_track():
 
     def grouped(people, apart=()):
         said = Said(np.array(people), np.array(apart, np.int64).reshape(-1, 2))
-        return group_features(features, cameras, tracks, times, said=said, k1=2, k2=1, min_samples=2)[1].tolist()
+        return group_features(features, cameras, tracks, times, said=said, k1=2, k2=1, min_samples=2).groups.tolist()
 
     free = [-1] * 12
     assert len({grouped(free)[row] for row in (0, 1, 2, 3)}) == 1  # bound by the track
@@ -300,16 +301,16 @@ def test_what_a_camera_adds_is_taken_out_before_grouping():
     features = (rng.normal(size=(12, 16))[pids] + 0.1 * rng.normal(size=(120, 16)) + light).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     nothing = np.full(120, -1), np.full(120, np.nan)
-    _, found = group_features(features, camids, *nothing)
-    _, blind = group_features(features, np.full(120, -1), *nothing)
+    found = group_features(features, camids, *nothing).groups
+    blind = group_features(features, np.full(120, -1), *nothing).groups
     known = grouping_scores(found, pids).bcubed_f1
     assert known > grouping_scores(blind, pids).bcubed_f1 + 0.2
     half = np.where(np.arange(120) < 60, camids, -1)  # half of the cameras are unknown
-    graph, some = group_features(features, half, *nothing)
+    some, graph, *_ = group_features(features, half, *nothing)
     assert graph.shape == (120, 120)
     assert (some >= -1).all()
     camids[0] = 7  # a camera with one crop has no mean of its own
-    _, again = group_features(features, camids, *nothing)
+    again = group_features(features, camids, *nothing).groups
     assert grouping_scores(again, pids).bcubed_f1 > known - 0.1
 
 
@@ -323,27 +324,29 @@ def test_as_many_neighbours_as_people_have_crops(each, bounds):
     features = (rng.normal(size=(30, 16))[pids] + 0.05 * rng.normal(size=(30 * each, 16))).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     unknown = np.full(len(pids), -1), np.full(len(pids), -1), np.full(len(pids), np.nan)
-    first = group_features(features, *unknown, k1=15)[1].tolist()
+    first = group_features(features, *unknown, k1=15).groups.tolist()
     k1 = min(30, round(np.mean([first.count(group) for group in first if group >= 0])))
     assert bounds[0] <= k1 <= bounds[1]
-    graph, groups = group_features(features, *unknown)
+    groups, graph, *_ = group_features(features, *unknown)
     assert grouping_scores(groups, pids).bcubed_f1 > 0.8
-    expected, same = group_features(features, *unknown, k1=k1, k2=min(5, round(k1 / 3)))
+    same, expected, *_ = group_features(features, *unknown, k1=k1, k2=min(5, round(k1 / 3)))
     np.testing.assert_array_equal(groups, same)
     assert (graph != expected).nnz == 0
     for largest in (7, 15):
-        graph, _ = group_features(features, *unknown, largest=largest)
+        _, graph, *_ = group_features(features, *unknown, largest=largest)
         fewer = min(largest, k1)
-        assert (graph != group_features(features, *unknown, k1=fewer, k2=min(5, max(2, round(fewer / 3))))[0]).nnz == 0
+        assert (
+            graph != group_features(features, *unknown, k1=fewer, k2=min(5, max(2, round(fewer / 3)))).graph
+        ).nnz == 0
 
 
 def test_where_a_first_look_finds_nobody_there_is_no_second():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(300, 64)).astype(np.float32)
     unknown = np.full(300, -1), np.full(300, -1), np.full(300, np.nan)
-    graph, groups = group_features(features, *unknown, cut=0.01)
+    groups, graph, *_ = group_features(features, *unknown, cut=0.01)
     assert (groups == -1).all()
-    assert (graph != group_features(features, *unknown, k1=15, k2=5, cut=0.01)[0]).nnz == 0
+    assert (graph != group_features(features, *unknown, k1=15, k2=5, cut=0.01).graph).nnz == 0
     with pytest.raises(SemreidError, match="k1=0"):
         group_features(features, *unknown, k1=0)
 
@@ -358,7 +361,7 @@ def test_neighbours_from_other_cameras_are_helped_until_they_come_as_near():
     unknown = np.full(360, -1), np.full(360, np.nan)
 
     def found(balance):
-        groups = group_features(vectors, camids, *unknown, k1=8, k2=3, min_samples=3, balance=balance)[1]
+        groups = group_features(vectors, camids, *unknown, k1=8, k2=3, min_samples=3, balance=balance).groups
         return grouping_scores(groups, pids)
 
     alone, helped = found(0.0), found(1.0)
@@ -386,7 +389,7 @@ def test_pairs_of_strangers_take_no_memory() -> None:
     features = rng.standard_normal((400, 32)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     unknown = np.full(400, -1), np.full(400, -1), np.full(400, np.nan)
-    graph, groups = group_features(features, *unknown, k1=15)
+    groups, graph, *_ = group_features(features, *unknown, k1=15)
     whole = jaccard_graph(features, 15, 5)
     assert graph.nnz < whole.nnz
     assert graph.data.max() < 0.98
@@ -421,8 +424,8 @@ def test_tracks_help_and_do_not_chain_people():
     vectors = people[pids] + 0.7 * moments[tracks] + 0.7 * rng.normal(size=(1080, 32))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     unknown = np.full(1080, -1), np.full(1080, np.nan)
-    known = grouping_scores(group_features(vectors, unknown[0], tracks, unknown[1])[1], pids)
-    blind = grouping_scores(group_features(vectors, unknown[0], *unknown)[1], pids)
+    known = grouping_scores(group_features(vectors, unknown[0], tracks, unknown[1]).groups, pids)
+    blind = grouping_scores(group_features(vectors, unknown[0], *unknown).groups, pids)
     assert known.pairwise_precision > 0.9
     assert known.pairwise_f1 > blind.pairwise_f1 + 0.03
 
@@ -436,12 +439,40 @@ def test_directions_that_differ_by_rounding_end():
     assert len(groups) == len(pids)
 
 
-def test_long_tracks_do_not_hide_who_else_is_there():
-    """Of ten near copies of a crop, all fifteen neighbours would be of its track and one other."""
+@pytest.mark.parametrize("each", [10, 40])
+def test_long_tracks_do_not_hide_who_else_is_there(each):
+    """Of so many near copies of a crop, all fifteen neighbours would be of its track."""
     rng = np.random.default_rng(1)
-    tracks = np.repeat(np.arange(72), 10)
+    tracks = rng.permutation(np.repeat(np.arange(72), each))
     pids, moments = tracks // 3, rng.normal(size=(72, 32))
-    vectors = rng.normal(size=(24, 32))[pids] + 0.6 * moments[tracks] + 0.05 * rng.normal(size=(720, 32))
+    vectors = rng.normal(size=(24, 32))[pids] + 0.6 * moments[tracks] + 0.05 * rng.normal(size=(72 * each, 32))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    groups = group_features(vectors, np.full(720, -1), tracks, np.full(720, np.nan))[1]
-    assert grouping_scores(groups, pids).pairwise_f1 > 0.95
+    found = group_features(vectors, np.full(len(pids), -1), tracks, np.full(len(pids), np.nan))
+    assert grouping_scores(found.groups, pids).pairwise_f1 > 0.95
+    assert found.graph.shape == (72 * 6, 72 * 6)
+    own, other = found.similarity()
+    assert (own > other).mean() > 0.95
+    assert found.signs(np.full(len(pids), -1)).grouped == 1
+
+
+@given(seed=st.integers(0, 10**6), timed=st.booleans())
+def test_six_crops_of_a_track_speak_for_those_nearest_in_time(seed, timed):
+    rng = np.random.default_rng(seed)
+    tracks = rng.integers(-1, 4, rng.integers(12, 120))
+    count, times = len(tracks), rng.permutation(len(tracks)).astype(float) if timed else np.full(len(tracks), np.nan)
+    features = rng.normal(size=(count, 8)).astype(np.float32)
+    found = group_features(features, np.full(count, 1), tracks, times, k1=2, k2=1)
+    np.testing.assert_array_equal(found.stand_in[found.compared], np.arange(len(found.compared)))
+    speaker = found.compared[found.stand_in]
+    assert (speaker[tracks < 0] == np.flatnonzero(tracks < 0)).all()
+    np.testing.assert_array_equal(tracks[speaker], tracks)
+    for track in range(tracks.max() + 1):
+        rows = np.flatnonzero(tracks == track)
+        rows = rows[np.argsort(times[rows], kind="stable")]
+        speaking = np.flatnonzero(speaker[rows] == rows)  # their places in the track
+        assert len(speaking) == min(len(rows), 6)
+        assert {0, len(rows) - 1} <= {*speaking.tolist()} or not len(rows)
+        assert np.ptp(np.diff(speaking)) <= 1 if len(speaking) > 2 else True
+        places = [rows.tolist().index(row) for row in speaker[rows].tolist()]
+        nearest = np.abs(np.arange(len(rows))[:, None] - speaking).min(axis=1, initial=count)
+        np.testing.assert_array_equal(np.abs(np.arange(len(rows)) - places), nearest)

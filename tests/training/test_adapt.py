@@ -378,9 +378,9 @@ def test_no_group_in_a_later_round_keeps_what_was_learned(
     calls: list[int] = []
 
     def none_in_the_second(*arguments, **options):
-        graph, groups = found(*arguments, **options)
+        grouping = found(*arguments, **options)
         calls.append(1)
-        return graph, groups if len(calls) == 1 else np.full_like(groups, -1)
+        return grouping if len(calls) == 1 else grouping._replace(groups=np.full_like(grouping.groups, -1))
 
     monkeypatch.setattr(rounds, "group_features", none_in_the_second)
     with pytest.raises(SemreidError, match="round 2: no 2 of the 48 crops .* what was learned in 1 rounds stays"):

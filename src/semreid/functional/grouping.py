@@ -43,6 +43,8 @@ FIRST_LOOK, MOST = 15, 30
 """Neighbours in the first look, which tells how many crops people have, and the most in the second."""
 AVERAGED = 5
 """Neighbours whose encodings are averaged."""
+HEARD = 6
+"""Crops of a track that are compared with others; all neighbours of more would be of the track."""
 
 
 class Said(NamedTuple):
@@ -56,6 +58,37 @@ class Said(NamedTuple):
 
     people: Groups
     apart: Groups
+
+
+class Grouping(NamedTuple):
+    """Who is who, and by what.
+
+    Attributes:
+        groups: Group of each crop, (N,); -1 where none.
+        graph: Distances of the crops that were compared, (M, M), as `jaccard_graph` returns them. Pairs from 0.98 on
+            are left out: they are most of the pairs of many crops, and tell nothing.
+        compared: Rows of these crops, (M,): all, but for what long tracks have too many of.
+        stand_in: Place among these of each crop, or of the one that stands in for it, (N,).
+    """
+
+    groups: Groups
+    graph: csr_matrix
+    compared: Groups
+    stand_in: Groups
+
+    def similarity(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Tell of each crop what `similarity_to_groups` tells of those that were compared, (N,) each."""
+        own, other = similarity_to_groups(self.graph, self.groups[self.compared])
+        return own[self.stand_in], other[self.stand_in]
+
+    def signs(self, camids: NDArray[np.integer]) -> GroupingSigns:
+        """Say what can be known of the groups without knowing the people: `grouping_signs`.
+
+        Args:
+            camids: Camera of each crop, (N,); -1 where unknown.
+        """
+        signs = grouping_signs(self.graph, self.groups[self.compared], camids[self.compared])
+        return signs._replace(grouped=_mean(self.groups >= 0))
 
 
 def jaccard_graph(
@@ -174,13 +207,14 @@ def group_features(
     cut: float | None = None,
     min_samples: int = 4,
     balance: float = 0.7,
-) -> tuple[csr_matrix, Groups]:
+) -> Grouping:
     """Tell who is who among crops: embeddings without their cameras, distances, groups.
 
     Args:
         features: Unit vectors (N, D).
         camids: Camera of each, (N,); -1 where unknown. The mean of a camera is taken out if there are two or more.
-        tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean.
+        tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean, and six of them,
+            spread over it, are compared with others.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
         said: What people said of the crops.
         k1: As in `jaccard_graph`; None for as many as people have crops, which the groups of a first look with 15 tell,
@@ -195,25 +229,26 @@ def group_features(
             equally near (`likeness_by_camera`).
 
     Returns:
-        The graph of distances and the group of each crop, (N,); -1 where none. Pairs from 0.98 on are left out: they
-        are most of the pairs of many crops, and tell nothing.
+        The groups, and the distances they follow from.
 
     Raises:
         SemreidError: If a feature is not finite, or there is none.
     """
     vectors, handicap = checked_features(features).cpu().numpy(), None
-    most = max(len(vectors) // 5, min_samples)
+    bound, apart, people = _known(tracks, camids, times, said)
+    compared, stand_in = _spokesmen(bound, camids, times)
+    most = max(len(compared) // 5, min_samples)
     largest = min(largest, most)
     first = min(FIRST_LOOK if k1 is None else k1, most)
     if len(np.unique(camids)) > 1:
         cameras, counts = np.unique(camids, return_counts=True)
         few = np.isin(camids, cameras[counts < 2])  # the mean of a single crop is the crop
         vectors = centred(vectors, np.where(few, -1, camids))
-        kinds = np.unique(camids, return_inverse=True)[1]
-        likeness = likeness_by_camera(vectors, kinds, min(5, first // 2 + 1))  # few of each camera fit into small k1
+        kinds = np.unique(camids, return_inverse=True)[1][compared]
+        # Few of each camera fit into a small k1.
+        likeness = likeness_by_camera(vectors[compared], kinds, min(5, first // 2 + 1))
         handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
-    bound, apart, people = _known(tracks, camids, times, said)
-    pooled = torch.from_numpy(_steadied(vectors, bound))
+    pooled, bound = torch.from_numpy(_steadied(vectors, bound, compared)), bound[compared]
     near = neighbours(pooled, max(first, largest if k1 is None else 1), handicap)
 
     def look(k1: int, averaged: int) -> tuple[csr_matrix, Groups]:
@@ -222,11 +257,31 @@ def group_features(
 
     graph, groups = look(first, AVERAGED)
     if k1 is None and (groups >= 0).any():
-        second = min(max(round(_size(groups)), round(SEEN * _size(tracks)), 5), largest)
+        second = min(max(round(_size(groups)), round(SEEN * _size(tracks[compared])), 5), largest)
         if second != first:
             del graph  # of many crops, two would be too large
             graph, groups = look(second, min(AVERAGED, max(2, round(second / 3))))
-    return graph, groups
+    return Grouping(groups[stand_in], graph, compared, stand_in)
+
+
+def _spokesmen(
+    bound: NDArray[np.integer], camids: NDArray[np.integer], times: NDArray[np.floating]
+) -> tuple[Groups, Groups]:
+    """Choose who is compared: of what is one person by one camera for sure, six crops, spread evenly over its time.
+
+    Their rows, (M,), and for each crop the place among them of the one nearest in time, (N,).
+    """
+    names = np.unique(np.stack([_alone(bound), camids]), axis=1, return_inverse=True)[1].ravel()
+    order = np.lexsort((times, names))
+    counts = np.bincount(names)
+    number = np.empty(len(names), np.int64)
+    number[order] = np.arange(len(names)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = (np.minimum(counts, HEARD) - 1) / np.maximum(counts - 1, 1)  # of one step, in steps between spokesmen
+    spokesman = np.rint(number * share[names])
+    compared = np.flatnonzero(number == np.rint(spokesman / np.where(share > 0, share, 1)[names]))
+    who = names * HEARD + spokesman.astype(np.int64)
+    speaking = np.argsort(who[compared])
+    return compared, speaking[np.searchsorted(who[compared], who, sorter=speaking)]
 
 
 def _size(groups: NDArray[np.integer]) -> float:
@@ -497,14 +552,16 @@ def _silhouette(alike: csr_matrix, sizes: Groups, groups: Groups) -> float:
     return float(np.average(np.where(joined, _silhouettes(own, other), 0), weights=sizes))
 
 
-def _steadied(vectors: NDArray[np.float32], bound: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Move each crop half of the way to the mean of what is one person with it for sure."""
+def _steadied(vectors: NDArray[np.float32], bound: NDArray[np.integer], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Move crops half of the way to the mean of what is one person with them for sure."""
     known = np.flatnonzero(bound >= 0)
     names, which, counts = np.unique(bound[known], return_inverse=True, return_counts=True)
     sums = np.zeros((len(names), vectors.shape[1]), np.float64)
     np.add.at(sums, which, vectors[known])
-    moved = vectors.copy()
-    moved[known] += (sums / np.maximum(counts, 1)[:, None])[which]
+    moved, its = vectors[rows], np.full(len(vectors), -1)
+    its[known] = which
+    moving = its[rows] >= 0
+    moved[moving] += (sums / counts[:, None])[its[rows][moving]]
     moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return moved
 

@@ -16,7 +16,7 @@ from semreid.data.sampler import Indices, pk_batches
 from semreid.data.store import Store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import embed_store
-from semreid.functional.grouping import FIRST_LOOK, GroupingSigns, Groups, group_features, grouping_signs, stability
+from semreid.functional.grouping import FIRST_LOOK, GroupingSigns, Groups, group_features, stability
 from semreid.models.card import Card
 from semreid.models.model import ReIDModel
 from semreid.training.contrast import GroupContrast, learning_heads
@@ -69,8 +69,8 @@ class Rounds:
         facts = crops.cameras, crops.tracks, crops.times
         # No more than the first look: groups that swallowed others would ask more neighbours, and swallow more.
         settings = vars(self.recipe.groups)
-        graph, groups = group_features(features, *facts, said=crops.said, largest=FIRST_LOOK, **settings)
-        signs = grouping_signs(graph, groups, crops.cameras)
+        found = group_features(features, *facts, said=crops.said, largest=FIRST_LOOK, **settings)
+        groups, signs = found.groups, found.signs(crops.cameras)
         _require_groups(signs, self)
         steady = None if self.groups is None else stability(self.groups, groups)
         losses = self._learn(torch.from_numpy(features), groups, signs.groups, reporter)

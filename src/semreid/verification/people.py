@@ -25,8 +25,6 @@ from semreid.functional.grouping import (
     Groups,
     group_features,
     grouping_scores,
-    grouping_signs,
-    similarity_to_groups,
 )
 from semreid.gallery.enroll import NOBODY
 from semreid.gallery.gallery import Gallery
@@ -108,20 +106,18 @@ def find_people(
     if features is None:
         features = embed_store(embedder, build_store(crops.samples, embedder.size, progress=progress), flip=flip)
     facts, said = (crops.cameras, crops.tracks, crops.times), crops.said
-    graph, found = group_features(features, *facts, said=said, cut=cut, min_samples=min_samples)
-    if not (found >= 0).any():
+    found = group_features(features, *facts, said=said, cut=cut, min_samples=min_samples)
+    if not (found.groups >= 0).any():
         raise SemreidError(
             f"no {min_samples} of the {len(crops):,} crops are alike enough to be taken for one person",
             fix="allow larger distances (--cut 0.9) or smaller groups (--min-samples 2); or adapt the model to these "
             "cameras first: semreid adapt",
         )
-    groups = _largest_first(found)
-    own, other = similarity_to_groups(graph, groups)
+    found = found._replace(groups=_largest_first(found.groups))
+    own, other = found.similarity()
     confidence = np.divide(own, own + other, out=np.zeros(len(own)), where=own > 0)
     confidence[[] if said is None else said.people >= 0] = 1
-    return People(
-        crops, features, groups, confidence, grouping_signs(graph, groups, crops.cameras), _scores(crops, groups)
-    )
+    return People(crops, features, found.groups, confidence, found.signs(crops.cameras), _scores(crops, found.groups))
 
 
 def write_people(people: People, file: Path) -> None:
