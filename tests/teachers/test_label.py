@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ from semreid.data.store import annotation_paths, build_store
 from semreid.errors import SemreidError
 from semreid.models.heads import REGIONS
 from semreid.models.zoo import create_model
-from semreid.teachers.label import crops_of, label
+from semreid.teachers.label import crops_of, import_masks, label
 from semreid.teachers.report import write_report
 from tests.conftest import full_disk, write_image
 from tests.teachers.glass import MeanPainter, RedParser, person, teacher, truth
@@ -229,6 +230,16 @@ def test_training_crops_alone(crowd_data: ReIDDataset, tmp_path: Path) -> None:
     assert len(labels.crops) == 8
     assert not (tmp_path / "labels" / "masks" / "query").exists()
     assert label([parser], crowd_data, tmp_path / "labels").kept == 8
+
+
+def test_where_there_is_nothing_to_label_nothing_is_written(crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    untrained = dataclasses.replace(crowd_data, train=())
+    with pytest.raises(SemreidError, match="people has no crops for training"):
+        label([teacher(RedParser())], untrained, tmp_path / "labels", split="train")
+    for data in (untrained, crowd_data):
+        with pytest.raises(SemreidError, match=f"no label map of the {8 if data is untrained else 16} crops"):
+            import_masks(tmp_path / "theirs", "eanet", data, tmp_path / "labels")
+    assert not (tmp_path / "labels").exists()
 
 
 def test_labels_from_elsewhere_are_neither_taken_nor_overwritten(

@@ -104,8 +104,8 @@ def label(
         What was written.
 
     Raises:
-        SemreidError: If a model is no teacher, a crop cannot be read, or the folder holds labels from elsewhere, or
-            another process writes some.
+        SemreidError: If a model is no teacher, there is no crop or one cannot be read, or the folder holds labels from
+            elsewhere, or another process writes some.
     """
     parsers, painters = _with_head(teachers, Parser, Parsing), _with_head(teachers, Texture)
     if not teachers or {*teachers} - {*parsers, *painters}:
@@ -255,8 +255,8 @@ def import_masks(
 
     Raises:
         SemreidError: If label maps are missing for training or cannot be used: counted by what is wrong, each with an
-            example. The others are written all the same. Also if the folder holds masks from elsewhere, or another
-            process writes some.
+            example. The others are written all the same. Also if there is no label map or no crop at all, the folder
+            holds masks from elsewhere, or another process writes some.
     """
     crops = crops_of(dataset, split)
 
@@ -268,6 +268,11 @@ def import_masks(
 
     told: list[tuple[Crop, str]] = []
     with exclusive(out, patience=1):
+        if not any(_source(folder, crop) for crop in crops):
+            raise SemreidError(
+                f"{folder} has no label map of the {len(crops):,} crops",
+                fix=f"name the folder that has that of the first, say, as {crops[0].name.with_suffix('.png')}",
+            )
         settings = {"label_maps": str(folder.resolve()), "mapping": mapping}
         journal = _open(out, ["masks"], settings, crops, replace=replace)
         for chunk in _chunks(journal.todo):
@@ -313,11 +318,13 @@ def crops_of(dataset: ReIDDataset, split: Split = "all") -> tuple[Crop, ...]:
         The crops.
 
     Raises:
-        SemreidError: If two would have the same mask, or a crop lies outside of the data set's folder.
+        SemreidError: If there is none, two would have the same mask, or one lies outside of the data set's folder.
     """
     found = {s: Crop(s, relative_name(s, dataset.root), train=True) for s in dataset.train}
     for sample in (*dataset.query, *dataset.gallery) if split == "all" else ():
         found.setdefault(sample, Crop(sample, relative_name(sample, dataset.root), train=False))
+    if not found:
+        raise SemreidError(f"{dataset.name} has no crops for training", fix="label all of its crops: --split all")
     by_name: dict[Path, Crop] = {}
     for crop in found.values():
         other = by_name.setdefault(crop.name.with_suffix(""), crop)
@@ -378,9 +385,13 @@ def _mask(votes: Sequence[NDArray[np.float32]], image: Image) -> tuple[Image, fl
     return likeliest_regions(probabilities), float(probabilities.max(axis=2).mean())
 
 
-def _converted(folder: Path, crop: Crop, mapping: Mapping) -> Image:
+def _source(folder: Path, crop: Crop) -> Path | None:
     names = [base for suffix in SUFFIXES for base in (crop.name.with_suffix(suffix), Path(f"{crop.name}{suffix}"))]
-    source = next((folder / name for name in names if (folder / name).is_file()), None)
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _converted(folder: Path, crop: Crop, mapping: Mapping) -> Image:
+    source = _source(folder, crop)
     if source is None:
         raise SemreidError(MISSING)
     parts = translate(read_label_map(source), mapping)
