@@ -182,6 +182,9 @@ def test_embeddings_of_the_store_are_those_of_the_files(figure_data: ReIDDataset
 def test_sets_that_cannot_be_judged(figure_data: ReIDDataset, model: ReIDModel) -> None:
     with pytest.raises(SemreidError, match="0 query and 20 gallery"):
         evaluate(model, replace(figure_data, query=()))
+    asked_again = tuple(replace(s, camid=99) for s in figure_data.query)
+    with pytest.raises(SemreidError, match="all 10 gallery images are files of the queries themselves"):
+        evaluate(model, replace(figure_data, gallery=asked_again))
     one_camera = tuple(replace(s, camid=1) for s in figure_data.gallery)
     with pytest.raises(SemreidError, match="camera"):
         evaluate(

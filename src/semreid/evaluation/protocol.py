@@ -168,6 +168,12 @@ def evaluate_in_full(
         )
     _require_sense(dataset.protocol, metric, map_within, center_cameras=center_cameras)
     gallery = without_leaked(dataset.query, dataset.gallery)
+    if not gallery:
+        raise SemreidError(
+            f"{dataset.name}: all {len(dataset.gallery)} gallery images are files of the queries themselves, which are "
+            "left out, or every query would find itself",
+            fix="give the gallery other images of these people",
+        )
     with distributed.first_process_first():
         query_store = build_store(dataset.query, model.size, progress=progress)
         gallery_store = build_store(gallery, model.size, progress=progress)
