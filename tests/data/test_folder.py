@@ -236,6 +236,12 @@ def test_split_folders_with_market_names(write_images, parts):
     assert dataset.protocol.note == "split as given"
 
 
+@pytest.mark.parametrize("folder", [".thumbnails", "masks", "textures"])
+def test_hidden_and_annotation_folders_are_no_identities_of_a_split_either(write_images, folder):
+    root = write_images(f"train/1_c1.jpg train/{folder}/1_c1.jpg query/2_c1.jpg gallery/2_c2.jpg")
+    assert [(s.pid, s.camid) for s in load_dataset(f"folder:{root}").train] == [(1, 1)]
+
+
 def test_split_folders_with_identity_folders(write_images):
     root = write_images("train/alice/1.jpg train/bob/1.jpg query/carol/1.jpg gallery/carol/2.jpg gallery/dan/1.jpg")
     dataset = load_dataset(f"folder:{root}")

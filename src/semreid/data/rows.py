@@ -279,9 +279,12 @@ def _read_parts(root: Path, names: Sequence[str]) -> list[Row]:
     folders = {split: root / name for split, name in zip(SPLITS, names, strict=True)}
     if not folders["train"].is_dir():
         del folders["train"]  # a set for testing only
-    nested = {any(p.is_dir() for p in require_folder(folder).iterdir()) for folder in folders.values()}
+    nested = {any(_folders(require_folder(folder))) for folder in folders.values()}
     if len(nested) > 1:
-        raise SemreidError(f"{root}: some of {', '.join(names)} have identity folders, some do not")
+        raise SemreidError(
+            f"{root}: some of {', '.join(names)} have identity folders, some do not",
+            fix="sort all of them by identity, or none, or describe the images in a CSV: path,pid,camid,split",
+        )
     read = _read_identities if nested == {True} else _read_flat
     return [row for split, folder in folders.items() for row in read(folder, split)]
 
