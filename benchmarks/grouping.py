@@ -12,8 +12,6 @@ that SciPy finds on the whole matrix of distances, up to where equal distances m
 from __future__ import annotations
 
 import argparse
-import resource
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score
 
+from _timing import memory_growth, timed
 from semreid.functional import group_features, grouping_scores, jaccard_graph, linkage_groups
 
 CUT = 0.8
@@ -69,19 +68,18 @@ def main() -> None:
     arguments = parser.parse_args()
     count, dim = (FEW, 32) if arguments.quick else (arguments.crops, arguments.dim)
     made = crops(count, dim, arguments.cameras)
+    nothing = np.full(count, -1), np.full(count, np.nan)
+    (groups, seconds), growth = memory_growth(
+        lambda: timed(lambda: group_features(made.features, made.camids, *nothing).groups)
+    )
+    scores = grouping_scores(groups, made.pids)
+    print(
+        f"{count:,} crops of {dim} numbers, {arguments.cameras} cameras: {seconds:.1f} s, peak growth {growth:.2f} GiB"
+    )
+    print(f"{scores.groups:,} groups of {scores.people:,} people, pairwise F1 {scores.pairwise_f1:.3f}")
     few = made.features[:FEW]
     alike = adjusted_rand_score(linkage_groups(jaccard_graph(few), CUT, min_samples=1), dense_groups(few))
     print(f"{len(few):,} crops: like the groups of dense distances {alike:.4f} (1: the same)")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter()
-    nothing = np.full(count, -1), np.full(count, np.nan)
-    groups = group_features(made.features, made.camids, *nothing).groups
-    ended = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    scores = grouping_scores(groups, made.pids)
-    print(f"{count:,} crops of {dim} numbers, {arguments.cameras} cameras: {ended - began:.1f} s")
-    print(f"peak memory {peak / 2**20:.2f} GiB, {(peak - before) / 2**20:.2f} GiB more than before")
-    print(f"{scores.groups:,} groups of {scores.people:,} people, pairwise F1 {scores.pairwise_f1:.3f}")
 
 
 if __name__ == "__main__":
