@@ -1,6 +1,7 @@
 """What tracks are worth when crops are grouped: real crops, with the tracks that a tracker without fault would have.
 
 python benchmarks/tracked.py --data market1501:DIR [--model people-s] [--split train]
+python benchmarks/tracked.py --quick                seconds, random weights; for a test
 
 Tracks are made of what the labels say: all crops of a person by one camera; and, where the names of Market-1501 tell
 frames, pieces of these wherever four seconds pass without a crop. Groups never see the labels.
@@ -10,13 +11,21 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semreid import load_dataset, load_model
 from semreid.data.sample import Sample
+from semreid.data.store import build_store
+from semreid.evaluation.protocol import embed_store
 from semreid.functional import group_features, grouping_scores
+from semreid.models.model import ReIDModel
+from semreid.models.zoo import create_model
+from semreid.people.dataset import PeopleRecipe, synthesize
 
 GAP = 4.0
 """Seconds without a crop that end a track."""
@@ -39,17 +48,10 @@ def pieces(pids: NDArray[np.int64], camids: NDArray[np.int64], seconds: NDArray[
     return tracks
 
 
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--model", default="people-s")
-    parser.add_argument("--split", choices=("train", "test"), default="test")
-    arguments = parser.parse_args()
-    dataset = load_dataset(arguments.data)
-    samples = [*dataset.train] if arguments.split == "train" else [*dataset.query, *dataset.gallery]
+def judge(model: ReIDModel, samples: Iterable[Sample]) -> None:
+    """Print what groups are worth without tracks, and with each kind of them."""
     samples = [sample for sample in samples if sample.pid > 0]
-    features = load_model(arguments.model).embed([sample.path for sample in samples])
+    features = embed_store(model, build_store(samples, model.size))
     pids, camids = (np.array([getattr(sample, name) for sample in samples]) for name in ("pid", "camid"))
     seconds, unknown = times(samples), np.full(len(samples), np.nan)
     ways = {
@@ -64,6 +66,27 @@ def main() -> None:
             f"{name}: {tracks.max() + 1:,} of {len(samples):,} crops, pairwise F1 {found.pairwise_f1:.1%}, "
             f"B-cubed F1 {found.bcubed_f1:.1%}, {found.groups} groups of {found.people} people"
         )
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data")
+    parser.add_argument("--model", default="people-s")
+    parser.add_argument("--split", choices=("train", "test"), default="test")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        with TemporaryDirectory() as folder:
+            synthesize(PeopleRecipe(identities=8, images_per_identity=6, height=64, width=32), Path(folder) / "people")
+            model = create_model("baseline", 1, trunk="resnet18", width=0.125, size=(64, 32)).eval()
+            judge(model, load_dataset(f"people:{folder}/people").train)
+        return
+    if not arguments.data:
+        parser.error("give --data NAME:PATH, or --quick")
+    dataset = load_dataset(arguments.data)
+    test = (*dataset.query, *dataset.gallery)
+    judge(load_model(arguments.model), dataset.train if arguments.split == "train" else test)
 
 
 if __name__ == "__main__":
