@@ -34,6 +34,17 @@ def test_pretrained_trunk_is_where_training_starts(tmp_path: Path) -> None:
     assert model.trunk.conv1.weight.unique().tolist() == [0.5]
 
 
+def test_the_card_file_of_a_run_stands_for_the_run(tmp_path: Path) -> None:
+    learned, said = build_model(recipe(), 3), []
+    save_model(tmp_path, learned, Card(model=model_arguments(recipe(), 3), trained_on={}, terms="free", seed=0))
+    for run in (tmp_path, tmp_path / "card.json"):
+        begun = build_model(recipe(seed=1, model={"weights": str(run)}), 3, said.append)
+        assert begun.trunk.conv1.weight.equal(learned.trunk.conv1.weight)
+    assert [text.endswith(": trunk, identity head") for text in said] == [True, True]
+    with pytest.raises(SemreidError, match="no model card at"):
+        build_model(recipe(model={"weights": str(tmp_path / "none" / "card.json")}), 3)
+
+
 def test_fresh_heads_begin_at_random(tmp_path: Path) -> None:
     learned = build_model(unified(seed=1), 3)
     save_model(

@@ -123,6 +123,32 @@ def is_untrained(path: Path | str) -> bool:
     return str(path) in MODELS and not Path(path).exists()
 
 
+def is_run(path: Path | str) -> bool:
+    """Tell whether what a user gave as weights has a card: a run folder, its card file, or a model that ships.
+
+    Args:
+        path: What the user gave; it need not exist.
+
+    Example:
+        >>> is_run("runs/first/card.json"), is_run("people-s"), is_run("resnet50.pth")
+        (True, True, False)
+    """
+    return is_shipped(path) or Path(path).is_dir() or Path(path).suffix == ".json"
+
+
+def joined_terms(*terms: str) -> str:
+    """Join the licence terms of several data sets or models, each of which is kept once.
+
+    Args:
+        *terms: What each of them states, itself perhaps joined.
+
+    Example:
+        >>> joined_terms("A: research only", "B: free; A: research only")
+        'A: research only; B: free'
+    """
+    return "; ".join(dict.fromkeys(term for joined in terms for term in joined.split("; ")))
+
+
 def shipped_cards() -> dict[str, Card]:
     """Read the cards of the models that this installation has, by name.
 

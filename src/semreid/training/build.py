@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from semreid.errors import SemreidError
+from semreid.models.card import is_run
 from semreid.models.loading import fill_foreground, parser_arguments, start_from
 from semreid.models.model import ReIDModel
-from semreid.models.shipped import is_shipped
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model
 from semreid.training.recipe import Recipe
 
 
 def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None = None) -> ReIDModel:
-    """Build the model of a recipe, with pretrained weights where it names a file or a run folder.
+    """Build the model of a recipe, with pretrained weights where it names a file or a run.
 
     Args:
         recipe: The recipe.
@@ -46,7 +45,7 @@ def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None 
             f"model.fresh names {unknown[0]!r}, and {wanted.name} has no such head",
             fix=f"name some of {', '.join(model.heads)}",
         )
-    if is_shipped(wanted.weights) or Path(wanted.weights).is_dir():
+    if is_run(wanted.weights):
         taken = start_from(model, wanted.weights, wanted.fresh)
         if say is not None:
             say(taken)

@@ -37,9 +37,9 @@ class ModelRecipe:
         trunk: Trunk name.
         width: Multiplier of the trunk's channels.
         last_stride: Stride of the trunk's last stage.
-        weights: ``scratch``; the path of pretrained trunk weights; or a run folder or the name of a model that ships,
-            whose trunk and heads are taken as far as they fit. ``imagenet`` stands in published recipes for "give the
-            path": there is no silent fall-back to random weights.
+        weights: ``scratch``; the path of pretrained trunk weights; or a run folder, its card file or the name of a
+            model that ships, whose trunk and heads are taken as far as they fit. ``imagenet`` stands in published
+            recipes for "give the path": there is no silent fall-back to random weights.
         fresh: Heads that begin at random even so: what they learned of other people is not taken from that run.
         imprint: Classifiers begin with the mean embeddings of their people, by what the model knows already, instead of
             at random.
