@@ -13,8 +13,10 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import digest_and_sketch, samples_digest
 from semreid.errors import SemreidError
+from semreid.models.card import Card, save_model
+from semreid.models.zoo import create_model
 from semreid.training.loop import train
-from semreid.training.provenance import learned_from, require_same_data
+from semreid.training.provenance import card_of, learned_from, require_same_data
 from semreid.training.recipe import parse_recipe
 from tests.conftest import draw_mask, write_image
 
@@ -101,6 +103,21 @@ def test_every_image_is_read_once(figure_data: ReIDDataset, monkeypatch: pytest.
     learned = learned_from(figure_data, figure_data.train, None)
     assert read == list(figure_data.train)
     assert (learned["sha256"], learned["sketch"]) == expected
+
+
+@pytest.mark.parametrize("given", ["start", "start/card.json"])
+def test_the_card_knows_the_runs_it_started_from_and_states_each_term_once(
+    figure_data: ReIDDataset, tmp_path: Path, given: str
+) -> None:
+    arguments = {"name": "parser", "num_ids": 1, "trunk": "resnet18", "width": 0.125, "size": (64, 32)}
+    card = Card(model=arguments, trained_on={"dataset": "first", "sketch": ["a"]}, terms="A: free; B: free", seed=0)
+    save_model(tmp_path / "start", create_model(**arguments), card)
+    run = str(tmp_path / given)
+    recipe = parse_recipe({"model": MODEL | {"weights": run, "foreground": run}})
+    made = card_of(recipe, arguments, {"sketch": ["b"]}, [replace(figure_data, terms="A: free")])
+    assert made.terms == "A: free; B: free"
+    assert made.trained_on["sketch"] == ["a", "b"]
+    assert made.trained_on["before"] == {"pretrained": {"dataset": "first"}, "foreground": {"dataset": "first"}}
 
 
 def test_pairs_are_part_of_the_data(figures: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from semreid import distributed
 from semreid.data.crops import Crops
 from semreid.data.store import Store, build_store, digest_and_sketch
 from semreid.errors import SemreidError
-from semreid.models.card import Card, is_untrained, read_card, save_model
+from semreid.models.card import Card, is_untrained, joined_terms, read_card, save_model
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.reading import reading
@@ -167,7 +167,7 @@ def _card(
             "pretrained": str(start),
             "before": {"pretrained": card.origin()},
         },
-        terms="; ".join(dict.fromkeys([crops.terms, card.terms])),
+        terms=joined_terms(crops.terms, card.terms),
         seed=recipe.seed,
     )
 

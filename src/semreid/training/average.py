@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from semreid.errors import SemreidError
-from semreid.models.card import Card, read_card, save_model
+from semreid.models.card import Card, joined_terms, read_card, save_model
 from semreid.models.loading import load_model
 from semreid.training.record import RunFolder
 
@@ -87,6 +87,6 @@ def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
                 **{str(run): card.origin() for run, card in zip(runs, cards, strict=True)},
             },
         },
-        terms="; ".join(dict.fromkeys(term for card in cards for term in card.terms.split("; "))),
+        terms=joined_terms(*(card.terms for card in cards)),
         seed=cards[0].seed,
     )

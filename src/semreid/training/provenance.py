@@ -9,8 +9,7 @@ from typing import Any
 from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.store import digest_and_sketch, samples_digest
 from semreid.errors import SemreidError
-from semreid.models.card import Card, read_card
-from semreid.models.shipped import is_shipped
+from semreid.models.card import Card, is_run, joined_terms, read_card
 from semreid.training.recipe import Recipe
 
 
@@ -100,7 +99,7 @@ def card_of(recipe: Recipe, model: dict[str, Any], learned: Mapping[str, Any], d
         SemreidError: If a run that it starts from has no card.
     """
     runs = {"pretrained": recipe.model.weights, "foreground": recipe.model.foreground}
-    before = {role: read_card(run) for role, run in runs.items() if run and (is_shipped(run) or Path(run).is_dir())}
+    before = {role: read_card(run) for role, run in runs.items() if run and is_run(run)}
     sketches = [learned["sketch"], *(card.trained_on.get("sketch", []) for card in before.values())]
     return Card(
         model=model,
@@ -110,6 +109,6 @@ def card_of(recipe: Recipe, model: dict[str, Any], learned: Mapping[str, Any], d
             **{role: run for role, run in runs.items() if run},
             "before": {role: card.origin() for role, card in before.items()},
         },
-        terms="; ".join(dict.fromkeys([data.terms for data in datasets] + [card.terms for card in before.values()])),
+        terms=joined_terms(*(data.terms for data in datasets), *(card.terms for card in before.values())),
         seed=recipe.seed,
     )
