@@ -8,7 +8,8 @@ from semreid.people.body import build_body
 from semreid.people.poses import draw_pose, take_pose
 from semreid.people.render import Light, View, bounding_box, camera_rotation, project, render
 from semreid.people.shape import Shape
-from semreid.people.wardrobe import draw_outfit, paint
+from semreid.people.tailor import paint
+from semreid.people.wardrobe import draw_outfit
 
 SUN = Light((0.5, 0.8, 0.6), (1.0, 0.9, 0.8), (0.3, 0.35, 0.4))
 

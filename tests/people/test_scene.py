@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.people.places import project, share_places
-from semreid.people.scene import background, build_place, cast_shadow, crowd, develop, install_camera, linear, occlude
+from semreid.people.camera import develop, install_camera, linear
+from semreid.people.places import background, build_place, project, share_places
+from semreid.people.scene import cast_shadow, crowd, occlude
 
 SIZE = (128, 64)
 CAMERAS = [install_camera(seed, camid) for seed in range(2) for camid in range(1, 5)]
@@ -20,6 +21,10 @@ def _rng(seed=0):
 @pytest.fixture(scope="module")
 def places():
     return [build_place(camera) for camera in CAMERAS]
+
+
+def with_habits(place, **habits):
+    return replace(place, camera=replace(place.camera, **habits))
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +99,9 @@ def test_backgrounds_vary_within_and_between_pictures(places):
 def test_occluders_cover_a_part_with_soft_edges(places, sprite):
     covers = []
     for place in places:
-        assert occlude(place, _rng(), SIZE, [sprite], chance=0) is None
+        assert occlude(with_habits(place, occlusion=0), _rng(), SIZE, [sprite]) is None
         for seed in range(12):
-            rgb, alpha = occlude(place, _rng(seed), SIZE, [sprite], chance=1)
+            rgb, alpha = occlude(with_habits(place, occlusion=1), _rng(seed), SIZE, [sprite])
             assert rgb.shape == (*SIZE, 3)
             assert alpha.shape == SIZE
             assert rgb.dtype == alpha.dtype == np.float32
@@ -107,20 +112,19 @@ def test_occluders_cover_a_part_with_soft_edges(places, sprite):
     assert 0.1 < np.mean(covers) < 0.6
 
 
-def test_occlusion_is_as_frequent_as_the_camera_says(places):
+def test_occlusion_is_as_frequent_as_the_camera_says(places, sprite):
     place = places[0]
     rng = _rng()
-    found = [occlude(place, rng, SIZE) is not None for _ in range(300)]
+    found = [occlude(place, rng, SIZE, [sprite]) is not None for _ in range(300)]
     assert np.mean(found) == pytest.approx(place.camera.occlusion, abs=0.08)
 
 
 def test_passers_by_look_smaller_and_stand_higher_behind(sprite):
-    camera = replace(CAMERAS[0], elevation=30.0)
-    place = build_place(camera)
-    assert crowd(place, _rng(), SIZE, [], chance=1) is None
+    place = build_place(replace(CAMERAS[0], elevation=30.0, crowding=1))
+    assert crowd(with_habits(place, crowding=0), _rng(), SIZE, [sprite]) is None
     covers = []
     for seed in range(20):
-        rgb, alpha = crowd(place, _rng(seed), SIZE, [sprite], chance=1)
+        rgb, alpha = crowd(place, _rng(seed), SIZE, [sprite])
         assert 0 <= alpha.min() <= alpha.max() <= 1 + 1e-6
         assert np.allclose(rgb[alpha > 0.99], 0.4, atol=1e-3)
         covers.append(alpha)

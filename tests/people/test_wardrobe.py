@@ -9,7 +9,8 @@ from semreid.people import patterns
 from semreid.people.garments import Outfit, Upper
 from semreid.people.palette import colour_name, srgb
 from semreid.people.patterns import WEAVES, Fabric, stripes, weave
-from semreid.people.wardrobe import RELATIONS, attributes, draw_outfit, folds, paint, relative
+from semreid.people.tailor import paint
+from semreid.people.wardrobe import RELATIONS, attributes, draw_outfit, folds, relative
 
 SEEDS = range(200)
 

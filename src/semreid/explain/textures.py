@@ -41,16 +41,15 @@ def _mannequin() -> tuple[Body, Figure]:
     return body, take_pose(body, Pose(angles))
 
 
-def wear(texture: NDArray[np.uint8], yaw: float, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Picture:
+def wear(texture: NDArray[np.uint8], yaw: float) -> Picture:
     """Draw a body that wears a texture.
 
     Args:
         texture: RGB over the atlas, (256, 256, 3).
         yaw: Degrees by which the body is turned: 0 faces the viewer, 90 shows its right side.
-        size: Height and width of the picture.
 
     Returns:
-        RGB on white, (height, width, 3).
+        RGB on white, (256, 128, 3).
 
     Raises:
         SemreidError: If the texture has another shape.
@@ -68,9 +67,9 @@ def wear(texture: NDArray[np.uint8], yaw: float, size: tuple[int, int] = (HEIGHT
     seen = project(figure, View(yaw=yaw, elevation=6.0))
     _, top, _, bottom = bounding_box(seen)
     half, middle = 0.53 * (bottom - top), (top + bottom) / 2
-    box = (-half * size[1] / size[0], middle - half, half * size[1] / size[0], middle + half)
+    box = (-half * WIDTH / HEIGHT, middle - half, half * WIDTH / HEIGHT, middle + half)
     albedo = linear(fill_gutters(texture))
-    drawn = render(seen, body.faces, albedo, box, size, light=LIGHT, ambient_share=body.shade, supersample=3)
+    drawn = render(seen, body.faces, albedo, box, (HEIGHT, WIDTH), light=LIGHT, ambient_share=body.shade, supersample=3)
     light = drawn.colour + 1 - drawn.alpha[..., None]
     return np.rint(255 * light.clip(0, 1) ** (1 / GAMMA)).astype(np.uint8)
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.errors import SemreidError
+from semreid.people.palette import about
 
 Image = NDArray[Any]
 Colour = tuple[float, float, float]
@@ -150,10 +151,10 @@ def install_camera(seed: int, camid: int) -> Camera:
         sky_colour=sky_colour,
         matrix=_matrix(light, rng),
         exposure=float(1.0 / (light @ LUMA) * np.exp(rng.normal(-0.45, 0.27))),
-        gamma=_normal(rng, 2.2, 0.2, 1.7, 2.8),
-        contrast=float(np.exp(_normal(rng, 0.32, 0.18, -0.25, 0.62))),
+        gamma=about(rng, 2.2, 0.2, 1.7, 2.8),
+        contrast=float(np.exp(about(rng, 0.32, 0.18, -0.25, 0.62))),
         black=rng.uniform(0.02, 0.14) if rng.random() < 0.25 else rng.uniform(-0.025, 0.02),
-        saturation=float(np.exp(_normal(rng, -0.5, 0.35, -1.4, 0.3))),
+        saturation=float(np.exp(about(rng, -0.5, 0.35, -1.4, 0.3))),
         auto_exposure=rng.uniform(0, 0.5),
         drift=rng.uniform(0.02, 0.08),
         shade={"sun": 0.3, "overcast": 0.03, "dusk": 0.1, "indoor": 0.1}[weather] * rng.uniform(0.3, 1.5),
@@ -165,10 +166,6 @@ def install_camera(seed: int, camid: int) -> Camera:
         crowding=rng.uniform(0.0, 0.3),
         **_sharpness(rng),
     )
-
-
-def _normal(rng: np.random.Generator, mean: float, deviation: float, low: float, high: float) -> float:
-    return float(np.clip(rng.normal(mean, deviation), low, high))
 
 
 def _elevation(rng: np.random.Generator) -> float:

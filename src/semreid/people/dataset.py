@@ -31,8 +31,8 @@ from semreid.atlas import VERSION, Part
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, exclusive, explained, write_bytes, write_json, write_text
 from semreid.parallel import Progress, cores
+from semreid.people.camera import Camera
 from semreid.people.places import share_places
-from semreid.people.scene import Camera
 from semreid.people.shots import Person, Shot, create_person, network, shoot
 from semreid.reading import Object, brief, read_json, reading
 

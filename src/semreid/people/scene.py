@@ -1,4 +1,4 @@
-"""What stands before and passes behind a person, and the shadow on the floor; the entrance to cameras and places."""
+"""What stands before and passes behind a person, and the shadow on the floor."""
 
 from __future__ import annotations
 
@@ -9,69 +9,50 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.people.camera import Camera, Image, develop, install_camera, linear
+from semreid.people.camera import Camera, Image
 from semreid.people.materials import DENSITY
-from semreid.people.places import FILL, PERSON, Place, background, build_place, decode
-
-__all__ = [
-    "Camera",
-    "Place",
-    "background",
-    "build_place",
-    "cast_shadow",
-    "crowd",
-    "develop",
-    "install_camera",
-    "linear",
-    "occlude",
-]
+from semreid.people.places import FILL, PERSON, Place, decode
 
 Rng = np.random.Generator
 Cutout = tuple[Image, Image]
 """Colours, linear light (H, W, 3), and opacity (H, W) of something cut out."""
 
 
-def occlude(
-    place: Place, rng: Rng, size: tuple[int, int], sprites: Sequence[Cutout] = (), chance: float | None = None
-) -> Cutout | None:
-    """Put something before the person: a thing of this place or somebody else.
-
-    Args:
-        place: The place.
-        rng: Source of randomness.
-        size: Height and width of the picture.
-        sprites: Other people, cut out tightly; may be empty.
-        chance: Probability that there is anything; the camera's habit by default.
-
-    Returns:
-        Its colours and opacity on a layer of the size of the picture, or None.
-    """
-    if rng.random() >= (place.camera.occlusion if chance is None else chance):
-        return None
-    layer = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
-    if sprites and rng.random() < 0.5:
-        _passer_before(layer, place.camera, rng, sprites)
-    else:
-        _thing_before(layer, place, rng)
-    return layer
-
-
-def crowd(
-    place: Place, rng: Rng, size: tuple[int, int], sprites: Sequence[Cutout], chance: float | None = None
-) -> Cutout | None:
-    """Let one to three others pass behind the person.
+def occlude(place: Place, rng: Rng, size: tuple[int, int], sprites: Sequence[Cutout]) -> Cutout | None:
+    """Put something before the person, as often as is usual here: a thing of this place or somebody else.
 
     Args:
         place: The place.
         rng: Source of randomness.
         size: Height and width of the picture.
         sprites: Other people, cut out tightly.
-        chance: Probability that there is anybody; the camera's habit by default.
+
+    Returns:
+        Its colours and opacity on a layer of the size of the picture, or None.
+    """
+    if rng.random() >= place.camera.occlusion:
+        return None
+    layer = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
+    if rng.random() < 0.5:
+        _passer_before(layer, place.camera, rng, sprites)
+    else:
+        _thing_before(layer, place, rng)
+    return layer
+
+
+def crowd(place: Place, rng: Rng, size: tuple[int, int], sprites: Sequence[Cutout]) -> Cutout | None:
+    """Let one to three others pass behind the person, as often as is usual here.
+
+    Args:
+        place: The place.
+        rng: Source of randomness.
+        size: Height and width of the picture.
+        sprites: Other people, cut out tightly.
 
     Returns:
         Their colours and opacity on a layer of the size of the picture, or None.
     """
-    if not sprites or rng.random() >= (place.camera.crowding if chance is None else chance):
+    if rng.random() >= place.camera.crowding:
         return None
     layer = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
     for behind in sorted(rng.uniform(0.4, 6, rng.integers(1, 4)), reverse=True):

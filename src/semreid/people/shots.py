@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.people.body import Body, build_body
+from semreid.people.camera import Camera, develop, install_camera, linear
+from semreid.people.garments import Outfit
+from semreid.people.places import Place, background, build_place
 from semreid.people.poses import Pose, draw_pose, take_pose
 from semreid.people.render import (
     Box,
@@ -24,20 +27,10 @@ from semreid.people.render import (
     project,
     render,
 )
-from semreid.people.scene import (
-    Camera,
-    Place,
-    background,
-    build_place,
-    cast_shadow,
-    crowd,
-    develop,
-    install_camera,
-    linear,
-    occlude,
-)
+from semreid.people.scene import cast_shadow, crowd, occlude
 from semreid.people.shape import draw_shape
-from semreid.people.wardrobe import Outfit, attributes, draw_outfit, folds, paint, relative
+from semreid.people.tailor import paint
+from semreid.people.wardrobe import attributes, draw_outfit, folds, relative
 
 Array = NDArray[Any]
 RELATIVES = 0.35

@@ -13,7 +13,6 @@ from semreid.atlas import CHARTS, CHIN, SIZE
 from semreid.people import fashion
 from semreid.people.garments import BagKind, Gender, Outfit, Season
 from semreid.people.palette import Generator, colour_name, pick
-from semreid.people.tailor import paint
 
 
 def draw_outfit(rng: Generator) -> Outfit:
@@ -171,9 +170,9 @@ def _rolled(field: NDArray[np.float32], shift: NDArray[np.int64]) -> NDArray[np.
     return np.roll(field, shift, axis=(0, 1))
 
 
-def _close_seam(field: NDArray[np.float32], over: int = 16) -> None:
+def _close_seam(field: NDArray[np.float32]) -> None:
     """Let the folds of the torso run across its seam: fade its last columns into what precedes its first ones."""
-    rows, columns = CHARTS["torso"].window
+    over, (rows, columns) = 16, CHARTS["torso"].window
     last, before = field[rows, columns.stop - over : columns.stop], field[rows, columns.start - over : columns.start]
     last += np.linspace(0, 1, over, dtype=np.float32) * (before - last)
 
@@ -234,6 +233,3 @@ def attributes(outfit: Outfit) -> dict[str, str]:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
-
-
-__all__ = ["RELATIONS", "Outfit", "attributes", "draw_outfit", "folds", "paint", "relative"]
