@@ -30,7 +30,7 @@ def fill(gallery: Gallery) -> None:
     rows += [Entry("nobody/0"), Entry("nobody/1")]
     centres = {who: np.eye(DIM)[i] for i, who in enumerate(SIZES)}
     noise = np.random.default_rng(0).normal(size=(len(rows), DIM)) / 20
-    gallery.put(np.array([centres.get(row.pid or "", np.eye(DIM)[7]) for row in rows]) + noise, rows)
+    gallery.upsert(np.array([centres.get(row.pid or "", np.eye(DIM)[7]) for row in rows]) + noise, rows)
 
 
 @pytest.fixture
@@ -355,7 +355,7 @@ def test_old_steps_are_forgotten(quick: Corrections, monkeypatch: pytest.MonkeyP
 def test_the_least_alike_come_first_and_others_who_are_alike_are_found(said: Corrections) -> None:
     gallery = said.gallery
     centre = np.eye(DIM)[0]
-    gallery.put([0.5 * centre + 0.8 * np.eye(DIM)[1]], [Entry("odd", pid="group-1", tags=("grouped",))])
+    gallery.upsert([0.5 * centre + 0.8 * np.eye(DIM)[1]], [Entry("odd", pid="group-1", tags=("grouped",))])
     entries, vectors = crops_of(gallery, "group-1")
     assert entries[0].id == "odd"
     assert len(entries) == len(vectors) == 6
@@ -367,5 +367,5 @@ def test_the_least_alike_come_first_and_others_who_are_alike_are_found(said: Cor
 def test_new_names_go_on_after_those_that_are_there(quick: Corrections) -> None:
     assert next_group(quick.gallery) == "group-4"
     assert next_group(quick.gallery, set(of("group-3"))) == "group-3"
-    quick.gallery.put(np.eye(DIM)[:1], [Entry("x", pid="group-41")])
+    quick.gallery.upsert(np.eye(DIM)[:1], [Entry("x", pid="group-41")])
     assert quick.split("group-1", ["group-1/0"]).person == "group-42"

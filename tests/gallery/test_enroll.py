@@ -14,7 +14,7 @@ from semreid.gallery import Entry, Gallery
 from semreid.gallery import enroll as enrolling
 from semreid.gallery.corrections import Corrections
 from semreid.gallery.enroll import annotated, crops_below, crops_of_data, crops_of_rows, enroll, enroll_features
-from semreid.gallery.gallery import Written
+from semreid.gallery.store import Written
 from tests.conftest import draw_figure, write_figures, write_image
 from tests.gallery.helpers import DIM, MODEL, Stub
 
@@ -301,11 +301,11 @@ def test_the_track_of_a_table_becomes_a_tag(tmp_path: Path) -> None:
 def test_rows_of_a_gallery_are_embedded_anew_with_all_that_is_known(gallery: Gallery, tmp_path: Path) -> None:
     place(tmp_path, "1.png")
     rows = [Entry("mine", str(tmp_path / "1.png"), "anna", 3, 5.0, (0, 0, 4, 4), ("grouped",))]
-    gallery.put(np.eye(DIM)[:1], rows)
+    gallery.upsert(np.eye(DIM)[:1], rows)
     other = Gallery.open("memory:", dim=DIM, fingerprint=MODEL)
     assert enroll(other, Stub(), crops_of_rows(gallery)).new == 1
     assert other.get(["mine"]) == rows
-    gallery.put(np.eye(DIM)[:1], [Entry("without")])
+    gallery.upsert(np.eye(DIM)[:1], [Entry("without")])
     with pytest.raises(SemreidError, match="1 of 2 rows of .* name no picture, such as without"):
         crops_of_rows(gallery)
 

@@ -315,7 +315,7 @@ def test_galleries_that_are_open_at_once_see_what_others_wrote_before_they_write
     assert right.add(vectors, entries) == (5, 0, 25)
     assert left.remove(["id0029"]) == 1
     assert right.remove(["id0029", "id0000"]) == 1
-    left.put(vectors[:1], entries[:1])
+    left.upsert(vectors[:1], entries[:1])
     file.unlink()
     assert left.remove(["id0001"]) == 1  # whoever lost the file has the rows still
     assert sorted(e.id for batch, _ in Gallery.open(file).scan() for e in batch) == [

@@ -18,7 +18,7 @@ from tests.gallery.helpers import DIM
 
 
 def fill(gallery: Gallery, entries: list[Entry]) -> None:
-    gallery.put(np.random.default_rng(0).normal(size=(len(entries), DIM)), entries)
+    gallery.upsert(np.random.default_rng(0).normal(size=(len(entries), DIM)), entries)
 
 
 def test_rows_tell_cameras_times_tracks_boxes_and_people(gallery: Gallery, tmp_path: Path) -> None:

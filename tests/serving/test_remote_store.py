@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from semreid.errors import SemreidError
-from semreid.gallery import Filter, Gallery
+from semreid.gallery import Entry, Filter, Gallery
 from semreid.gallery import remote as client_module
+from semreid.gallery.store import ChangedError
 from semreid.gallery.wire import pack
 from semreid.serving.app import create_app
 from semreid.serving.guard import Access
@@ -25,6 +27,7 @@ from tests.gallery.test_contract import (  # noqa: F401 - they run here too, on 
     test_filters_and_exact_ranking,
     test_no_text_breaks_out_of_a_filter,
     test_removing_by_id_and_by_filter,
+    test_renewing_keeps_what_was_said,
     test_reranking_puts_the_candidates_into_k_reciprocal_order,
     test_rows_are_exchanged_while_they_are_as_they_were,
     test_rows_come_back_as_they_were_given,
@@ -72,6 +75,46 @@ def test_what_is_large_travels_in_parts(gallery, owned, monkeypatch):
     ]
     np.testing.assert_array_equal(gallery.vectors([e.id for e in entries]), vectors)
     assert gallery.remove([e.id for e in entries]) == 20
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda far, vectors, seen: far.exchange(seen, [replace(row, pid="group-7") for row in seen], partly=True),
+        lambda far, vectors, seen: far.renew(vectors, [Entry(row.id, pid="7", tags=("grouped",)) for row in seen]),
+        lambda far, vectors, seen: far.add(vectors, [Entry(row.id, pid="group-7") for row in seen]),
+    ],
+    ids=["exchange", "renew", "add"],
+)
+def test_what_somebody_says_at_the_last_moment_stays(gallery, owned, monkeypatch, write):
+    """A machine looks, somebody names a crop on the page of the server, and the machine writes."""
+    vectors, seen = make_rows(3)
+    seen = [replace(row, pid=None, tags=()) for row in seen]
+    owned.add(vectors, seen)
+    send = gallery._store._send
+
+    def late(operation, body):
+        if operation not in ("entries", "vectors"):
+            owned.upsert(vectors[1:2], [replace(seen[1], pid="anna")])
+        return send(operation, body)
+
+    monkeypatch.setattr(gallery._store, "_send", late)
+    write(gallery, vectors, seen)
+    assert owned.get([seen[1].id]) == [replace(seen[1], pid="anna")]
+
+
+def test_all_or_none_are_exchanged_also_in_parts(gallery, owned, monkeypatch):
+    monkeypatch.setattr(client_module, "REQUEST_BYTES", 3 * 2048)
+    vectors, seen = make_rows(8)
+    owned.add(vectors, seen)
+    after = [replace(row, pid="anna") for row in seen]
+    assert gallery.exchange(seen, after) == 8
+    assert gallery.exchange(after, seen) == 8
+    owned.upsert(vectors[7:], [replace(seen[7], pid="bert")])
+    before = owned.get([row.id for row in seen])
+    with pytest.raises(ChangedError, match="1 of 2 crops are no longer as they were"):
+        gallery.exchange(seen, after)
+    assert owned.get([row.id for row in seen]) == before
 
 
 def test_a_question_with_many_queries_is_no_larger_than_a_server_takes(gallery, owned, monkeypatch):
@@ -189,7 +232,10 @@ def test_malformed_questions_are_refused(owned, tmp_path, body):
     assert client.post("/api/store/entries", json={"ids": ["a\nb"]}).status_code == 422
     for ids, vectors in (("ab", ""), ("a", pack(np.zeros((1, DIM)))), ("aa", pack(np.eye(DIM)[:2]))):
         rows = {"entries": [{"id": id_} for id_ in ids], "vectors": vectors}
-        assert client.post("/api/store/write", json=rows).status_code == 422
+        assert client.post("/api/store/put", json={**rows, "how": "upsert"}).status_code == 422
+    for before, after in (("a", "b"), ("a", ""), ("aa", "aa")):
+        rows = {name: [{"id": id_} for id_ in ids] for name, ids in (("before", before), ("after", after))}
+        assert client.post("/api/store/exchange", json={**rows, "partly": True}).status_code == 422
     assert client.post("/api/store/delete", json={"ids": []}).json() == {"deleted": 0}
     assert owned.count() == 0
 

@@ -191,8 +191,8 @@ def test_a_gallery_gets_names_but_what_somebody_said_stays(people: People, table
     with Gallery.open(tmp_path / "g.parquet", dim=32, fingerprint="bars") as gallery:
         said = Entry(id=ids[paths[first]], path=paths[first], pid="anna", tags=("vip",))
         unnamed = Entry(id=ids[paths[second]], path=paths[second], tags=("door",))
-        gallery.put(people.features[[first, second]], [said, unnamed])
-        gallery.put(people.features[:1], [Entry(id="elsewhere", pid="group-41")])
+        gallery.upsert(people.features[[first, second]], [said, unnamed])
+        gallery.upsert(people.features[:1], [Entry(id="elsewhere", pid="group-41")])
         assert name_in_gallery(people, gallery) == (60, 1, 1)
         assert gallery.get([said.id]) == [said]
         (other,) = gallery.get([unnamed.id])

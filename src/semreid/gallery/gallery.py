@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,8 +18,8 @@ from semreid.files import require_apart
 from semreid.functional.reranking import k_reciprocal_rerank
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.rows import named, require_same, unit_vectors
-from semreid.gallery.said import NOT_A_PERSON, renewed
-from semreid.gallery.store import ChangedError, NoSuchRowError, Store, without_password
+from semreid.gallery.said import NOT_A_PERSON
+from semreid.gallery.store import How, NoSuchRowError, Store, Written, without_password
 from semreid.gallery.uri import MEMORY, open_store
 from semreid.models.embedder import Embedder
 
@@ -29,15 +29,6 @@ LARGEST_K = 16_384  # what a Milvus server gives at most
 TIE = 1e-6  # similarities that differ less are equal: the same product of matrices may round differently
 Reorder = Callable[[int, Sequence[Match]], list[Match]]
 """Puts the candidates of a query, given by its row, into another order."""
-Renewal = Callable[[Entry, Entry], Entry]
-
-
-class Written(NamedTuple):
-    """What became of the rows given: new ones, ones that replaced another, ones left as they were."""
-
-    new: int
-    replaced: int
-    kept: int
 
 
 @dataclass(frozen=True)
@@ -163,7 +154,7 @@ class Gallery:
             SemreidError: If shapes differ, a vector is zero or not finite, an id comes twice, or the rows cannot be
                 stored; then calling again with the same rows completes the job.
         """
-        return self._write(vectors, entries)
+        return self._put(vectors, entries, "add")
 
     def upsert(self, vectors: ArrayLike, entries: Sequence[Entry]) -> Written:
         """Add rows; replace those whose ids are there, with all that was known of them: `renew` keeps that.
@@ -178,7 +169,7 @@ class Gallery:
         Raises:
             SemreidError: As `add`.
         """
-        return self._write(vectors, entries, known_as=lambda _, new: new)
+        return self._put(vectors, entries, "upsert")
 
     def renew(self, vectors: ArrayLike, entries: Sequence[Entry]) -> Written:
         """Add rows; give those whose ids are there new vectors, and keep what was said of them, also just now.
@@ -193,29 +184,13 @@ class Gallery:
         Raises:
             SemreidError: As `add`.
         """
-        return self._write(vectors, entries, known_as=renewed)
-
-    def put(self, vectors: ArrayLike, entries: Sequence[Entry]) -> None:
-        """Add or replace rows without asking which were there, which saves a read: `upsert` in a hurry.
-
-        Only for rows of which nobody else can have said anything.
-
-        Args:
-            vectors: As in `add`.
-            entries: As in `add`.
-
-        Raises:
-            SemreidError: As `add`.
-        """
-        unit = unit_vectors(vectors, self.dim, "row")
-        if rows := named(entries, unit):
-            with self._store.writing():
-                self._store.write(rows, unit)
+        return self._put(vectors, entries, "renew")
 
     def exchange(self, before: Sequence[Entry], after: Sequence[Entry], *, partly: bool = False) -> int:
         """Change what is known of rows that are still as somebody saw them; their vectors stay.
 
-        Nobody else who writes to a file comes between; a database server sees a look and a write.
+        Nobody comes between who writes to the same file or through the same ``semreid serve``; a Milvus server sees a
+        look and at once a write.
 
         Args:
             before: Rows as they were seen, each once.
@@ -229,19 +204,7 @@ class Gallery:
             ChangedError: If a row has changed or is gone, unless ``partly``.
             SemreidError: If the rows cannot be stored.
         """
-        ids = [entry.id for entry in before]
-        with self._store.writing():
-            now = self._store.entries(_checked(ids))
-            same = [i for i, entry in enumerate(before) if now.get(entry.id) == entry]
-            if len(same) < len(before) and not partly:
-                raise ChangedError(
-                    f"{len(before) - len(same):,} of {len(before):,} crops are no longer as they were",
-                    fix="somebody else, or a machine, has changed them meanwhile: look again",
-                )
-            changed = [i for i in same if after[i] != before[i]]
-            if changed:
-                self._store.write([after[i] for i in changed], self._store.vectors([ids[i] for i in changed]))
-        return len(changed)
+        return self._store.exchange(before, after, partly=partly)
 
     def remove(self, ids: Sequence[str] = (), *, where: Filter = ANY) -> int:
         """Remove rows by their ids, or all that pass a filter.
@@ -476,20 +439,9 @@ class Gallery:
         wanted = Meta(meta.dim if dim is None else dim, meta.fingerprint if fingerprint is None else fingerprint)
         require_same(self.uri, meta, wanted)
 
-    def _write(self, vectors: ArrayLike, entries: Sequence[Entry], *, known_as: Renewal | None = None) -> Written:
-        """Add rows; ``known_as`` makes of those that are there, and of the new ones, what they shall be."""
+    def _put(self, vectors: ArrayLike, entries: Sequence[Entry], how: How) -> Written:
         unit = unit_vectors(vectors, self.dim, "row")
-        rows = named(entries, unit)
-        ids = [row.id for row in rows]
-        with self._store.writing():
-            known = self._store.entries(ids)
-            wanted = [row for row, id_ in enumerate(ids) if known_as or id_ not in known]
-            if known_as:
-                rows = [known_as(known[row.id], row) if row.id in known else row for row in rows]
-            if wanted:
-                self._store.write([rows[row] for row in wanted], unit[wanted])
-        new = len(ids) - len(known)
-        return Written(new, len(known), 0) if known_as else Written(new, 0, len(known))
+        return self._store.put(named(entries, unit), unit, how)
 
     def _search(
         self, queries: Vectors, k: int, where: Filter, camids: Sequence[int | None] | None

@@ -17,7 +17,7 @@ from semreid.functional.distance import row_blocks
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.parquet import read_gallery, write_gallery
 from semreid.gallery.rows import named, require_same, unit_vectors
-from semreid.gallery.store import require_rows
+from semreid.gallery.store import LookingStore, require_rows
 
 Rows = NDArray[np.int64]
 FACTS = np.dtype([("camid", np.int64), ("timestamp", np.float64), ("person", np.int64)])
@@ -88,7 +88,7 @@ class _Table:
         return rows
 
 
-class MemoryStore:
+class MemoryStore(LookingStore):
     """Rows in memory; with a file, each write rewrites it whole and atomically, with what others wrote since.
 
     Args:

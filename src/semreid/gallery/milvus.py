@@ -20,7 +20,7 @@ from semreid.errors import SemreidError
 from semreid.files import explained, require_writable
 from semreid.gallery.entry import MAX_BYTES, MAX_TAGS, Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.expression import behind, by_id, expression
-from semreid.gallery.store import missing, require_rows, without_password
+from semreid.gallery.store import LookingStore, missing, pieces, require_rows, without_password
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
@@ -52,7 +52,7 @@ _lite_turn = (
 )  # Lite does not take writes from several threads, and rows on their way to a file are unseen
 
 
-class MilvusStore:
+class MilvusStore(LookingStore):
     """Rows in a Milvus collection; use `MilvusStore.open`.
 
     Search is exact, as the index is FLAT, until somebody replaces it. Reads, and searches unless the URI says
@@ -94,7 +94,7 @@ class MilvusStore:
         return store
 
     def writing(self) -> AbstractContextManager[None]:
-        """Return at once: the database keeps writers apart."""
+        """Return at once: a database sees a look and a write, with which others may come between."""
         return contextlib.nullcontext()
 
     def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
@@ -102,14 +102,14 @@ class MilvusStore:
         rows = [_row(entry, vector) for entry, vector in zip(entries, vectors, strict=True)]
         step = max(1, min(REQUEST_ROWS, REQUEST_BYTES // (4 * self.meta.dim + 1024)))
         with self._asking("write"):
-            for start in range(0, len(rows), step):
-                self._client.upsert(self._name, rows[start : start + step], timeout=TIMEOUT)
+            for some in pieces(rows, step):
+                self._client.upsert(self._name, list(some), timeout=TIMEOUT)
             self._unflushed += len(rows)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete existing rows."""
         with self._asking("delete"):
-            for some in _cut(ids):
+            for some in pieces(ids, REQUEST_ROWS):
                 self._client.delete(self._name, filter=by_id(some), timeout=TIMEOUT)
             self._unflushed += len(ids)
 
@@ -196,7 +196,7 @@ class MilvusStore:
         )
 
     def _rows(self, ids: Sequence[str], fields: list[str]) -> list[Mapping[str, Any]]:
-        return [row for some in _cut(ids) for row in self._query(by_id(some), fields)]
+        return [row for some in pieces(ids, REQUEST_ROWS) for row in self._query(by_id(some), fields)]
 
     def _page(self, last: str, where: Filter, fields: list[str], rows: int) -> Sequence[Mapping[str, Any]]:
         """The first rows behind an id; as an iterator, the server sorts by id before it cuts."""
@@ -377,8 +377,3 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         box=tuple(row["box"]) or None,
         tags=tuple(row["tags"]),
     )
-
-
-def _cut(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), REQUEST_ROWS):
-        yield ids[start : start + REQUEST_ROWS]

@@ -17,8 +17,23 @@ from pydantic import BaseModel, ValidationError
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Meta, Vectors
-from semreid.gallery.store import NoSuchRowError
-from semreid.gallery.wire import ODD_TOKEN, About, Count, Found, Ids, Rows, Scan, Search, can_travel, pack, unpack
+from semreid.gallery.store import ChangedError, How, NoSuchRowError, Store, Written, pieces
+from semreid.gallery.wire import (
+    ODD_TOKEN,
+    About,
+    Count,
+    Done,
+    Exchange,
+    Found,
+    Ids,
+    Put,
+    Rows,
+    Scan,
+    Search,
+    can_travel,
+    pack,
+    unpack,
+)
 
 PREFIX = "serve:"
 TOKEN = "SEMREID_SERVE_TOKEN"
@@ -26,10 +41,12 @@ TIMEOUT = 120.0
 REQUEST_BYTES = 4 * 2**20
 REQUEST_HITS = 16_384
 REQUEST_IDS = 10_000
+KINDS: dict[int, type[SemreidError]] = {404: NoSuchRowError, 409: ChangedError}
+"""What a status says of a question."""
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-class RemoteStore:
+class RemoteStore(Store):
     """Rows behind a server; use `RemoteStore.open`.
 
     Args:
@@ -67,30 +84,44 @@ class RemoteStore:
             )
         return cls(address, token)
 
-    def writing(self) -> AbstractContextManager[None]:
-        """Return at once: the server keeps writers apart."""
-        return nullcontext()
+    def put(self, rows: Sequence[Entry], vectors: Vectors, how: How) -> Written:
+        """Let the server look and write, with no other of its writers in between."""
+        done = [Written(0, 0, 0)]
+        for some in pieces(range(len(rows)), max(1, REQUEST_BYTES // (6 * self.meta.dim + 1024))):
+            asked = Put(entries=[rows[i] for i in some], vectors=pack(vectors[some]), how=how)
+            done.append(self._ask("put", asked, Done).root)
+        return Written(*map(sum, zip(*done, strict=True)))
 
-    def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        """Insert or replace rows."""
-        step = max(1, REQUEST_BYTES // (6 * self.meta.dim + 1024))
-        for start in range(0, len(entries), step):
-            some = slice(start, start + step)
-            self._post("write", Rows(entries=list(entries[some]), vectors=pack(vectors[some])))
+    def exchange(self, before: Sequence[Entry], after: Sequence[Entry], *, partly: bool) -> int:
+        """Let the server look and write, part by part; where all or none shall change, none stays changed."""
+        changed = 0
+        for some in pieces(range(len(before)), max(1, REQUEST_BYTES // 2048)):
+            asked = Exchange(before=[before[i] for i in some], after=[after[i] for i in some], partly=partly)
+            try:
+                changed += self._ask("exchange", asked, Count).rows
+            except SemreidError:
+                if changed and not partly:
+                    self.exchange(after[: some[0]], before[: some[0]], partly=True)
+                raise
+        return changed
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Return at once: a look is a request, and so is what is written because of it."""
+        return nullcontext()
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete existing rows."""
-        for some in _cut(ids):
-            self._post("delete", Ids(ids=some))
+        for some in pieces(ids, REQUEST_IDS):
+            self._post("delete", Ids(ids=list(some)))
 
     def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
         """Return those of the entries that exist."""
-        found = [self._ask("entries", Ids(ids=some), Rows).entries for some in _cut(ids)]
+        found = [self._ask("entries", Ids(ids=list(some)), Rows).entries for some in pieces(ids, REQUEST_IDS)]
         return {entry.id: entry for entries in found for entry in entries}
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """Return the vectors of rows that are there, all of them."""
-        found = [self._unpacked(str(self._post("vectors", Ids(ids=some)))) for some in _cut(ids)]
+        found = [self._unpacked(str(self._post("vectors", Ids(ids=list(some))))) for some in pieces(ids, REQUEST_IDS)]
         return np.concatenate([np.zeros((0, self.meta.dim), np.float32), *found])
 
     def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:
@@ -171,7 +202,7 @@ class RemoteStore:
             return SemreidError(f"{self._address} wants a token", fix=f"give it in the environment variable {TOKEN}")
         try:
             said = json.loads(error.read())
-            kind = NoSuchRowError if error.code == 404 else SemreidError
+            kind = KINDS.get(error.code, SemreidError)
             return kind(f"{self._address}: {said['error']}", fix=str(said["fix"]))
         except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
             return self._strange()
@@ -188,8 +219,3 @@ class RemoteStore:
             f"{self._address} does not answer as `semreid serve` does",
             fix="check the address, and use the same version of semreid on both sides",
         )
-
-
-def _cut(ids: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(ids), REQUEST_IDS):
-        yield list(ids[start : start + REQUEST_IDS])

@@ -1,14 +1,28 @@
-"""What is behind a gallery: the one interface that the memory and Milvus stores fill."""
+"""What is behind a gallery: the one interface that all stores fill, and how those look and write that are here."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
+from semreid.gallery.said import renewed
+
+T = TypeVar("T")
+How = Literal["add", "upsert", "renew"]
+"""What becomes of a row that is there: it stays, is replaced, or is renewed as `semreid.gallery.said.renewed` says."""
+
+
+class Written(NamedTuple):
+    """What became of the rows given: new ones, ones that replaced another, ones left as they were."""
+
+    new: int
+    replaced: int
+    kept: int
 
 
 class Store(Protocol):
@@ -17,15 +31,17 @@ class Store(Protocol):
     Rows are safe when a call that wrote them has returned: a process killed after that loses none.
     """
 
-    @property
-    def meta(self) -> Meta:
-        """Width of the vectors and fingerprint of the model that made them."""
+    meta: Meta
+    """Width of the vectors and fingerprint of the model that made them."""
+
+    def put(self, rows: Sequence[Entry], vectors: Vectors, how: How) -> Written:
+        """Insert rows; what becomes of those that are there is decided by what they are then. Ids are distinct."""
+
+    def exchange(self, before: Sequence[Entry], after: Sequence[Entry], *, partly: bool) -> int:
+        """Change rows that are as they were seen, and return how many; see `semreid.gallery.Gallery.exchange`."""
 
     def writing(self) -> AbstractContextManager[None]:
-        """Keep other writers away, having seen what they wrote: what is read within holds until it is written."""
-
-    def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        """Insert rows, or replace those with the same id; ids are distinct within a call. Needs `writing`."""
+        """Keep other writers away, where they can be, having seen what they wrote."""
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete the rows with these ids, which exist. Needs `writing`."""
@@ -47,6 +63,41 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+class LookingStore(Store):
+    """A store that looks and then writes; nobody comes between as far as its `writing` keeps others away."""
+
+    @abstractmethod
+    def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
+        """Insert rows, or replace those with the same id; ids are distinct within a call. Needs `writing`."""
+
+    def put(self, rows: Sequence[Entry], vectors: Vectors, how: How) -> Written:
+        """Insert rows, or do with those that are there what is to be done."""
+        with self.writing():
+            known = self.entries([row.id for row in rows])
+            if how == "renew":
+                rows = [renewed(known[row.id], row) if row.id in known else row for row in rows]
+            wanted = [i for i, row in enumerate(rows) if how != "add" or row.id not in known]
+            if wanted:
+                self.write([rows[i] for i in wanted], vectors[wanted])
+        new = len(rows) - len(known)
+        return Written(new, 0, len(known)) if how == "add" else Written(new, len(known), 0)
+
+    def exchange(self, before: Sequence[Entry], after: Sequence[Entry], *, partly: bool) -> int:
+        """Change rows that are as they were seen."""
+        with self.writing():
+            now = self.entries([entry.id for entry in before])
+            same = [i for i, entry in enumerate(before) if now.get(entry.id) == entry]
+            if len(same) < len(before) and not partly:
+                raise ChangedError(
+                    f"{len(before) - len(same):,} of {len(before):,} crops are no longer as they were",
+                    fix="somebody else, or a machine, has changed them meanwhile: look again",
+                )
+            changed = [i for i in same if after[i] != before[i]]
+            if changed:
+                self.write([after[i] for i in changed], self.vectors([before[i].id for i in changed]))
+        return len(changed)
 
 
 class NoSuchRowError(SemreidError):
@@ -72,6 +123,16 @@ def require_rows(ids: Sequence[str], found: Container[str]) -> None:
             f"there is no row {absent[0]!r} ({len(absent):,} such ids)",
             fix="check the id; the row may have been removed meanwhile",
         )
+
+
+def pieces(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut a list into parts of at most ``size``.
+
+    Example:
+        >>> list(pieces("abcde", 2))
+        ['ab', 'cd', 'e']
+    """
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def without_password(uri: str) -> str:

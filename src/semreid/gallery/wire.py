@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, RootModel, model_validator
 
 from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Vectors
+from semreid.gallery.store import How, Written
 
 ODD_TOKEN = "it holds other characters than those of ASCII, or begins or ends with a space or a line break"
 """Why a token is refused that is not as `can_travel` wants it."""
@@ -19,6 +21,27 @@ class Rows(BaseModel):
 
     entries: list[Entry]
     vectors: str = ""
+
+
+class Put(Rows):
+    """Rows to be written, and what becomes of those that are there."""
+
+    how: How
+
+
+class Exchange(BaseModel):
+    """Rows as they were seen, and as they shall be."""
+
+    before: list[Entry]
+    after: list[Entry]
+    partly: bool
+
+    @model_validator(mode="after")
+    def _of_the_same_rows(self) -> Self:
+        ids = [entry.id for entry in self.before]
+        if ids != [entry.id for entry in self.after] or len(set(ids)) < len(ids):
+            raise ValueError("before and after are not the same rows, each once")
+        return self
 
 
 class Ids(BaseModel):
@@ -55,6 +78,8 @@ class About(BaseModel):
     fingerprint: str
 
 
+Done = RootModel[Written]
+"""What became of rows."""
 Found = RootModel[list[list[Match]]]
 """Matches of each query."""
 

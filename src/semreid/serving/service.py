@@ -30,7 +30,7 @@ from semreid.gallery.crops import Image
 from semreid.gallery.entry import Vectors, derived_id
 from semreid.gallery.gallery import ANY
 from semreid.gallery.parts import PartOrder
-from semreid.gallery.store import ChangedError, NoSuchRowError
+from semreid.gallery.store import ChangedError, How, NoSuchRowError, Written
 from semreid.models.embedder import Embedder
 from semreid.models.model import ReIDModel
 from semreid.models.parts import Parts
@@ -291,10 +291,15 @@ class Service:
 
         return await self._written(add)
 
-    async def write(self, vectors: Vectors, entries: list[Entry]) -> int:
-        """Insert or replace rows (N, D) that were embedded elsewhere, and say how many they were."""
+    async def put(self, vectors: Vectors, entries: list[Entry], how: How) -> Written:
+        """Add, replace or renew rows (N, D) that were embedded elsewhere, and say what became of them."""
         self._require_writable()
-        return sum(await self._written(self.gallery.upsert, vectors, entries))
+        return await self._written(getattr(self.gallery, how), vectors, entries)
+
+    async def exchange(self, before: list[Entry], after: list[Entry], *, partly: bool) -> int:
+        """Change what is known of rows that are still as somebody saw them, and say how many they were."""
+        self._require_writable()
+        return await self._written(partial(self.gallery.exchange, partly=partly), before, after)
 
     async def delete(self, ids: list[str]) -> int:
         """Delete rows, and their pictures if they were uploaded here; say how many there were."""

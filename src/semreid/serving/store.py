@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Vectors
 from semreid.gallery.rows import named, unit_vectors
-from semreid.gallery.wire import About, Count, Found, Ids, Rows, Scan, Search, pack, unpack
+from semreid.gallery.wire import About, Count, Done, Exchange, Found, Ids, Put, Rows, Scan, Search, pack, unpack
 from semreid.serving.api import Asked
 from semreid.serving.errors import RequestError
 from semreid.serving.forms import row_id
@@ -32,11 +32,17 @@ async def about(service: Asked) -> About:
     return About(dim=service.gallery.dim, fingerprint=service.gallery.fingerprint)
 
 
-@router.post("/write")
-async def write(service: Asked, rows: Rows) -> dict[str, int]:
-    """Insert or replace rows. When this answers, they are safe."""
+@router.post("/put")
+async def put(service: Asked, rows: Put) -> Done:
+    """Insert rows, or do with those that are there what is to be done. When this answers, they are safe."""
     vectors = _vectors(service, rows.vectors, "row")
-    return {"written": await service.write(vectors, named(rows.entries, vectors))}
+    return Done(await service.put(vectors, named(rows.entries, vectors), rows.how))
+
+
+@router.post("/exchange")
+async def exchange(service: Asked, asked: Exchange) -> Count:
+    """Change rows that are as they were seen; 409 if one is not, unless those that are shall be changed alone."""
+    return Count(rows=await service.exchange(asked.before, asked.after, partly=asked.partly))
 
 
 @router.post("/delete")
