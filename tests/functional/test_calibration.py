@@ -287,6 +287,44 @@ def test_the_basis_claims_no_more_than_was_checked(data, told):
     assert unchecked.startswith(f"calibrated on {people} ")
 
 
+def with_copies(crops, ids, camids):
+    """The crops, and one more picture that is filed under each of these people, in these cameras."""
+    features, pids, cameras = crops
+    return (
+        np.concatenate([features, np.ones((len(ids), features.shape[1]))]),
+        np.concatenate([pids, ids]),
+        np.concatenate([cameras, camids]),
+    )
+
+
+def test_a_picture_filed_under_two_people_costs_the_rates_below_it_alone(made):
+    crowded = crowd(people=120, noise=0.8, seed=3)
+    crops = with_copies(crowded, np.unique(crowded[1])[:2], [1, 2])
+    assert pair_scores(*crops).impostor[-1] == 1
+    assert [p.asked_far for p in calibrate(*crops)[0].points] == [p.asked_far for p in made[0].points]
+    with pytest.raises(SemreidError, match=r"^1 of \d+,\d+ impostor pairs have the same embedding") as caught:
+        calibrate(*crops, fars=[1e-6])
+    assert "`semreid doctor` finds copies" in caught.value.fix
+
+
+def test_a_rate_that_one_half_of_the_people_cannot_reach_is_left_out():
+    features, pids, camids = crowd(people=300, images=2, cameras=2, noise=0.8, seed=3)
+    some = np.unique(pids[halve_people(pids, camids)])[:60]
+    crops = with_copies((features, pids, camids), some, np.arange(60) % 2 + 1)
+    assert threshold_at_far(pair_scores(*crops), 0.01) <= 1
+    with pytest.raises(SemreidError, match="360 of 28,348 impostor pairs have the same embedding"):
+        calibrate(*crops, fars=[0.01])
+    assert [p.asked_far for p in calibrate(*crops)[0].points] == [0.1]
+
+
+def test_cameras_that_see_nothing_but_copies_get_no_thresholds_of_their_own():
+    crowded = crowd(people=60)
+    crops = with_copies(crowded, np.repeat(np.unique(crowded[1])[:12], 2), np.tile([8, 9], 12))
+    found = calibrate(*crops, fars=[0.1], per_camera_pair=True)[0].camera_pairs
+    assert {"1-2", "1-3", "2-3"} <= found.keys()
+    assert "8-9" not in found
+
+
 def test_no_rate_at_all_is_refused():
     with pytest.raises(SemreidError, match="no false-accept rate is given"):
         calibrate(*crowd(people=60), fars=[])

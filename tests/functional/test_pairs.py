@@ -231,7 +231,7 @@ def test_rates_out_of_range_are_refused(scores, far):
 
 
 def test_a_collapsed_model_is_refused():
-    with pytest.raises(SemreidError, match=r"100.00% of the impostor pairs have the same embedding"):
+    with pytest.raises(SemreidError, match="12 of 12 impostor pairs have the same embedding"):
         operating_points(np.ones((8, 4)), np.arange(8) // 2, np.arange(8) % 2, [0.1])
 
 

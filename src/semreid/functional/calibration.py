@@ -274,9 +274,10 @@ def calibrate(
             "more to say anything of rare errors",
             fix="give crops of more people",
         )
-    points = _known_points(features, pids, camids, fars, scores)
     first = halve_people(pids, camids)
     halves = [pair_scores(features[half], pids[half], camids[half]) for half in (first, ~first)]
+    asked = _reachable(FARS, scores, *halves) or FARS if fars is None else fars
+    points = _known_points(features, pids, camids, asked, scores, every=fars is not None)
     losses = {name: _mean([log_loss(*pair) for pair in _crossed(name, halves)]) for name in _FITS}
     method = min(losses, key=lambda name: losses[name])
     tables = [reliability_table(*pair) for pair in _crossed(method, halves)]
@@ -534,14 +535,27 @@ def _cross_check(halves: Sequence[PairScores], far: float) -> CrossCheck:
     return CrossCheck(far, (there[0], back[0]), (there[1], back[1]))
 
 
+def _reachable(fars: Sequence[float], *crowds: PairScores) -> list[float]:
+    """The rates for which each crowd has a threshold: none is above the score of copies, which is 1."""
+    shares = [(scores.impostor[-1], scores.impostor.sum()) for scores in crowds]
+    return [far for far in fars if all(copies <= far * pairs for copies, pairs in shares)]
+
+
 def _known_points(
-    features: Features, pids: NDArray[Any], camids: NDArray[Any], fars: Sequence[float] | None, scores: PairScores
+    features: Features,
+    pids: NDArray[Any],
+    camids: NDArray[Any],
+    fars: Sequence[float],
+    scores: PairScores,
+    *,
+    every: bool,
 ) -> tuple[OperatingPoint, ...]:
-    points = operating_points(features, pids, camids, FARS if fars is None else fars, scores=scores)
+    """The points of which enough is known; refuses if that is not ``every`` one, or none."""
+    points = operating_points(features, pids, camids, fars, scores=scores)
     known = tuple(point for point in points if point.is_known)
-    unknown = next((point for point in points if not point.is_known), None)
-    if unknown and (fars is not None or not known):
-        raise _unknown_rate(unknown if fars is not None else points[0], len(np.unique(pids[pids >= 0])))
+    unknown = [point for point in points if not point.is_known]
+    if unknown and (every or not known):
+        raise _unknown_rate(unknown[0], len(np.unique(pids[pids >= 0])))
     return known
 
 
@@ -565,8 +579,10 @@ def _camera_pairs(
         if np.count_nonzero(shared >= 0) < FEWEST_PEOPLE:
             continue
         rows = np.flatnonzero((camids == a) | (camids == b))
-        own = operating_points(features[rows], pids[rows], camids[rows], [point.asked_far for point in points])
-        if known := tuple(point for point in own if point.is_known):
+        crops = features[rows], pids[rows], camids[rows]
+        scores = pair_scores(*crops)
+        fars = _reachable([point.asked_far for point in points], scores)
+        if known := tuple(point for point in operating_points(*crops, fars, scores=scores) if point.is_known):
             found[camera_pair(a, b)] = known
     return found
 

@@ -140,9 +140,9 @@ def threshold_at_far(scores: PairScores, far: float) -> float:
     low_enough = accepted <= far * accepted[0]
     if not low_enough.any():
         raise SemreidError(
-            f"{_share(scores.impostor[-1:], scores.impostor):.2%} of the impostor pairs have the same embedding, "
-            f"so no threshold accepts only {far:g} of them",
-            fix="use a model that tells people apart",
+            f"{scores.impostor[-1]:,} of {accepted[0]:,} impostor pairs have the same embedding, so no threshold "
+            f"accepts only {far:g} of them",
+            fix="use a model that tells people apart, and no picture for two people: `semreid doctor` finds copies",
         )
     return float(np.argmax(low_enough) / HALF - 1)
 
