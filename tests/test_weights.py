@@ -60,7 +60,11 @@ def test_missing_file_and_no_tensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrap", [
     lambda x: {f"module.{name}": tensor for name, tensor in x.items()},
     lambda x: {f"module._orig_mod.{name}": tensor for name, tensor in x.items()},
+    lambda x: {f"_orig_mod.module._orig_mod.{name}": tensor for name, tensor in x.items()},
     lambda x: {"model": x, "epoch": 3, "optimizer": {"lr": 0.1}},
+    lambda x: {"arch": "a", "state_dict": x, "best_acc1": torch.tensor(71.2), "optimizer": {"0": torch.ones(3)}},
+    lambda x: {"state_dict": x, "best": torch.ones(1)},
+    lambda x: {"model": x, "best": torch.tensor(71.2)},
     lambda x: {"state": {"model_state": {f"module.{name}": tensor for name, tensor in x.items()}}},
 ])  # fmt: skip
 def test_what_trainers_put_around_weights_is_taken_off(tmp_path: Path, wrap) -> None:

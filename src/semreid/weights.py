@@ -29,8 +29,8 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
         path: The file. A PyTorch file is read with ``weights_only``: nothing in it is executed.
 
     Returns:
-        Tensor by name, on the CPU. A dictionary inside the file, such as ``state_dict``, is unwrapped, and so are names
-        that all begin with ``module.``.
+        Tensor by name, on the CPU. A dictionary inside the file, such as ``state_dict``, is unwrapped, whatever single
+        numbers are beside it, and so are names that all begin with ``module.``.
 
     Raises:
         SemreidError: If the file is missing, damaged, holds anything but tensors, more than one set of them, or NaN.
@@ -62,11 +62,12 @@ def tensors_in(content: bytes, path: Path) -> dict[str, Tensor]:
         return _named(load(content), path)
 
 
-def read_torch(path: Path | str) -> dict[str, Any]:
+def read_torch(path: Path | str, fix: str = SAVE_AGAIN) -> dict[str, Any]:
     """Read a dictionary of plain values and tensors that ``torch.save`` wrote; nothing in it is executed.
 
     Args:
         path: The file.
+        fix: The way out if it cannot be read.
 
     Returns:
         The dictionary, tensors on the CPU.
@@ -75,32 +76,31 @@ def read_torch(path: Path | str) -> dict[str, Any]:
         SemreidError: If the file is damaged or holds objects that would have to be executed.
     """
     path = Path(path)
-    with reading(path, SAVE_AGAIN):
-        _require_plain(path)
+    with reading(path, fix):
+        _require_plain(path, fix)
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:  # its text tells how to switch the safety off
-            raise SemreidError(f"{path} holds more than tensors, or is damaged", fix=SAVE_AGAIN) from error
+            raise SemreidError(f"{path} holds more than tensors, or is damaged", fix=fix) from error
     if not isinstance(content, dict):
-        raise SemreidError(f"{path} holds a {type(content).__name__}, not named tensors", fix="save a plain state dict")
+        raise SemreidError(f"{path} holds a {type(content).__name__}, not named tensors", fix=fix)
     return content
 
 
-def _require_plain(path: Path) -> None:
+def _require_plain(path: Path, fix: str) -> None:
     """Refuse what would unfold in memory: PyTorch compresses nothing."""
     length = unfolded = path.stat().st_size
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             unfolded = sum(item.file_size for item in archive.infolist())
     if unfolded > length or length > MOST:
-        raise SemreidError(f"{path} of {length:,} bytes unfolds to {unfolded:,}", fix=SAVE_AGAIN)
+        raise SemreidError(f"{path} of {length:,} bytes unfolds to {unfolded:,}", fix=fix)
 
 
 def _named(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     tensors = _unwrapped(content, path)
-    for prefix in WRAPPERS:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    while prefix := next((each for each in WRAPPERS if all(name.startswith(each) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise SemreidError(f"{path}: '{name}' claims more values than the file holds", fix=SAVE_AGAIN)
@@ -113,7 +113,8 @@ def _unwrapped(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     """The tensors of a dictionary, or of the only dictionary in it that has any."""
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
     inner = {key: value for key, value in content.items() if isinstance(value, Mapping) and _holds_tensors(value)}
-    if tensors:
+    weights = not inner or any(tensor.ndim for tensor in tensors.values())  # not only an accuracy beside a dictionary
+    if tensors and weights and "state_dict" not in inner:
         return tensors
     key = "state_dict" if "state_dict" in inner else next(iter(inner), None)
     if key is None:
