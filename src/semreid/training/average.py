@@ -35,7 +35,7 @@ def average_runs(runs: Sequence[Path | str], out: Path) -> Card:
     """
     if len(runs) < 2:
         raise SemreidError(f"a mean takes two runs or more, not {len(runs)}", fix="name more run folders")
-    folder = RunFolder(out, resume=False)
+    folder = RunFolder(out, resume=None)
     cards = [read_card(run) for run in runs]
     for run, card in zip(runs[1:], cards[1:], strict=True):
         _require_relatives(runs[0], cards[0], run, card)

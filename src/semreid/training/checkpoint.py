@@ -10,8 +10,8 @@ import torch
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.reading import parse_yaml
-from semreid.training.recipe import RENAMED, AdaptRecipe, Recipe, dump_recipe, parse_recipe
-from semreid.training.record import ADAPT, RECIPE
+from semreid.training.recipe import AdaptRecipe, Recipe, dump_recipe, parse_recipe
+from semreid.training.record import ADAPT, RECIPE, run_files
 from semreid.weights import read_torch
 
 FORMAT = 1
@@ -47,14 +47,15 @@ def load_checkpoint(path: Path, recipe: str, kind: type[Recipe] | type[AdaptReci
         SemreidError: If there is none, it is damaged, of another version, or of another recipe.
     """
     if not path.is_file():
-        raise SemreidError(f"nothing to resume: no checkpoint at {path}", fix="begin without --resume")
-    state = read_torch(path)
+        way_out = "choose another folder for --out" if run_files(path.parent) else "begin without --resume"
+        raise SemreidError(f"nothing to resume: no checkpoint at {path}", fix=way_out)
+    state = read_torch(path, "copy the checkpoint again, or begin anew in another folder")
     if state.get("format") != FORMAT:
         raise SemreidError(
             f"{path} has format {state.get('format')}; this version reads {FORMAT}",
             fix="go on with the version that wrote it, or begin anew in another folder",
         )
-    then = parse_recipe(parse_yaml(_renamed(str(state.get("recipe"))), path), str(path), kind)
+    then = parse_recipe(parse_yaml(str(state.get("recipe")), path), str(path), kind)
     before = dump_recipe(then)  # with keys added since then
     if before != recipe:
         raise SemreidError(
@@ -63,13 +64,6 @@ def load_checkpoint(path: Path, recipe: str, kind: type[Recipe] | type[AdaptReci
             "--out",
         )
     return state
-
-
-def _renamed(text: str) -> str:
-    """Give keys of earlier versions their names of today: nobody can edit the recipe in a checkpoint."""
-    for old, new in RENAMED.items():
-        text = text.replace(f"\n  {old.partition('.')[2]}:", f"\n  {new.partition('.')[2]}:")
-    return text
 
 
 def _first_difference(old: str, new: str) -> str:

@@ -18,6 +18,8 @@ from semreid.files import exclusive, require_writable, write_text
 from semreid.models.card import CARD, WEIGHTS
 
 RECIPE, ADAPT, METRICS, CHECKPOINT = "recipe.yaml", "adapt.yaml", "metrics.jsonl", "checkpoint.pt"
+_COMMANDS = {RECIPE: "semreid train", ADAPT: "semreid adapt"}
+"""Who writes a run with such a recipe."""
 
 
 class Reporter(AbstractContextManager["Reporter"]):
@@ -101,14 +103,14 @@ class RunFolder:
 
     Args:
         path: The folder.
-        resume: Go on with what is in it; otherwise it must not hold a run.
+        resume: Go on with what is in it; otherwise it must not hold a run. None: whoever makes it never goes on.
         recipe: Name of the file that keeps the recipe.
 
     Raises:
-        SemreidError: If it holds a run already, or cannot be written.
+        SemreidError: If it holds a run already, or to go on with one of another command, or cannot be written.
     """
 
-    def __init__(self, path: Path | str, *, resume: bool, recipe: str = RECIPE) -> None:
+    def __init__(self, path: Path | str, *, resume: bool | None, recipe: str = RECIPE) -> None:
         self.path, self.resume, self.recipe = Path(path), resume, recipe
         self._require_free()
         require_writable(self.path / CARD)
@@ -126,13 +128,19 @@ class RunFolder:
             yield
 
     def _require_free(self) -> None:
+        begun = next((name for name in (self.recipe, *_COMMANDS) if (self.path / name).exists()), self.recipe)
+        if self.resume and begun != self.recipe:
+            command = _COMMANDS[begun]
+            raise SemreidError(
+                f"{self.path} holds a run of `{command}`, and `{_COMMANDS[self.recipe]}` cannot go on with it",
+                fix=f"go on with `{command} --resume`, or choose another folder for --out",
+            )
         if self.resume:
             return
         if any((self.path / name).exists() for name in (CHECKPOINT, CARD)):  # a mean has no checkpoint
-            raise SemreidError(
-                f"{self.path} already holds a run",
-                fix="go on with its training (--resume), or choose another folder for --out",
-            )
+            may_go_on = self.resume is not None and begun == self.recipe and (self.path / CHECKPOINT).exists()
+            way_on = "go on with its training (--resume), or " if may_go_on else ""
+            raise SemreidError(f"{self.path} already holds a run", fix=f"{way_on}choose another folder for --out")
         for name in (self.recipe, WEIGHTS, METRICS):
             if (self.path / name).exists():
                 raise SemreidError(
