@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from semreid.errors import SemreidError
+from semreid.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GENUINE, IMPOSTOR, INK, FAINT = "#0b7a75", "#d1495b", "#22303c", "#c9d1d9"
 STYLE = {
@@ -43,3 +51,25 @@ def require_matplotlib() -> Any:  # noqa: ANN401 - the module
     except ImportError as error:
         raise SemreidError("drawing needs matplotlib", fix="pip install 'semreid[plot]'") from error
     return mpl
+
+
+@contextmanager
+def drawn(target: Path, width: float, height: float, *, dpi: int) -> Iterator[Figure]:
+    """Yield a figure, and write what is drawn on it into a PNG file; letters that the font lacks become boxes.
+
+    Args:
+        target: The file.
+        width: Of the figure in inches.
+        height: Of the figure in inches.
+        dpi: Pixels an inch.
+
+    Raises:
+        SemreidError: If matplotlib is missing, or the file cannot be written.
+    """
+    mpl = require_matplotlib()
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure = mpl.figure.Figure(figsize=(width, height), dpi=dpi)
+        yield figure
+        with atomic_path(target) as temporary:
+            figure.savefig(temporary, format="png", facecolor="white")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +18,7 @@ from semreid.explain.findings import Scores, score_histograms
 from semreid.explain.page import caption, verdict
 from semreid.explain.pictures import Picture
 from semreid.explain.texts import GLYPHS, grounds_text, percent_text
-from semreid.files import atomic_path
-from semreid.plots import FAINT, GENUINE, IMPOSTOR, INK, STYLE, require_matplotlib
+from semreid.plots import FAINT, GENUINE, IMPOSTOR, INK, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +47,7 @@ def save_explanation(explanation: Explanation, target: Path) -> None:
     band = ABOVE + TALL + BELOW + len(layers) * 2 * (TALL + GAP) + 2 * GAP
     width = 2 * MARGIN + (min(COLUMNS, max(5, count)) + 1) * (CELL + GAP) + 2 * GAP
     height = 2 * MARGIN + HEADER + max(1, -(-count // COLUMNS)) * band
-    with _figure(width, height, target) as figure:
+    with drawn(target, width, height, dpi=DPI) as figure:
         sheet = _Sheet(figure)
         title = f"Matches of {Path(explanation.query.path).name or 'query'}"
         sheet.write(MARGIN, MARGIN, title, size=15, weight="bold", room=width - 2 * MARGIN)
@@ -76,24 +73,12 @@ def save_evaluation(evaluation: Evaluation, target: Path) -> None:
         SemreidError: If matplotlib is missing, or the file cannot be written.
     """
     scores = score_histograms(evaluation)
-    with _figure(10.8 if scores else 5.6, 4.4, target) as figure:
+    with drawn(target, 10.8 if scores else 5.6, 4.4, dpi=DPI) as figure:
         figure.set_layout_engine("constrained", w_pad=0.2, h_pad=0.14)
         axes = figure.subplots(1, 2 if scores else 1, squeeze=False)[0]
         _draw_cmc(axes[0], evaluation)
         if scores:
             _draw_scores(axes[1], scores)
-
-
-@contextmanager
-def _figure(width: float, height: float, target: Path) -> Iterator[Figure]:
-    """A figure in inches that is saved in the end; letters that the font lacks become boxes without a word."""
-    mpl = require_matplotlib()
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure = mpl.figure.Figure(figsize=(width, height), dpi=DPI)
-        yield figure
-        with atomic_path(target) as temporary:
-            figure.savefig(temporary, format="png", facecolor="white")
 
 
 class _Sheet:

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from semreid.data.images import resize
 from semreid.errors import SemreidError
 from semreid.explain.pictures import Picture, heat_over
-from semreid.files import atomic_path
 from semreid.models.heads import Multistage
 from semreid.models.model import ReIDModel
-from semreid.plots import STYLE, require_matplotlib
+from semreid.plots import drawn
 
 SIZE, BESIDE, EDGE = (256, 128), 2, (209, 73, 91)
 PANEL, MARGIN = (0.95, 1.9), 0.1  # inches
@@ -85,27 +84,20 @@ def save_stages(model: ReIDModel, crops: Sequence[Picture], target: Path) -> Non
     Raises:
         SemreidError: If matplotlib is missing, the model has no stages, or the file cannot be written.
     """
-    mpl = require_matplotlib()
     views, crops = stage_views(model, crops), [resize(crop, SIZE) for crop in crops]
     titles = ["crop", "stage I", *(text for n in range(2, len(views) + 1) for text in ("mixed", f"stage {'I' * n}"))]
     rows, width = -(-len(crops) // BESIDE), len(titles) + 0.4
-    with mpl.rc_context(STYLE), atomic_path(target) as temporary:
-        figure = mpl.figure.Figure(figsize=((BESIDE * width - 0.4) * PANEL[0] + MARGIN, rows * PANEL[1] + 0.4), dpi=150)
+    wide, high = (BESIDE * width - 0.4) * PANEL[0] + MARGIN, rows * PANEL[1] + 0.4
+    with drawn(target, wide, high, dpi=150) as figure:
         for index in range(len(crops)):
             left, bottom = index % BESIDE * width, rows - 1 - index // BESIDE
             for column, picture in enumerate(_panels(views, crops, index)):
-                place = (
-                    MARGIN + (left + column) * PANEL[0],
-                    MARGIN + bottom * PANEL[1],
-                    0.94 * PANEL[0],
-                    0.97 * PANEL[1],
-                )
-                axes = figure.add_axes([side / figure.get_size_inches()[i % 2] for i, side in enumerate(place)])
+                x, y = MARGIN + (left + column) * PANEL[0], MARGIN + bottom * PANEL[1]
+                axes = figure.add_axes((x / wide, y / high, 0.94 * PANEL[0] / wide, 0.97 * PANEL[1] / high))
                 axes.imshow(picture)
                 axes.set_axis_off()
                 if index < BESIDE:
                     axes.set_title(titles[column], fontsize=9, pad=5, fontweight="normal", loc="center")
-        figure.savefig(temporary, format="png", facecolor="white")
 
 
 def _panels(views: Sequence[StageView], crops: Sequence[Picture], index: int) -> list[Picture]:

@@ -13,7 +13,6 @@ from semreid.atlas import SIZE, fill_gutters
 from semreid.data.images import read_image, resize
 from semreid.errors import SemreidError
 from semreid.explain.pictures import Picture
-from semreid.files import atomic_path
 from semreid.models.model import ReIDModel
 from semreid.people.body import Body, build_body
 from semreid.people.camera import linear
@@ -21,11 +20,11 @@ from semreid.people.poses import Figure, Pose, take_pose
 from semreid.people.render import Light, View, bounding_box, project, render
 from semreid.people.shape import Shape, Silhouette
 from semreid.people.skeleton import BONE, BONES
-from semreid.plots import STYLE, require_matplotlib
+from semreid.plots import drawn
 
 SIDES = {"front": 0.0, "right": 90.0, "back": 180.0, "left": 270.0}
 LIGHT = Light((0.3, 0.5, 0.8), (0.45, 0.45, 0.44), (0.72, 0.72, 0.74))
-HEIGHT, WIDTH, GAP = 256, 128, 12
+HEIGHT, WIDTH, GAP, DPI = 256, 128, 12, 150
 GAMMA = 2.2
 
 
@@ -69,8 +68,8 @@ def wear(texture: NDArray[np.uint8], yaw: float) -> Picture:
     half, middle = 0.53 * (bottom - top), (top + bottom) / 2
     box = (-half * WIDTH / HEIGHT, middle - half, half * WIDTH / HEIGHT, middle + half)
     albedo = linear(fill_gutters(texture))
-    drawn = render(seen, body.faces, albedo, box, (HEIGHT, WIDTH), light=LIGHT, ambient_share=body.shade, supersample=3)
-    light = drawn.colour + 1 - drawn.alpha[..., None]
+    shown = render(seen, body.faces, albedo, box, (HEIGHT, WIDTH), light=LIGHT, ambient_share=body.shade, supersample=3)
+    light = shown.colour + 1 - shown.alpha[..., None]
     return np.rint(255 * light.clip(0, 1) ** (1 / GAMMA)).astype(np.uint8)
 
 
@@ -101,18 +100,15 @@ def save_textures(model: ReIDModel, images: Sequence[Path], target: Path) -> Non
         SemreidError: If matplotlib is missing, an image cannot be read, the model paints no textures, or the file
             cannot be written.
     """
-    mpl = require_matplotlib()
     crops = [read_image(path) for path in images]
     textures = np.rint(255 * model.texture(crops, flip=True).transpose(0, 2, 3, 1)).astype(np.uint8)
     rows = [texture_row(crop, texture) for crop, texture in zip(crops, textures, strict=True)]
     picture = np.vstack([part for row in rows for part in (row, np.full((GAP, row.shape[1], 3), 255, np.uint8))])
-    height, width = picture.shape[0] / 150, picture.shape[1] / 150
-    with mpl.rc_context(STYLE), atomic_path(target) as temporary:
-        figure = mpl.figure.Figure(figsize=(width + 0.1, height + 0.25), dpi=150)
+    height, width = picture.shape[0] / DPI, picture.shape[1] / DPI
+    with drawn(target, width + 0.1, height + 0.25, dpi=DPI) as figure:
         axes = figure.add_axes((0.05 / (width + 0.1), 0.0, width / (width + 0.1), height / (height + 0.25)))
         axes.imshow(picture, aspect="auto")
         axes.set_axis_off()
         for column, title in enumerate(("crop", "texture", *SIDES)):
             centre = WIDTH / 2 + column * (WIDTH + GAP) + (column > 1) * WIDTH + (column == 1) * WIDTH / 2
             axes.text(centre, -8, title, ha="center", fontsize=9)
-        figure.savefig(temporary, format="png", facecolor="white")

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.files import atomic_path
 from semreid.functional.pairs import HALF, HISTOGRAM_CELLS, histogram, roc_curve
-from semreid.plots import GENUINE, IMPOSTOR, INK, STYLE, require_matplotlib
+from semreid.plots import GENUINE, IMPOSTOR, INK, drawn
 from semreid.verification.calibrate import CalibrationReport
 
 if TYPE_CHECKING:
@@ -28,17 +27,13 @@ def save_plot(report: CalibrationReport, target: Path, title: str) -> None:
     Raises:
         SemreidError: If matplotlib is missing, or the file cannot be written.
     """
-    mpl = require_matplotlib()
-    with mpl.rc_context(STYLE):
-        figure = mpl.figure.Figure(figsize=(15, 5.2), dpi=120, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.2, h_pad=0.1)
+    with drawn(target, 15, 5.2, dpi=120) as figure:
+        figure.set_layout_engine("constrained", w_pad=0.2, h_pad=0.1)
         figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold", color=INK)
         axes = figure.subplots(1, 3)
         _draw_scores(axes[0], report)
         _draw_rates(axes[1], report)
         _draw_reliability(axes[2], report)
-        with atomic_path(target) as temporary:
-            figure.savefig(temporary, format="png", facecolor="white")
 
 
 def _draw_scores(axes: Axes, report: CalibrationReport) -> None:
