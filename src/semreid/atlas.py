@@ -49,6 +49,12 @@ class Part(IntEnum):
     FOOT = 7
 
 
+PART_COLOURS = np.array(
+    [(139, 149, 155), (232, 176, 74), (194, 80, 79), (91, 141, 214), (69, 176, 165), (125, 98, 181), (121, 166, 72),
+     (168, 113, 63)], np.uint8)  # fmt: skip
+"""RGB by which people tell them apart in pictures, (8, 3)."""
+
+
 @dataclass(frozen=True)
 class Chart:
     """A rectangle of the atlas.

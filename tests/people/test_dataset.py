@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from semreid.atlas import PART_COLOURS
 from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import diagnose
 from semreid.data.store import annotation_paths, build_store
@@ -264,5 +265,6 @@ def test_the_contact_sheet_shows_textures_pictures_and_masks(tmp_path):
     assert sheet.shape == (2 * 128, 128 + 3 * 32, 3)
     shot = next(stream(RECIPE, [1]))
     assert np.array_equal(sheet[:64, 128:160], shot.image)
+    assert np.array_equal(sheet[64:128, 128:160], PART_COLOURS[shot.parts])
     save_contact_sheet(RECIPE, tmp_path / "sheet.png")
     assert cv2.imread(str(tmp_path / "sheet.png")) is not None

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.atlas import PART_COLOURS
 from semreid.explain.evidence import Evidence, Layer, Part
 from semreid.explain.pictures import Picture, fitted, tinted
 from semreid.models.model import ReIDModel
 from semreid.models.parts import Parts
 
-COLORS = ("#8b959b", "#e8b04a", "#c2504f", "#5b8dd6", "#45b0a5", "#7d62b5", "#79a648", "#a8713f")
+COLORS = tuple(f"#{bytes(colour).hex()}" for colour in PART_COLOURS)
 """Of the labels 0 (background) to 7 (foot)."""
 OPACITY = 0.6
 
@@ -61,10 +62,9 @@ def regions_over(picture: Picture, labels: NDArray[np.uint8]) -> Picture:
         RGB, as `fitted`.
     """
     base = fitted(picture)
-    each = (labels[..., None] == np.arange(len(COLORS))).astype(np.float32)
+    each = (labels[..., None] == np.arange(len(PART_COLOURS))).astype(np.float32)
     spread = cv2.resize(each, base.shape[1::-1], interpolation=cv2.INTER_CUBIC).argmax(axis=2)
-    colors = np.array([list(bytes.fromhex(color[1:])) for color in COLORS], np.uint8)
-    return tinted(base, colors[spread], (OPACITY * (spread > 0)).astype(np.float32))
+    return tinted(base, PART_COLOURS[spread], (OPACITY * (spread > 0)).astype(np.float32))
 
 
 def _compared(parts: Parts, match: int) -> tuple[Part, ...]:

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from semreid.atlas import VERSION, Part
+from semreid.atlas import PART_COLOURS, VERSION, Part
 from semreid.errors import SemreidError
 from semreid.files import atomic_path, exclusive, explained, write_bytes, write_json, write_text
 from semreid.parallel import Progress, cores
@@ -433,12 +433,7 @@ def contact_sheet(recipe: PeopleRecipe, people: int = 8, pictures: int = 6) -> N
     for pid in range(1, min(people, recipe.identities) + 1):
         shots = list(stream(recipe, [pid]))[:pictures]
         texture = cv2.resize(shots[0].person.texture, (2 * height, 2 * height), interpolation=cv2.INTER_AREA)
-        columns = [np.vstack((shot.image, _COLOURS[shot.parts])) for shot in shots]
+        columns = [np.vstack((shot.image, PART_COLOURS[shot.parts])) for shot in shots]
         blank = np.full((2 * height, width * (pictures - len(shots)), 3), 255, np.uint8)
         rows.append(np.hstack((texture, *columns, blank)))
     return np.vstack(rows)
-
-
-_COLOURS = np.array(
-    [(30, 30, 30), (240, 200, 160), (200, 60, 60), (240, 150, 60), (250, 215, 100), (60, 90, 200), (90, 180, 225),
-     (60, 160, 90)], np.uint8)  # fmt: skip
