@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_one_process_works_through_all_items_as_they_are_asked_for() -> None:
     results = distributed.shared(work, [1, 2, 3])
     assert (next(results), seen) == (-1, [1])
     assert list(results) == [-2, -3]
-    assert distributed.by_first(lambda: 5) == 5
+    assert distributed.by_first(lambda: 5) == distributed.first_process_first(lambda: 5) == 5
 
 
 def test_errors_can_travel_to_other_processes() -> None:
@@ -59,7 +60,9 @@ def parts_of(file: Path) -> list[str]:
 
 
 @pytest.mark.timeout(300)
-def test_two_processes_embed_evaluate_and_add_what_one_does(figures: Path, tmp_path: Path, run) -> None:
+def test_two_processes_embed_evaluate_and_add_what_one_does(
+    figures: Path, tmp_path: Path, run, capfd: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(0)
     arguments = {"name": "baseline", "num_ids": 6, "trunk": "resnet18", "width": 0.125, "size": (64, 32)}
     model, folder = create_model(**arguments), tmp_path / "run"
@@ -72,6 +75,8 @@ def test_two_processes_embed_evaluate_and_add_what_one_does(figures: Path, tmp_p
     for name in ("a", "b", "c"):
         write_image(bad / f"{name}.png", draw_figure(1, 1, 0))
     (bad / "b.png").write_bytes(b"no image")
+    torn = shutil.copytree(figures, tmp_path / "torn")
+    next((torn / "query").iterdir()).write_bytes(b"no image")
 
     def commands(out: Path) -> list[list[object]]:
         return [
@@ -81,11 +86,16 @@ def test_two_processes_embed_evaluate_and_add_what_one_does(figures: Path, tmp_p
             ["gallery", "add", "--gallery", out / "g.db", "--model", folder, many],
             ["gallery", "add", "--gallery", out / "bad.parquet", "--model", folder, "--batch-size", 1, bad],
             ["embed", folder, bad, "--out", out / "bad.parquet.x"],
+            ["evaluate", folder, "--data", f"people:{torn}"],
         ]
 
     one, two = tmp_path / "one", tmp_path / "two"
-    assert [run(*command).code for command in commands(one)] == [0, 0, 0, 0, 1, 1]
-    assert run_by_two(*commands(two)) == [0, 0, 0, 0, 1, 1]
+    codes = [0, 0, 0, 0, 1, 1, 1]
+    assert [run(*command).code for command in commands(one)] == codes
+    assert run_by_two(*commands(two)) == codes
+    said = capfd.readouterr().err
+    assert said.count("error: ") == 3
+    assert said.count("error: 1 of ") == 1  # an image of the store, which the first process makes
     assert (two / "f.parquet").read_bytes() == (one / "f.parquet").read_bytes()
     assert parts_of(two / "f.parquet") == sorted(str(path) for path in many.iterdir())
     assert json.loads((two / "report.json").read_text()) == json.loads((one / "report.json").read_text())

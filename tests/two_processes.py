@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 from semreid.cli import main
-from semreid.distributed import process_group, rank
+from semreid.distributed import by_first, process_group, rank
 
 
 def run_by_two(*commands: list[object]) -> list[int]:
-    """Run command lines one after the other on two processes; exit codes of the first."""
+    """Run command lines one after the other on two processes; exit codes, which must be the same of both."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
     told = json.dumps([[str(argument) for argument in command] for command in commands])
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -33,5 +33,6 @@ def _code_of(command: list[str]) -> int:
 if __name__ == "__main__":
     with process_group():
         codes = [_code_of(command) for command in json.loads(sys.argv[1])]
+        assert codes == by_first(lambda: codes)
         if rank() == 0:
             print(json.dumps(codes))

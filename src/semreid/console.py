@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,8 +21,8 @@ INTERRUPTED = 130
 
 
 def say(text: str, style: str = "") -> None:
-    """Print a line on stderr; of several processes, the first one speaks."""
-    if distributed.rank() == 0:
+    """Print a line on stderr; of several processes, the first one speaks, or that of a machine while they are apart."""
+    if distributed.rank() == 0 and os.environ.get("LOCAL_RANK", "0") == "0":
         stderr.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 

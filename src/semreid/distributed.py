@@ -63,14 +63,25 @@ def process_group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-@contextlib.contextmanager
-def first_process_first() -> Iterator[None]:
-    """Let the first process do a job alone, and then all others, who find it done."""
-    if world_size() > 1 and rank() > 0:
-        dist.barrier()
-    yield
-    if world_size() > 1 and rank() == 0:
-        dist.barrier()
+def first_process_first(work: Callable[[], Result]) -> Result:
+    """Let the first process do a job alone, and then all others, who find it done.
+
+    Args:
+        work: The job, such as to open a file, which is made if it is missing.
+
+    Returns:
+        Its result, which stays in each process.
+
+    Raises:
+        Exception: What ``work`` raised on the first process, on all of them.
+
+    Example:
+        >>> first_process_first(lambda: 2 + 2)
+        4
+    """
+    done: list[Result] = []
+    by_first(lambda: done.append(work()))
+    return done[0] if done else work()
 
 
 def shared(work: Callable[[Iterable[Item]], Iterator[Result]], items: Sequence[Item]) -> Iterator[Result]:
@@ -107,6 +118,9 @@ def by_first(work: Callable[[], Result]) -> Result:
 
     Returns:
         Its result.
+
+    Raises:
+        Exception: What ``work`` raised, on all processes.
 
     Example:
         >>> by_first(lambda: 2 + 2)
@@ -162,36 +176,20 @@ class _Gather(torch.autograd.Function):
         return total.chunk(world_size(), ctx.dim)[rank()], None  # type: ignore[attr-defined]
 
 
-def gather(features: Tensor, dim: int = 0) -> Tensor:
-    """Concatenate the features of all processes; gradients flow back to where each came from.
+def gather(local: Tensor, dim: int = 0) -> Tensor:
+    """Concatenate the features or labels of all processes; gradients flow back to where each came from.
 
     Args:
-        features: Local features, such as (b, D), of the same shape on every process.
+        local: What this process has, such as features (b, D) or labels (b,), of the same shape on every process.
         dim: Dimension of the images.
 
     Returns:
-        Features of the global batch, such as (b * world, D), in the order of the ranks.
+        That of the global batch, such as (b * world, D), in the order of the ranks.
     """
     if world_size() == 1:
-        return features
-    gathered: Tensor = _Gather.apply(features, dim)  # type: ignore[no-untyped-call]
+        return local
+    gathered: Tensor = _Gather.apply(local, dim)  # type: ignore[no-untyped-call]
     return gathered
-
-
-def gather_labels(labels: Tensor) -> Tensor:
-    """Concatenate integer labels of all processes, without gradients.
-
-    Args:
-        labels: Local labels (b,), equally many on every process.
-
-    Returns:
-        Labels of the global batch (b * world,), in the order of the ranks.
-    """
-    if world_size() == 1:
-        return labels
-    parts = [torch.empty_like(labels) for _ in range(world_size())]
-    dist.all_gather(parts, labels)
-    return torch.cat(parts)
 
 
 def mean(value: Tensor) -> Tensor:

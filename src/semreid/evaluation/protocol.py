@@ -174,9 +174,9 @@ def evaluate_in_full(
             "left out, or every query would find itself",
             fix="give the gallery other images of these people",
         )
-    with distributed.first_process_first():
-        query_store = build_store(dataset.query, model.size, progress=progress)
-        gallery_store = build_store(gallery, model.size, progress=progress)
+    query_store, gallery_store = distributed.first_process_first(
+        lambda: [build_store(part, model.size, progress=progress) for part in (dataset.query, gallery)]
+    )
     unit = metric == "cosine"
     query_features = embed_store(model, query_store, flip=flip, unit=unit)
     gallery_features = embed_store(model, gallery_store, flip=flip, unit=unit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -173,15 +174,8 @@ def _open_store(
         require_own_labels(dataset, samples, home)
     if masks is not None:
         require_own_sizes(samples, masks)
-    with distributed.first_process_first():
-        store = build_store(
-            samples,
-            model.size,
-            masks=masks,
-            textures=textures,
-            texture_side=model.texture_side,
-            progress=reporter.decoding,
-        )
+    build = partial(build_store, masks=masks, textures=textures, texture_side=model.texture_side)
+    store = distributed.first_process_first(lambda: build(samples, model.size, progress=reporter.decoding))
     if attributes is None:
         return store
     digest = blake2b(attributes.numpy().tobytes(), digest_size=16).hexdigest()

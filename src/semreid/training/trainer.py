@@ -20,7 +20,7 @@ from semreid.data import augment
 from semreid.data.batch import Batch
 from semreid.data.sampler import Indices, pk_batches, rank_share
 from semreid.data.store import Store
-from semreid.distributed import gather, gather_labels
+from semreid.distributed import gather
 from semreid.errors import SemreidError
 from semreid.functional.losses import batch_contrast
 from semreid.host import sent
@@ -46,7 +46,7 @@ class _Losses(nn.Module):
         if not self.contrast.weight:
             return self.model.losses(batch)
         losses, joined = self.model.losses_and_embedding(batch, self.contrast.heads)
-        pids = gather_labels(batch.pids[: batch.num_real])
+        pids = gather(batch.pids[: batch.num_real])
         losses[CONTRAST] = batch_contrast(gather(joined), pids, self.contrast.temperature)
         return losses
 

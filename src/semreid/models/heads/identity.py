@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
-from semreid.distributed import gather, gather_labels
+from semreid.distributed import gather
 from semreid.functional.losses import batch_hard_triplet, center_loss, label_smoothed_cross_entropy
 from semreid.functional.pooling import avg_pool, gem_pool, max_pool
 from semreid.models.heads.base import Head
@@ -94,7 +94,7 @@ def recognition_losses(
     """
     return {
         "id": label_smoothed_cross_entropy(logits, pids, smoothing),
-        "triplet": batch_hard_triplet(gather(feature, dim=-2), gather_labels(pids), margin),
+        "triplet": batch_hard_triplet(gather(feature, dim=-2), gather(pids), margin),
     }
 
 
@@ -152,7 +152,7 @@ class Identity(Head):
         found = recognition_losses(feature, logits, batch.pids, margin=self.margin, smoothing=self.smoothing)
         if self.centers is not None:
             found["center"] = center_loss(feature, batch.pids, self.centers)
-            self._move_centers(gather(feature).detach(), gather_labels(batch.pids))
+            self._move_centers(gather(feature).detach(), gather(batch.pids))
         return found
 
     def imprint(self, means: Tensor) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
-from semreid.distributed import gather, gather_labels, rank, world_size
+from semreid.distributed import gather, rank, world_size
 from semreid.errors import SemreidError
 from semreid.functional.gradcam import grad_cam
 from semreid.functional.hardmix import (
@@ -242,7 +242,7 @@ class Multistage(Head):
         replaced = self._positions(seen, classes)
         if donors is None:
             return View(base.maps.masked_fill(replaced[:, None], 0), base.owners, replaced)
-        everyone = gather_labels(pids)
+        everyone = gather(pids)
         negatives = _mine(choose_negatives(self._preference(seen.feature, len(everyone)), everyone))
         mixed = paste(base.maps, donors, negatives, replaced)
         owners = torch.where(replaced, everyone[negatives][:, None, None], base.owners)

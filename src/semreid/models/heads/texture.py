@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from semreid.atlas import SIZE, valid_texels
 from semreid.data.batch import Batch
-from semreid.distributed import gather, gather_labels
+from semreid.distributed import gather
 from semreid.errors import SemreidError
 from semreid.functional.alignment import Triplets, aligned_triplet, next_person_triplets, random_triplets, texture_l1
 from semreid.models.heads.base import Head
@@ -237,7 +237,7 @@ class Texture(Head):
 
     def _constraint(self, blocks: list[Tensor], pids: Tensor) -> Tensor:
         """Triplet ReID constraint on the maps of the global batch: the maps of all processes are compared."""
-        pids = gather_labels(pids)
+        pids = gather(pids)
         maps = [gather(block.float()) for block in blocks]
         if self.triplet == "released":
             sets = [next_person_triplets(pids, number) for number in range(len(maps))]
