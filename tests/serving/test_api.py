@@ -1,4 +1,6 @@
+import asyncio
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -362,6 +364,33 @@ def test_uploads_may_lie_below_the_home_folder(serving, tmp_path, monkeypatch):
     assert client.get(row["picture"]).status_code == 200
 
 
+def test_a_write_keeps_its_turn_also_if_nobody_waits_for_it_any_more(gallery, tmp_path):
+    """As where a server that ends cancels what it still answers."""
+    service = Service(gallery, Stripes(), images=[], uploads=tmp_path / "up")
+    started, go_on, written = threading.Event(), threading.Event(), []
+
+    def slow():
+        started.set()
+        assert go_on.wait(10)
+        written.append("first")
+
+    async def race():
+        first = asyncio.create_task(service._written(slow))
+        await asyncio.to_thread(started.wait, 10)
+        first.cancel()
+        second = asyncio.create_task(service._written(written.append, "second"))
+        await asyncio.wait([first, second], timeout=0.05)
+        assert first.cancelled()
+        assert written == []
+        go_on.set()
+        await service.settle()
+        await second
+
+    asyncio.run(race())
+    service.close()
+    assert written == ["first", "second"]
+
+
 def test_rows_that_are_written_while_the_gallery_is_counted_are_counted_next(serving, gallery, tmp_path, monkeypatch):
     client = serving(uploads=tmp_path / "up")
     service, stats = client.service, gallery.stats
@@ -369,10 +398,10 @@ def test_rows_that_are_written_while_the_gallery_is_counted_are_counted_next(ser
 
     def slow():
         found = stats()
-        client.portal.call(service.write, np.eye(24, dtype=np.float32)[:1], [Entry(id="new")])
+        client.portal.call(service.put, np.eye(24, dtype=np.float32)[:1], [Entry(id="new")], "add")
         return found
 
-    service._fresh_until = 0.0
+    service.stats.outdate()
     monkeypatch.setattr(gallery, "stats", slow)
     assert client.get("/api/gallery").json()["rows"] == 24
     monkeypatch.setattr(gallery, "stats", stats)

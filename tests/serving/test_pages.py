@@ -32,7 +32,7 @@ def test_the_first_page_offers_the_gallery_and_its_filters(client):
 
 def test_filters_come_later_where_the_gallery_is_not_counted_yet(client):
     client.get("/api/gallery")  # the count at the start is over
-    client.service.known = None
+    client.service.stats.known = None
     assert 'hx-get="/filters"' in client.get("/").text
     assert 'name="camid"' in client.get("/filters").text
 

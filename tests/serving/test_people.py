@@ -1,8 +1,10 @@
 """Who is who, corrected on pages and by programs: what is said stays, and nobody speaks over anybody."""
 
+import contextlib
 import os
 import re
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 import httpx2
@@ -141,6 +143,38 @@ def test_two_servers_do_not_keep_the_steps_of_one_gallery_in_one_folder(serving,
     again.close()
 
 
+def test_a_gallery_has_one_file_of_steps_whatever_it_is_called(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    named = Gallery.open(tmp_path / "real" / "g.parquet", dim=24, fingerprint=Stripes.fingerprint)
+    named.add(np.eye(24)[:1], [Entry("a")])
+    place = str(tmp_path / "real" / "g.parquet")
+    with contextlib.closing(Service(named, Stripes(), images=[], uploads=tmp_path / "up")) as service:
+        service.corrections.split(None, ["a"], "anna")
+        for other in ("link/g.parquet", "real/../real/g.parquet"):
+            with pytest.raises(SemreidError, match="another server keeps the corrections"):
+                Service(Gallery.open(tmp_path / other), Stripes(), images=[], uploads=tmp_path / "up")
+    former = f"corrections-{blake2b(place.encode(), digest_size=4).hexdigest()}.json"  # what it has always been called
+    assert [file.name for file in (tmp_path / "up").glob("corrections-*")] == [former]
+
+
+def test_people_are_counted_again_once_somebody_has_written(client, grouped, monkeypatch):
+    scans, scan = [], grouped.scan
+    monkeypatch.setattr(grouped, "scan", lambda *asked, **how: [scans.append(asked), scan(*asked, **how)][1])
+    client.get("/api/people")
+    seen = len(scans)
+    client.service.roster._fresh_until = float("inf")
+    client.get("/people")
+    assert people(client, "groups")["group-1"] == 8
+    assert len(scans) == seen
+    assert say(client, "name", person="group-1", name="anna").status_code == 200
+    assert people(client) == {"anna": 8, "5": 4}
+    client.service.roster._fresh_until = float("inf")
+    grouped.upsert(np.eye(24)[:1], [Entry("new", pid="bert")])  # by somebody else, so the page is old
+    assert say(client, "name", person="nix", name="carl").status_code == 404
+    assert people(client) == {"anna": 8, "5": 4, "bert": 1}  # "look again" finds it
+
+
 def test_every_step_that_is_kept_can_be_taken_back_on_the_page_and_by_programs(client):
     for number in range(1, 13):
         assert say(client, "name", person="group-1" if number == 1 else f"n{number - 1}", name=f"n{number}").is_success
@@ -268,6 +302,23 @@ def test_long_lists_come_in_pages(serving, tmp_path):
     last = client.get(f"/people/crops?person=big&offset={CROPS}").text
     assert last.count('name="id"') == 5
     assert "Previous" in last
+
+
+def test_lists_of_people_go_on_to_their_end(serving, tmp_path):
+    many = 10_000 + 2 * PAGE
+    gallery = Gallery.open("memory:", dim=24, fingerprint=Stripes.fingerprint)
+    gallery.add(np.eye(24)[np.arange(many) % 24], [Entry(f"r{i}", pid=f"p{i:05d}") for i in range(many)])
+    gallery.add(np.eye(24)[np.arange(many) % 24], [Entry(f"n{i}") for i in range(many)])
+    client = serving(gallery=gallery, uploads=tmp_path)
+    page = client.get(f"/people?show=people&offset={many - 2 * PAGE}").text
+    assert page.count('class="pick"') == PAGE
+    (further,) = re.findall(r'href="([^"]*)">Next', page)
+    last = client.get(further.replace("&amp;", "&")).text
+    assert f"<b>p{many - 1:05d}</b>" in last
+    assert client.get(f"/people/crops?offset={many - 1}").text.count('name="id"') == 1
+    for path in ("/people", "/people/crops", "/api/people"):
+        assert client.get(path, params={"offset": 2**53}).status_code == 200
+        assert client.get(path, params={"offset": 2**70}).status_code == 422
 
 
 def test_names_are_shown_as_texts(serving, tmp_path):

@@ -430,7 +430,7 @@ def test_a_gallery_that_goes_away_is_told_as_503(client, monkeypatch):
         ("GET", "/"),
         ("GET", "/gallery"),
     ]
-    client.service.known = None
+    client.service.stats.known = None
     for method, path in requests:
         files = {"image": ("a.png", FIGURE)} if method == "POST" else None
         response = client.request(method, path, files=files)

@@ -151,6 +151,21 @@ def test_a_missing_package_names_the_extra(monkeypatch):
     assert "semreid[serve]" in caught.value.fix
 
 
+def test_a_home_folder_is_found_or_told_to_be_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").touch()
+    for settings, wrong in (
+        ({"uploads": Path("~nobody-at-all/x")}, "there can be no '~nobody-at-all/x'"),
+        ({"images": [Path("~nobody-at-all/x")]}, "there can be no '~nobody-at-all/x'"),
+        ({"uploads": Path("~/file")}, "file is no folder for pictures"),
+    ):
+        with pytest.raises(SemreidError, match=wrong):
+            open_service(str(tmp_path / "g.parquet"), Stripes(), **{"images": [], **settings})
+    service = open_service(str(tmp_path / "g.parquet"), Stripes(), images=[], uploads=Path("~/up"))
+    assert service.uploads == tmp_path / "up"
+    service.close()
+
+
 def test_a_folder_for_uploads_that_may_not_be_written_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         counting.cancel()
+        await service.settle()
         service.close()
 
 

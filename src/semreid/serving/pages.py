@@ -114,7 +114,7 @@ async def login(request: Request, token: Annotated[str, Form()] = "") -> Respons
 
 async def _results(service: Service, metrics: Metrics, fields: SearchFields, offset: int) -> dict[str, Any]:
     """What the results, and the form beside them, show."""
-    values = {"stats": service.known, "fields": fields, "offset": offset, "judge": service.judge}
+    values = {"stats": service.stats.known, "fields": fields, "offset": offset, "judge": service.judge}
     values["parts"] = service.regions is not None
     if fields.named is None:
         entries = await service.rows(fields.where, offset, PAGE + 1)

@@ -14,12 +14,12 @@ from starlette.responses import RedirectResponse
 from semreid.gallery import Entry, Filter
 from semreid.gallery.corrections import CorrectionError, Corrections, Step
 from semreid.gallery.entry import Vectors
-from semreid.gallery.roster import Person, Roster, alike, crops_of, roster, state_of, unnamed
+from semreid.gallery.roster import Person, Roster, alike, crops_of, state_of, unnamed
 from semreid.serving.answers import PeopleAnswer, PersonAnswer, Row, StepAnswer, refusals
 from semreid.serving.api import Asked
 from semreid.serving.errors import RequestError
 from semreid.serving.fields import only_known_fields
-from semreid.serving.forms import FURTHEST, MOST, WordFields, person_name, word_fields
+from semreid.serving.forms import MOST, WordFields, person_name, word_fields
 from semreid.serving.service import Service
 from semreid.serving.templating import render
 
@@ -29,7 +29,7 @@ PAGE, CROPS = 24, 96
 """People and crops on a page."""
 Action = Literal["merge", "split", "name", "not-a-person", "undo"]
 Said = Annotated[WordFields, Depends(word_fields)]
-Offset = Annotated[int, Query(ge=0, le=FURTHEST)]
+Offset = Annotated[int, Query(ge=0, le=2**53)]  # whole numbers that JSON keeps: further than any list goes
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 
 
@@ -38,7 +38,7 @@ async def people(
     service: Asked, show: Literal["groups", "people"] = "groups", offset: Offset = 0, limit: Limit = PAGE
 ) -> PeopleAnswer:
     """List the groups that a machine found, or the people whom somebody named."""
-    found = await service.ask(roster, service.gallery)
+    found = await service.roster()
     return PeopleAnswer(
         **_counts(found),
         shown=[PersonAnswer.of(person) for person in getattr(found, show)[offset : offset + limit]],
@@ -68,7 +68,7 @@ async def index(
     request: Request, service: Asked, show: Literal["groups", "people"] = "groups", offset: Offset = 0, step: int = 0
 ) -> Response:
     """Show who is in the gallery."""
-    found = await service.ask(roster, service.gallery)
+    found = await service.roster()
     shown: list[Person] = getattr(found, show)
     values: dict[str, Any] = {"show": show, "shown": shown[offset : offset + PAGE], "more": len(shown) > offset + PAGE}
     values |= {"offset": offset, "page": PAGE}
@@ -80,7 +80,7 @@ async def one(
     request: Request, service: Asked, person: str = "", of: str = "", offset: Offset = 0, step: int = 0
 ) -> Response:
     """Show the crops of a person, of nobody known, or those that show nobody."""
-    found = await service.ask(roster, service.gallery)
+    found = await service.roster()
     values: dict[str, Any] = {"person": None, "like": [], "of": of, "offset": offset, "page": CROPS}
     if person:
         rows, vectors = await _crops_of(service, person)

@@ -46,17 +46,18 @@ def open_service(
             another model.
     """
     require_kept(uri)
-    for folder in (*images, *([uploads] if uploads and uploads.exists() else [])):
-        if not user_path(folder).is_dir():
+    folders, uploads = [user_path(folder) for folder in images], None if uploads is None else user_path(uploads)
+    for folder in (*folders, *([uploads] if uploads and uploads.exists() else [])):
+        if not folder.is_dir():
             raise SemreidError(f"{folder} is no folder for pictures", fix="check --images and --uploads")
     if uploads is not None:
-        require_writable(uploads.expanduser() / "picture.png")
+        require_writable(uploads / "picture.png")
     gallery = Gallery.open(uri, dim=embedder.dim, fingerprint=embedder.fingerprint) if uploads else Gallery.open(uri)
     try:
         kept = read_calibration(calibration) if calibration else None
         if kept is not None:
             Verifier(embedder, kept)  # one of another model is refused, not passed over
-        return Service(gallery, embedder, calibration=kept, images=list(images), uploads=uploads)
+        return Service(gallery, embedder, calibration=kept, images=folders, uploads=uploads)
     except SemreidError:
         gallery.close()
         raise

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +13,7 @@ from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Literal, NamedTuple, TypeVar
+from typing import BinaryIO, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from anyio import CapacityLimiter, fail_after, to_thread
@@ -30,6 +31,7 @@ from semreid.gallery.crops import Image
 from semreid.gallery.entry import Vectors, derived_id
 from semreid.gallery.gallery import ANY
 from semreid.gallery.parts import PartOrder
+from semreid.gallery.roster import Roster, roster
 from semreid.gallery.store import ChangedError, How, NoSuchRowError, Written
 from semreid.models.embedder import Embedder
 from semreid.models.model import ReIDModel
@@ -111,6 +113,36 @@ class _Regions:
             return self._model.embed(crops, parts=parts)
 
 
+class Counted(Generic[T]):
+    """What takes long to count: counted again only when some time has passed or rows were written here.
+
+    Args:
+        count: Counts.
+
+    Attributes:
+        known: What was counted last; None if nothing was yet.
+    """
+
+    def __init__(self, count: Callable[[], Awaitable[T]]) -> None:
+        self.known: T | None = None
+        self._count, self._turn, self._fresh_until = count, asyncio.Lock(), 0.0
+
+    async def __call__(self) -> T:
+        """Return what is counted."""
+        async with self._turn:
+            if self.known is None or time.monotonic() > self._fresh_until:
+                start = self._fresh_until = time.monotonic()
+                self.known = await self._count()
+                now = time.monotonic()
+                if self._fresh_until == start:  # else rows were written while it counted: it may not know them
+                    self._fresh_until = now + (now - start) / COUNTING_SHARE
+            return self.known
+
+    def outdate(self) -> None:
+        """Say that it may be otherwise by now."""
+        self._fresh_until = 0.0
+
+
 class Service:
     """Searches, compares, counts and adds, with bounded threads and memory.
 
@@ -155,10 +187,11 @@ class Service:
             else None
         )
         """What sees the body regions, if the model looks at them."""
-        self.known: Stats | None = None
-        """The gallery when it was last counted."""
-        self._fresh_until = 0.0
-        self._counting, self._writing = asyncio.Lock(), asyncio.Lock()
+        self.stats: Counted[Stats] = Counted(lambda: self.ask(gallery.stats, patience=None))
+        """The gallery in numbers."""
+        self.roster: Counted[Roster] = Counted(lambda: self.ask(roster, gallery))
+        """Who is in it."""
+        self._writing = asyncio.Lock()
         self._readers, self._decoders = CapacityLimiter(READERS), CapacityLimiter(DECODERS)
 
     async def upload(self, file: BinaryIO, name: str) -> Crop:
@@ -323,17 +356,6 @@ class Service:
 
         return await self.ask(some)
 
-    async def stats(self) -> Stats:
-        """Count people, cameras and times; again only when some time has passed or rows were written here."""
-        async with self._counting:
-            if self.known is None or time.monotonic() > self._fresh_until:
-                start = self._fresh_until = time.monotonic()
-                self.known = await self.ask(self.gallery.stats, patience=None)
-                now = time.monotonic()
-                if self._fresh_until == start:  # else rows were written while it counted: it may not know them
-                    self._fresh_until = now + (now - start) / COUNTING_SHARE
-            return self.known
-
     async def ask(self, question: Callable[..., T], *arguments: object, patience: float | None = PATIENCE) -> T:
         """Ask the gallery, in a thread. What was asked was checked: what it raises is its own trouble, or a picture's.
 
@@ -370,6 +392,11 @@ class Service:
         self._require_writable()
         assert self.corrections is not None
         return await self._written(say, self.corrections)
+
+    async def settle(self) -> None:
+        """Wait for what is being written."""
+        async with self._writing:
+            return
 
     def close(self) -> None:
         """End the thread and let go of the gallery."""
@@ -417,10 +444,10 @@ class Service:
         """Give matches their probabilities, where they have any."""
         reason = self.judge.search_reason
         if not reason and prior is None:
-            if self.known is None:
+            if self.stats.known is None:
                 reason = "the people of the gallery are still being counted; state a prior, or ask again"
             else:
-                prior = uniform_prior(self.known)
+                prior = uniform_prior(self.stats.known)
         if reason or prior is None:
             return Found(matches, [None] * len(matches), None, reason)
         return Found(matches, self.judge.probabilities(matches, camid, prior), prior, "")
@@ -433,11 +460,20 @@ class Service:
         return self.uploads
 
     async def _written(self, write: Callable[..., T], *arguments: object) -> T:
-        """Write in a thread, one at a time, rows and their pictures; the gallery is then counted anew if asked for."""
-        async with self._writing:
-            written = await self.ask(write, *arguments, patience=None)
-        self._fresh_until = 0.0
-        return written
+        """Write in a thread, one at a time, rows and their pictures; the gallery is then counted anew if asked for.
+
+        It keeps its turn until it has written, also if nobody waits for it any more.
+        """
+
+        async def turn() -> T:
+            async with self._writing:
+                try:
+                    return await self.ask(write, *arguments, patience=None)
+                finally:
+                    self.stats.outdate()
+                    self.roster.outdate()
+
+        return await asyncio.shield(asyncio.create_task(turn()))
 
 
 def _corrections(gallery: Gallery, uploads: Path) -> tuple[Corrections, ExitStack]:
@@ -457,6 +493,5 @@ def _corrections(gallery: Gallery, uploads: Path) -> tuple[Corrections, ExitStac
 
 
 def _steps_of(gallery: Gallery) -> str:
-    """The file of a gallery's steps: several galleries may have one folder for uploads."""
-    uri = gallery.uri if "://" in gallery.uri else str(Path(gallery.uri).expanduser().absolute())
-    return f"corrections-{blake2b(uri.encode(), digest_size=4).hexdigest()}.json"
+    """The file of a gallery's steps: several galleries may have one folder for uploads, and each several names."""
+    return f"corrections-{blake2b(os.fsencode(gallery.place), digest_size=4).hexdigest()}.json"
