@@ -12,16 +12,32 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 T = TypeVar("T")
 
 
-def timed(work: Callable[[], T]) -> tuple[T, float]:
+def timed(work: Callable[[], T], clock: Callable[[], float] = time.perf_counter) -> tuple[T, float]:
     """The result of ``work`` and the seconds it took."""
-    start = time.perf_counter()
+    start = clock()
     result = work()
-    return result, time.perf_counter() - start
+    return result, clock() - start
+
+
+def best_of(
+    works: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Seconds of the best round of each work: other work on the machine slows a round, nothing speeds one up.
+
+    The works take turns; the first round may warm up.
+    """
+    best = dict.fromkeys(works, float("inf"))
+    for _ in range(rounds):
+        for name, work in works.items():
+            best[name] = min(best[name], timed(work, clock)[1])
+    return best
 
 
 def memory_growth(work: Callable[[], T]) -> tuple[T, float]:
@@ -29,23 +45,31 @@ def memory_growth(work: Callable[[], T]) -> tuple[T, float]:
 
     Only meaningful while nothing before has been larger: call it first.
     """
-    before = _kibibytes("VmRSS")
+    before = kibibytes("VmRSS")
     result = work()
-    return result, (_kibibytes("VmHWM") - before) / 2**20  # not ru_maxrss, which begins with that of the parent
+    return result, (kibibytes("VmHWM") - before) / 2**20  # not ru_maxrss, which begins with that of the parent
 
 
-Steps = Mapping[str, Callable[[str], Callable[[], object]]]
-"""By name, what makes a training step of a size."""
+def kibibytes(name: str, process: int | str = "self") -> int:
+    """A figure of /proc: VmRSS, what a process holds now, or VmHWM, the most it ever held."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    assert found is not None
+    return int(found[1])
 
 
-def peak(script: str, name: str, size: str) -> float:
-    """GiB by which two steps of a script make a fresh process grow."""
-    command = [sys.executable, script, "--peak", name, "--size", size]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+REFERENCE, OURS = "straightforward", "ours, float32"
+Steps = Mapping[str, Callable[[str], Callable[[], dict[str, Tensor]]]]
+"""By name, what makes a training step of a size, which gives its losses: `REFERENCE`, `OURS` and others."""
 
 
-def compare_steps(about: str | None, sizes: Iterable[str], steps: Steps, compare: Callable[[str, int], None]) -> None:
-    """The command line of a script that compares training steps: ``compare`` takes the size and how many rounds."""
+def compare_steps(
+    about: str | None,
+    script: str,
+    sizes: Iterable[str],
+    steps: Steps,
+    check: Callable[[str], None] = lambda _: None,
+) -> None:
+    """The command line of a script that compares training steps: first their losses, then seconds and memory."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=sizes, default="full")
     parser.add_argument("--quick", action="store_true")
@@ -54,14 +78,26 @@ def compare_steps(about: str | None, sizes: Iterable[str], steps: Steps, compare
     if arguments.peak:
         work = steps[arguments.peak](arguments.size)
         print(memory_growth(lambda: [work() for _ in range(2)])[1])
-    else:
-        compare("quick" if arguments.quick else arguments.size, 1 if arguments.quick else 3)
+        return
+    size, rounds = ("quick", 1) if arguments.quick else (arguments.size, 3)
+    check(size)
+    works = {name: make(size) for name, make in steps.items()}
+    first = {name: work() for name, work in works.items()}
+    for name, expected in first[REFERENCE].items():
+        torch.testing.assert_close(first[OURS][name], expected, rtol=1e-3, atol=1e-4)
+    print("the first losses are equal")
+    seconds, memory = best_of(works, rounds), {name: _peak(script, name, size) for name in steps}
+    for name in steps:
+        print(
+            f"{name:16} {1e3 * seconds[name]:8.0f} ms a step, {seconds[REFERENCE] / seconds[name]:5.2f} x; "
+            f"peak memory {memory[name]:.2f} GiB, {memory[name] / memory[REFERENCE]:.0%}"
+        )
 
 
-def _kibibytes(name: str) -> int:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1])
+def _peak(script: str, name: str, size: str) -> float:
+    """GiB by which two steps of a script make a fresh process grow."""
+    command = [sys.executable, script, "--peak", name, "--size", size]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 class Crowd(NamedTuple):

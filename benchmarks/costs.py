@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from _study import QUICK, QUICK_OVERRIDES, read_study, recipe_of
+from _timing import best_of
 from semreid.data.batch import Batch
 from semreid.data.sample import Sample
 from semreid.data.store import Store
@@ -66,43 +67,21 @@ def make_batch(recipe: Recipe, texels: int) -> Batch:
     return Batch(torch.rand(count, 3, *size), pids, pids, regions, torch.rand(count, 3, texels, texels))
 
 
-def measure(row: Row, best: tuple[float, float]) -> tuple[float, float]:
-    """The better of earlier seconds and those of another round."""
-    return min(best[0], seconds(row.learn)), min(best[1], seconds(row.embed))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
-def best_of(rows: dict[str, Row], rounds: int) -> dict[str, tuple[float, float]]:
-    """Seconds of learning and embedding by name."""
-    never = (float("inf"), float("inf"))
-    best = dict.fromkeys(rows, never)
-    for turn in range(rounds + 1):
-        for name, row in rows.items():
-            found = measure(row, best[name])
-            best[name] = found if turn else never  # the first round warms up
-    return best
-
-
-def step_seconds(recipes: Mapping[str, Recipe], rounds: int = 5) -> dict[str, float]:
+def step_seconds(recipes: Mapping[str, Recipe], rounds: int = 6) -> dict[str, float]:
     """Seconds of the processor that a training step takes, by name."""
-    rows = {name: make_row(recipe) for name, recipe in recipes.items()}
-    return {name: learn for name, (learn, _) in best_of(rows, rounds).items()}
+    return best_of({name: make_row(recipe).learn for name, recipe in recipes.items()}, rounds, time.process_time)
 
 
 def compare(rows: dict[str, Row], rounds: int) -> None:
     """Print the table."""
-    best = best_of(rows, rounds)
-    first = next(iter(best.values()))
+    learn = best_of({name: row.learn for name, row in rows.items()}, rounds, time.process_time)
+    embed = best_of({name: row.embed for name, row in rows.items()}, rounds, time.process_time)
+    first = next(iter(rows))
     print("| row | training step | embedding | parameters without classifiers | MACs | numbers |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name, (learn, embed) in best.items():
-        known = rows[name].figures
-        ratios = f"{learn / first[0]:.2f}× | {embed / first[1]:.2f}×"
+    for name, row in rows.items():
+        known = row.figures
+        ratios = f"{learn[name] / learn[first]:.2f}× | {embed[name] / embed[first]:.2f}×"
         sizes = f"{known['parameters_without_classifiers'] / 1e6:.2f} M | {known['macs'] / 1e6:.0f} M"
         print(f"| {name} | {ratios} | {sizes} | {known['embedding_dim']} |")
 
@@ -116,7 +95,7 @@ def main() -> None:
         parser.error("give a study, or --quick")
     study = QUICK if given.quick else read_study(given.study)
     recipes = {name: recipe_of(row, QUICK_OVERRIDES if given.quick else []) for name, row in study.items()}
-    compare({name: make_row(recipe) for name, recipe in recipes.items()}, 1 if given.quick else 10)
+    compare({name: make_row(recipe) for name, recipe in recipes.items()}, 2 if given.quick else 11)
 
 
 if __name__ == "__main__":

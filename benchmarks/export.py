@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from _timing import timed
+from _timing import best_of
 from semreid.data.benchmarks import load_dataset
 from semreid.data.images import read_image, resize
 from semreid.data.sample import ReIDDataset
@@ -67,15 +67,6 @@ def export_all(model: Path, dataset: ReIDDataset, folder: Path, kinds: tuple[Kin
     return found
 
 
-def best_seconds(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of the best round of each, after one round to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds + 1):
-        for name, work in works.items():
-            times[name].append(timed(work)[1])
-    return {name: min(seconds[1:]) for name, seconds in times.items()}
-
-
 def parity(expected: NDArray[np.float32], found: NDArray[np.float32], dataset: ReIDDataset) -> str:
     """Least cosine; how many ranks are the same, and how close what changed places is; what the figures become."""
     cosine = (expected.astype(float) * found).sum(1) / np.linalg.norm(found.astype(float), axis=1)
@@ -100,7 +91,7 @@ def compare(eager: Embedder, files: dict[str, Path], dataset: ReIDDataset, round
     works: dict[str, Callable[[], object]] = {
         name: partial(runner.embed, crops[:BATCH], batch_size=BATCH) for name, runner in runners.items()
     }
-    seconds = best_seconds(works, rounds)
+    seconds = best_of(works, rounds)
     expected = eager.embed(crops)
     for name, best in seconds.items():
         note = parity(expected, runners[name].embed(crops), dataset) if name in files else ""
@@ -116,7 +107,7 @@ def end_to_end(name: str, embedder: Embedder, folder: Path, rounds: int) -> None
         "alone": lambda: embedder.embed(crops),
         "files": lambda: embed_files(embedder, folder / "jpeg", folder / "vectors.parquet"),
     }
-    seconds = best_seconds(works, rounds)
+    seconds = best_of(works, rounds)
     share = seconds["alone"] / seconds["files"]
     print(f"semreid embed with {name}: {len(paths) / seconds['files']:.1f} images/s, {share:.0%} of the network alone")
 
@@ -133,7 +124,7 @@ def main() -> None:
     parser.add_argument("--data")
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
-    people, images, rounds = (8, 4, 1) if asked.quick else (240, 6, 12)
+    people, images, rounds = (8, 4, 2) if asked.quick else (240, 6, 13)
     kinds: tuple[Kind, ...] = ("onnx",) if asked.quick else ("onnx", "openvino")
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -145,8 +136,8 @@ def main() -> None:
         eager, files = load_embedder(model), export_all(model, dataset, folder, kinds)
         fastest = compare(eager, files, dataset, rounds)
         print(f"fastest accepted runner: {fastest}")
-        end_to_end("eager fp32", eager, folder, max(1, rounds // 4))
-        end_to_end(fastest, load_embedder(files[fastest]), folder, max(1, rounds // 4))
+        end_to_end("eager fp32", eager, folder, max(2, rounds // 3))
+        end_to_end(fastest, load_embedder(files[fastest]), folder, max(2, rounds // 3))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ python benchmarks/magnifiernet.py --quick        seconds; for a test
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any, cast
@@ -20,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _timing import compare_steps, peak
+from _timing import OURS, REFERENCE, Steps, compare_steps
 from semreid.data.batch import Batch
 from semreid.models.heads import REGIONS
 from semreid.models.heads.regularization import sample_regions
@@ -167,33 +166,12 @@ def step(
     return {name: loss.detach() for name, loss in found.items()}
 
 
-STEPS: dict[str, Callable[[str], Callable[[], dict[str, Tensor]]]] = {
-    "straightforward": their_step,
-    "ours, float32": lambda size: our_step(size, bf16=False),
+STEPS: Steps = {
+    REFERENCE: their_step,
+    OURS: lambda size: our_step(size, bf16=False),
     "ours, bf16": lambda size: our_step(size, bf16=True),
 }
 
 
-def compare(size: str, rounds: int) -> None:
-    steps = {name: make(size) for name, make in STEPS.items()}
-    first = {name: work() for name, work in steps.items()}
-    for name, expected in first["straightforward"].items():
-        torch.testing.assert_close(first["ours, float32"][name], expected, rtol=1e-3, atol=1e-4)
-    print("the first losses are equal")
-    seconds = {name: float("inf") for name in steps}
-    for _ in range(rounds):
-        for name, work in steps.items():
-            began = time.perf_counter()
-            work()
-            seconds[name] = min(seconds[name], time.perf_counter() - began)
-    memory = {name: peak(__file__, name, size) for name in STEPS}
-    slow, most = seconds["straightforward"], memory["straightforward"]
-    for name in STEPS:
-        print(
-            f"{name:16} {1e3 * seconds[name]:8.0f} ms a step, {slow / seconds[name]:5.2f} x; "
-            f"peak memory {memory[name]:.2f} GiB, {memory[name] / most:.0%}"
-        )
-
-
 if __name__ == "__main__":
-    compare_steps(__doc__, SIZES, STEPS, compare)
+    compare_steps(__doc__, __file__, SIZES, STEPS)

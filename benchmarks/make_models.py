@@ -37,6 +37,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from _timing import best_of
 from semreid import evaluate, load_dataset, load_model
 from semreid.errors import SemreidError
 from semreid.export import export_model
@@ -234,12 +235,7 @@ def _rate(embed: Callable[..., object], size: tuple[int, int], count: int = 256)
     """Crops a second, the best of three rounds; they have the right size, so that nothing is read or resized."""
     crops = list(np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8))
     embed(crops[:64])
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        embed(crops)
-        seconds.append(time.perf_counter() - began)
-    return round(count / min(seconds), 1)
+    return round(count / best_of({"all": lambda: embed(crops)}, 3)["all"], 1)
 
 
 def machine() -> str:

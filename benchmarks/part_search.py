@@ -24,6 +24,7 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.split import without_leaked
+from semreid.evaluation.report import bootstrap_interval
 from semreid.functional.ranking import Ranking, rank_distances
 from semreid.gallery import Entry, Gallery, Match
 from semreid.gallery.gallery import POOL
@@ -78,11 +79,8 @@ def rankings(
 
 def gain(before: NDArray[np.float64], after: NDArray[np.float64], people: NDArray[np.int64]) -> str:
     """Mean before and after in percent, and the difference with its interval."""
-    rng, groups = np.random.default_rng(0), [np.flatnonzero(people == person) for person in np.unique(people)]
     each = 100 * (after - before)
-    sums, counts = np.array([each[g].sum() for g in groups]), np.array([len(g) for g in groups])
-    draws = rng.integers(0, len(groups), (2000, len(groups)))
-    low, high = np.percentile(sums[draws].sum(1) / counts[draws].sum(1), [2.5, 97.5])
+    low, high = bootstrap_interval(each, people)
     return f"{100 * before.mean():5.1f} to {100 * after.mean():5.1f} ({each.mean():+.1f} [{low:+.1f}, {high:+.1f}])"
 
 

@@ -11,7 +11,6 @@ python benchmarks/pmm.py --quick        seconds; for a test
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _timing import compare_steps, peak
+from _timing import OURS, REFERENCE, Steps, compare_steps
 from magnifiernet import smoothed
 from semreid.data.batch import Batch
 from semreid.models.model import ReIDModel
@@ -136,9 +135,9 @@ def their_step(size: str) -> Callable[[], dict[str, Tensor]]:
     return lambda: step(model, batch, optimiser, bf16=False)
 
 
-STEPS: dict[str, Callable[[str], Callable[[], dict[str, Tensor]]]] = {
-    "straightforward": their_step,
-    "ours, float32": lambda size: our_step(size, bf16=False),
+STEPS: Steps = {
+    REFERENCE: their_step,
+    OURS: lambda size: our_step(size, bf16=False),
     "ours, bf16": lambda size: our_step(size, bf16=True),
 }
 
@@ -158,28 +157,5 @@ def check_mixed_maps(size: str) -> None:
     print("the mixed maps are equal bit for bit")
 
 
-def compare(size: str, rounds: int) -> None:
-    check_mixed_maps(size)
-    steps = {name: make(size) for name, make in STEPS.items()}
-    first = {name: work() for name, work in steps.items()}
-    for name, expected in first["straightforward"].items():
-        torch.testing.assert_close(first["ours, float32"][name], expected, rtol=1e-3, atol=1e-4)
-    print("the first losses are equal")
-    seconds = {name: [float("inf")] * 2 for name in steps}  # by the clock, and of the processor: others may be at work
-    for _ in range(rounds):
-        for name, work in steps.items():
-            began = time.perf_counter(), time.process_time()
-            work()
-            took = time.perf_counter() - began[0], time.process_time() - began[1]
-            seconds[name] = [min(pair) for pair in zip(seconds[name], took, strict=True)]
-    for name, (clock, cpu) in seconds.items():
-        slow = seconds["straightforward"]
-        times = f"{clock:7.2f} s a step, {slow[0] / clock:.2f} x; {cpu:7.2f} s of CPU, {slow[1] / cpu:.2f} x"
-        print(f"{name:16} {times}", flush=True)
-    memory = {name: peak(__file__, name, size) for name in STEPS}
-    for name, grown in memory.items():
-        print(f"{name:16} peak memory {grown:.2f} GiB, {grown / memory['straightforward']:.0%}")
-
-
 if __name__ == "__main__":
-    compare_steps(__doc__, SIZES, STEPS, compare)
+    compare_steps(__doc__, __file__, SIZES, STEPS, check_mixed_maps)

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import torch
 
-from _timing import crowd, timed
+from _timing import crowd, kibibytes, timed
 from semreid.data.images import decode_image
 from semreid.gallery import Entry, Filter, Gallery
 from semreid.models.card import Card, save_model
@@ -90,12 +90,6 @@ def ask(port: int, crop: bytes) -> tuple[int, float]:
     return response.status, time.perf_counter() - start
 
 
-def memory_mib(process: int, field: str) -> float:
-    """A figure of /proc: VmRSS, what it holds now, or VmHWM, the most it ever held."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(re.search(rf"{field}:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
-
-
 def one_by_one(gallery: Gallery, embedder: Embedder, crops: list[bytes]) -> None:
     for crop in crops:
         gallery.search(embedder.embed([decode_image(crop)]), TOP, where=CAMERA)
@@ -110,9 +104,9 @@ def measure(load: Load) -> None:
         fill(uri, model, load.rows)
         with served(uri, run) as (port, process), ThreadPoolExecutor(load.at_once) as crowd_:
             ask(port, crops[0])
-            before = memory_mib(process, "VmRSS")
+            before = kibibytes("VmRSS", process)
             answers, seconds = timed(lambda: list(crowd_.map(lambda crop: ask(port, crop), crops)))
-            growth = memory_mib(process, "VmHWM") - before
+            growth = (kibibytes("VmHWM", process) - before) / 1024
         bare_crops = crops[: max(1, load.searches // 4)]
         with Gallery.open(uri) as gallery:
             one_by_one(gallery, model, crops[:2])

@@ -12,6 +12,9 @@ import argparse
 import resource
 import subprocess
 import sys
+from functools import partial
+
+from _timing import best_of
 
 HEAVY = "torch._dynamo.convert_frame torch._inductor numba pyarrow sklearn scipy pandas matplotlib onnxruntime openvino"
 """What embedding has no use for, and takes long to load."""
@@ -24,23 +27,23 @@ print(*[name for name in {HEAVY.split()} if name in sys.modules])
 """
 
 
-def least(program: str, rounds: int) -> tuple[float, str]:
-    """Seconds of the processor that a program takes in a process of its own, the best of several; what it prints."""
-    return min(_run(program) for _ in range(rounds))
+def run(program: str) -> str:
+    """What a program prints in a process of its own."""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _run(program: str) -> tuple[float, str]:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, said
+def of_children() -> float:
+    """Seconds of the processor that processes which ended took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    count = 1 if parser.parse_args().quick else 5
-    alone, (embedding, loaded) = least("import torch", count)[0], least(EMBED, count)
+    rounds, loaded = 1 if parser.parse_args().quick else 5, run(EMBED)
+    works = {"alone": partial(run, "import torch"), "embedding": partial(run, EMBED)}
+    alone, embedding = best_of(works, rounds, of_children).values()
     print(f"import torch {alone:.2f} s; with semreid, people-s and a crop {embedding:.2f} s, {embedding / alone:.2f}x")
     print(f"loaded needlessly: {loaded or 'nothing'}")
 
