@@ -21,7 +21,7 @@ class Sample:
 
     Attributes:
         path: The image file, or the container that holds it (see ``item``).
-        pid: Person id as in the source; 0 is a Market-style distractor, negative ids never get here.
+        pid: Person id as in the source; 0 is a Market-style distractor, less is junk, which no data set holds.
         camid: Camera id as in the source.
         item: Address inside a container file (the raw CUHK03 ``.mat``); empty for an image file.
         timestamp: Seconds, where the source knows the time.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
-from semreid.models.embedder import Image, Join, embed_in_batches, prepared_batches
+from semreid.models.embedder import CropEmbedder, Join
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.reading import Object, brief, parse_json, read_bytes, reading
 from semreid.version import __version__
@@ -86,7 +85,7 @@ _ADAPTER = TypeAdapter(Metadata)
 _CALIBRATION = TypeAdapter(Calibration)
 
 
-class ExportedModel:
+class ExportedModel(CropEmbedder):
     """An embedder that runs an exported file on the CPU; several threads may use it at once.
 
     Args:
@@ -96,17 +95,13 @@ class ExportedModel:
 
     def __init__(self, metadata: Metadata, step: Step) -> None:
         self.metadata = metadata
+        self.size = metadata.size
         self.step = step
 
     @property
     def dim(self) -> int:
         """Width of the embedding."""
         return self.metadata.dim
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Input height and width in pixels."""
-        return self.metadata.size
 
     @property
     def fingerprint(self) -> str:
@@ -124,67 +119,22 @@ class ExportedModel:
         found = self.metadata.card.get("calibration")
         return None if found is None or self.metadata.precision == "int8" else _CALIBRATION.validate_python(found)
 
-    @overload
-    def embed(
-        self,
-        images: Iterable[Image],
-        *,
-        batch_size: int = ...,
-        flip: bool = ...,
-        parts: Literal[False] = ...,
-        unit: bool = ...,
-    ) -> NDArray[np.float32]: ...
-
-    @overload
-    def embed(
-        self, images: Iterable[Image], *, batch_size: int = ..., flip: bool = ..., parts: Literal[True]
-    ) -> Parts: ...
-
-    def embed(
-        self,
-        images: Iterable[Image],
-        *,
-        batch_size: int = 64,
-        flip: bool = False,
-        parts: bool = False,
-        unit: bool = True,
-    ) -> NDArray[np.float32] | Parts:
-        """Compute L2-normalised embeddings of crops, as :meth:`semreid.models.model.ReIDModel.embed` does.
-
-        Args:
-            images: RGB uint8 arrays (H, W, 3) of any size, or paths.
-            batch_size: Images a step; bounds the memory.
-            flip: Average with the mirrored image (test-time augmentation).
-            parts: Return what the embeddings are made of, too; for models with body regions.
-            unit: Normalise; if not, embeddings keep their lengths.
-
-        Returns:
-            Unit vectors (N, dim) in float32, or the `Parts` that hold them.
-
-        Raises:
-            SemreidError: If an image cannot be read or is no RGB image; for parts, also if there is none, or the
-                model has no regions.
-        """
-        if not parts:
-            return embed_in_batches(images, self, partial(self._embed, flip=flip, unit=unit), batch_size)
-        found = [self._embed_parts(batch, flip) for batch in prepared_batches(images, self.size, batch_size)]
-        if not found:
-            raise SemreidError("there is no image to see the parts of")
-        return Parts.concatenate(found)
-
-    def _embed(self, batch: NDArray[np.uint8], *, flip: bool, unit: bool) -> NDArray[np.float32]:
+    def _embed_rows(self, batch: NDArray[np.uint8], flip: bool, unit: bool) -> NDArray[np.float32]:
+        views = self._views(batch, flip)
         if unit and not flip:
-            found: NDArray[np.float32] = self.step(batch)["embedding"]
+            found: NDArray[np.float32] = views[0]["embedding"]
             return found
-        views = list(self._views(batch)) if flip else [self.step(batch)]
         raw: NDArray[np.float32] = np.mean([view["embedding"] * view["norm"] for view in views], axis=0)
         return raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12) if unit else raw
 
     def _embed_parts(self, batch: NDArray[np.uint8], flip: bool) -> Parts:
-        return normalise_parts([self._raw_parts(view) for view in (self._views(batch) if flip else [self.step(batch)])])
+        return normalise_parts([self._raw_parts(view) for view in self._views(batch, flip)])
 
-    def _views(self, batch: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[Any]]]:
-        return map(self.step, (batch, np.ascontiguousarray(batch[:, :, ::-1])))
+    def _views(self, batch: NDArray[np.uint8], flip: bool) -> list[dict[str, NDArray[Any]]]:
+        """Outputs for images and, if asked, their mirror images; runtimes may refuse to run without any."""
+        some = batch if len(batch) else np.zeros((1, *self.size, 3), np.uint8)
+        views = [some, np.ascontiguousarray(some[:, :, ::-1])] if flip else [some]
+        return [{name: found[: len(batch)] for name, found in self.step(view).items()} for view in views]
 
     def _raw_parts(self, view: dict[str, NDArray[Any]]) -> RawParts:
         found = {name: torch.from_numpy(array) for name, array in view.items()}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
-from typing import Literal, cast, overload
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,14 +21,14 @@ from semreid.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
-from semreid.models.embedder import Image, Join, embed_in_batches, prepared_batches
+from semreid.models.embedder import CropEmbedder, Image, Join, prepared_batches
 from semreid.models.foreground import Foreground, white_balanced
-from semreid.models.heads import REGIONS, Head, Supervision, Texture
+from semreid.models.heads import Head, Supervision, Texture
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
 
 
-class ReIDModel(nn.Module):
+class ReIDModel(nn.Module, CropEmbedder):
     """One trunk, many heads. Preprocessing is part of the model, so it can never be wrong.
 
     Args:
@@ -265,57 +265,6 @@ class ReIDModel(nn.Module):
                 raw = (raw + self(images.flip(-1)).float()) / 2
         return F.normalize(raw) if unit else raw
 
-    @overload
-    def embed(
-        self,
-        images: Iterable[Image],
-        *,
-        batch_size: int = ...,
-        flip: bool = ...,
-        parts: Literal[False] = ...,
-        unit: bool = ...,
-    ) -> NDArray[np.float32]: ...
-
-    @overload
-    def embed(
-        self, images: Iterable[Image], *, batch_size: int = ..., flip: bool = ..., parts: Literal[True]
-    ) -> Parts: ...
-
-    def embed(
-        self,
-        images: Iterable[Image],
-        *,
-        batch_size: int = 64,
-        flip: bool = False,
-        parts: bool = False,
-        unit: bool = True,
-    ) -> NDArray[np.float32] | Parts:
-        """Compute L2-normalised embeddings of crops.
-
-        Args:
-            images: RGB uint8 arrays (H, W, 3) of any size, or paths.
-            batch_size: Images a step; bounds the memory.
-            flip: Average with the mirrored image (test-time augmentation).
-            parts: Return what the embeddings are made of, too; for models with body regions.
-            unit: Normalise; if not, embeddings keep their lengths, as papers that compare raw features have it.
-
-        Returns:
-            Unit vectors (N, dim) in float32, or the `Parts` that hold them.
-
-        Raises:
-            SemreidError: If an image cannot be read or is no RGB image, there is none, or the model has no regions.
-
-        Example:
-            >>> from semreid.models.zoo import create_model
-            >>> model = create_model("baseline", num_ids=1, trunk="resnet18", width=0.25, size=(64, 32))
-            >>> model.embed([np.zeros((80, 40, 3), np.uint8)]).shape
-            (1, 128)
-        """
-        if parts:
-            found = [self._embed_parts(batch, flip) for batch in prepared_batches(images, self.size, batch_size)]
-            return Parts.concatenate(found or [self._embed_parts(np.zeros((0, *self.size, 3), np.uint8), flip)])
-        return embed_in_batches(images, self, lambda batch: self._embed_rows(batch, flip, unit), batch_size)
-
     @torch.inference_mode()
     def parse_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
         """Tell the body region of every pixel of images of the right size, in evaluation mode.
@@ -355,8 +304,7 @@ class ReIDModel(nn.Module):
             >>> model.parse([np.zeros((80, 40, 3), np.uint8)]).shape
             (1, 8, 64, 32)
         """
-        empty = torch.zeros(0, len(REGIONS), *self.size)
-        return self._in_batches(images, batch_size, partial(self.parse_batch, flip=flip), empty)
+        return self._in_batches(images, batch_size, partial(self.parse_batch, flip=flip))
 
     @torch.inference_mode()
     def texture_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
@@ -400,8 +348,7 @@ class ReIDModel(nn.Module):
             >>> model.texture([np.zeros((80, 40, 3), np.uint8)]).shape
             (1, 3, 256, 256)
         """
-        empty = torch.zeros(0, 3, SIZE, SIZE)
-        return self._in_batches(images, batch_size, partial(self.texture_batch, flip=flip), empty)
+        return self._in_batches(images, batch_size, partial(self.texture_batch, flip=flip))
 
     def info(self, size: tuple[int, int] | None = None) -> dict[str, object]:
         """Describe the model in numbers.
@@ -439,11 +386,11 @@ class ReIDModel(nn.Module):
             head.imprint(block)
 
     def _in_batches(
-        self, images: Iterable[Image], batch_size: int, step: Callable[[Tensor], Tensor], empty: Tensor
+        self, images: Iterable[Image], batch_size: int, step: Callable[[Tensor], Tensor]
     ) -> NDArray[np.float32]:
         batches = prepared_batches(images, self.size, batch_size)
         found = [step(torch.from_numpy(batch).permute(0, 3, 1, 2)).cpu() for batch in batches]
-        return torch.cat([empty, *found]).numpy()
+        return torch.cat(found).numpy()
 
     def _embed_rows(self, batch: NDArray[np.uint8], flip: bool, unit: bool) -> NDArray[np.float32]:
         return self.embed_batch(torch.from_numpy(batch).permute(0, 3, 1, 2), flip=flip, unit=unit).cpu().numpy()
