@@ -441,9 +441,10 @@ def serve(
     service = open_service(
         gallery, embedder_of(model), calibration=calibration or model, images=images or [Path()], uploads=uploads
     )
+    name = service.gallery.uri  # without a password
     if service.judge.reason:
         _say(f"no probabilities: {service.judge.reason}", style="yellow")
-    run(service, access, host=host, port=port, ready=lambda address: _say(f"serving {gallery} at {address}"))
+    run(service, access, host=host, port=port, ready=lambda address: _say(f"serving {name} at {address}"))
 
 
 @app.command()

@@ -182,6 +182,16 @@ def test_of_rows_that_are_equally_near_any_will_do(monkeypatch: pytest.MonkeyPat
     assert gallery.recall([[1, 0]], k=2) == 1
 
 
+def test_of_rows_that_are_equally_near_the_first_come_first_however_many_are_asked_for() -> None:
+    gallery = Gallery.open("memory:", dim=2)
+    near = [[1, 0], [0.8, 0.6]]
+    gallery.add([near[i % 3 == 0] for i in range(1000)], [Entry(id=f"{i:04d}") for i in range(1000)])
+    found = [match.entry.id for match in gallery.search([[1, 0]], 1000)[0]]
+    assert found == [f"{i:04d}" for i in sorted(range(1000), key=lambda i: (i % 3 == 0, i))]
+    for k in (1, 3, 10, 667, 700):
+        assert [match.entry.id for match in gallery.search([[1, 0]], k)[0]] == found[:k]
+
+
 def test_rows_are_exchanged_while_they_are_as_they_were(gallery: Gallery) -> None:
     vectors, entries = make_rows(ROWS)
     gallery.add(vectors, entries)
@@ -411,5 +421,6 @@ def test_an_open_gallery_can_be_opened_again_in_the_same_process(uri: str) -> No
     with Gallery.open(uri, dim=DIM) as first, Gallery.open(uri) as second:
         first.add(*make_rows(3))
         assert second.count() == 3
+        second.close()
         second.close()
         assert first.count() == 3

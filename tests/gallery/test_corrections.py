@@ -369,3 +369,7 @@ def test_new_names_go_on_after_those_that_are_there(quick: Corrections) -> None:
     assert next_group(quick.gallery, set(of("group-3"))) == "group-3"
     quick.gallery.upsert(np.eye(DIM)[:1], [Entry("x", pid="group-41")])
     assert quick.split("group-1", ["group-1/0"]).person == "group-42"
+    quick.gallery.upsert(np.eye(DIM)[:1], [Entry("x", pid="group-999999999")])
+    assert next_group(quick.gallery) == "group-1000000000"
+    quick.gallery.upsert(np.eye(DIM)[:1], [Entry("y", pid="group-1000000000")])
+    assert next_group(quick.gallery) == "group-1000000001"

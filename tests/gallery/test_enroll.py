@@ -242,8 +242,39 @@ def test_metadata_and_column_must_tell_the_same_model(gallery: Gallery, tmp_path
 
 def test_vectors_of_nobody_knows_which_model_go_where_no_model_is_stated(tmp_path: Path) -> None:
     file = features(tmp_path / "f.parquet", id=["a", "b"])
+    with pytest.raises(SemreidError, match="of model abc123; these are of no stated model"):
+        enroll_features(Gallery.open("memory:", dim=DIM), file)
     pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
     assert enroll_features(Gallery.open("memory:", dim=DIM), file).new == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "values"),
+    [
+        ("camid", [3.0, float("nan")], [3, None]),
+        ("camid", [3.0, None], [3, None]),
+        ("pid", [7, 8], ["7", "8"]),
+        ("pid", [7, 0], ["7", None]),
+        ("pid", [7.0, float("nan")], ["7", None]),
+        ("pid", ["007", None], ["007", None]),
+    ],
+)
+def test_numbers_are_read_also_from_columns_with_gaps(
+    gallery: Gallery, tmp_path: Path, column: str, cells: list, values: list
+) -> None:
+    """pandas makes fractions of whole numbers where some are unknown."""
+    file = features(tmp_path / "f.parquet", path=["/a", "/b"], **{column: cells})
+    assert enroll_features(gallery, file).new == 2
+    found = sorted((entry for batch, _ in gallery.scan() for entry in batch), key=lambda entry: entry.path)
+    assert [getattr(entry, column) for entry in found] == values
+
+
+def test_ids_may_be_numbers_and_cameras_are_whole(gallery: Gallery, tmp_path: Path) -> None:
+    assert enroll_features(gallery, features(tmp_path / "f.parquet", id=[5, 6])).new == 2
+    assert [entry.id for batch, _ in gallery.scan() for entry in batch] == ["5", "6"]
+    for wrong in (2.5, True):
+        with pytest.raises(SemreidError, match=f"f.parquet, row 0: camid {wrong} is not a whole number"):
+            enroll_features(gallery, features(tmp_path / "f.parquet", id=["a"], camid=[wrong]))
 
 
 @pytest.mark.parametrize(

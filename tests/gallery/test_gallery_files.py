@@ -1,6 +1,7 @@
 """Galleries in Parquet files: damage, foreign files, and writes that fail."""
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.gallery import Entry, Gallery, memory, parquet
+from semreid.gallery import Entry, Filter, Gallery, memory, parquet
 from semreid.gallery.enroll import enroll_features
 from semreid.gallery.entry import Meta
 from semreid.gallery.parquet import KEY, read_features
@@ -142,7 +143,7 @@ def lists(*rows: list | None) -> pa.Array:
         ({"vector": lists(None)}, "'vector' is not a list of numbers in every row"),
         ({"vector": lists([1.0] * (DIM - 1), [1.0] * (DIM + 1))}, "vectors of 7 and 9 and 8 values"),
         ({"vector": lists([None] * DIM)}, "without nulls"),
-        ({"pid": pa.array(range(20))}, "row 0: pid 0 is not a text"),
+        ({"path": pa.array(range(20))}, "row 0: path 0 is not a text"),
         ({"camid": pa.array([1] * 19 + [-1])}, "row 19: camid -1 is not a whole number"),
         ({"timestamp": pa.array([1.0] * 19 + [float("nan")])}, "row 19: timestamp nan is not a number"),
         (
@@ -180,7 +181,7 @@ def test_nan_and_doubled_rows_are_found(file: Path, how: str) -> None:
 
 def test_an_id_that_comes_again_in_a_later_batch_is_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rewrite(file, id=pa.array([f"id{i % 15}" for i in range(20)]))
-    monkeypatch.setattr(parquet, "BATCH", 12)
+    monkeypatch.setattr(parquet, "READ", 12)
     with pytest.raises(SemreidError, match="g.parquet: an id comes twice"):
         Gallery.open(file)
 
@@ -254,6 +255,48 @@ def test_what_names_no_gallery(uri: str, dim: int | None) -> None:
     with pytest.raises(SemreidError, match="names no gallery") as caught:
         Gallery.open(uri, dim=dim)
     assert "the forms are FILE.parquet" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:secret@[::1",
+        "http://me:secret@host:99999",
+        "http://me:sec/ret@host",
+        "http://me:sec#ret@host",
+        "ftp://me:secret@host",
+        "serve:ftp://me:secret@host",
+        "serve:http://me:secret@host",
+        "serve:http://me:secret@[::1",
+    ],
+)
+def test_no_message_tells_a_password(uri: str) -> None:
+    with pytest.raises(SemreidError, match="://") as caught:
+        Gallery.open(uri)
+    assert not re.search("me:|sec|ret", f"{caught.value.what} {caught.value.fix}".replace("SEMREID_SERVE_TOKEN", ""))
+
+
+def test_rows_of_a_filter_are_removed_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes, write = [], memory.write_gallery
+    monkeypatch.setattr(memory, "SCAN", 4)
+    monkeypatch.setattr(memory, "write_gallery", lambda *asked: [writes.append(asked), write(*asked)][1])
+    gallery = Gallery.open(file)
+    assert gallery.remove(where=Filter(exclude_camids=[77])) == 20
+    assert (len(writes), Gallery.open(file).count()) == (1, 0)
+    assert gallery.remove(where=Filter(exclude_camids=[77])) == 0
+    assert len(writes) == 1
+
+
+def test_an_import_does_not_write_a_file_for_every_batch(file: Path, tmp_path: Path) -> None:
+    rows = 3 * parquet.BATCH
+    with Gallery.open("memory:", dim=2) as many:
+        many.add(np.tile([1.0, 0.0], (rows, 1)), [Entry(str(i)) for i in range(rows)])
+        many.export_parquet(tmp_path / "many.parquet")
+    with Gallery.open(tmp_path / "copy.parquet", dim=2) as copy:
+        commits, commit = [], copy._store._commit
+        copy._store._commit = lambda table: [commits.append(table.size), commit(table)][1]
+        assert copy.import_parquet(tmp_path / "many.parquet").new == rows
+    assert commits == [rows]
 
 
 def test_a_password_is_not_shown_where_the_gallery_is_named() -> None:

@@ -31,6 +31,17 @@ def test_one_process_owns_a_lite_gallery(tmp_path: Path, capfd: pytest.CaptureFi
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_what_milvus_says_tells_no_password() -> None:
+    pymilvus = pytest.importorskip("pymilvus")
+    address = "http://me:secret@host:1"
+    with (
+        pytest.raises(SemreidError, match=r"^http://host:1: cannot read: no \[http://host:1\]") as caught,
+        milvus._translated(address, "cannot read"),
+    ):
+        raise pymilvus.exceptions.MilvusException(message=f"no [{address}]")
+    assert "secret" not in str(caught.value)
+
+
 def test_a_full_disk_is_told_as_such_and_costs_no_acknowledged_row(tmp_path: Path) -> None:
     script = f"""
 import resource, signal

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from typer.testing import CliRunner
 from semreid.cli import app
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery
+from semreid.gallery.store import without_password
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
-from semreid.serving import require_web
+from semreid.serving import require_web, server
 from semreid.serving.server import access_at, open_service, serve
 from semreid.serving.service import Service
 from tests.serving.conftest import Stripes, calibration
@@ -46,11 +48,11 @@ def test_one_process_owns_a_lite_file_and_commands_work_with_it(run, crops, tmp_
     words = ["serve", "--gallery", uri, "--model", run, "--port", "0", "--images", crops, "--uploads", tmp_path / "up"]
     command = [sys.executable, "-m", "semreid", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             said = ""
             while "serving" not in said:
-                line = server.stderr.readline()
+                line = process.stderr.readline()
                 assert line, said
                 said += line
             assert "no probabilities" in said
@@ -65,9 +67,9 @@ def test_one_process_owns_a_lite_file_and_commands_work_with_it(run, crops, tmp_
             assert "another process" in owned.stderr
             assert "Traceback" not in owned.stderr
         finally:
-            server.send_signal(signal.SIGINT)
-            rest = server.stderr.read()
-        assert server.wait() in (0, -signal.SIGINT, 130)
+            process.send_signal(signal.SIGINT)
+            rest = process.stderr.read()
+        assert process.wait() in (0, -signal.SIGINT, 130)
         assert "Traceback" not in rest
     with Gallery.open(uri) as gallery:
         assert gallery.count() == 24
@@ -80,6 +82,17 @@ def test_what_cannot_be_served_is_said_before_a_model_is_loaded(tmp_path):
     ):
         with pytest.raises(SemreidError, match=message):
             CliRunner().invoke(app, ["serve", "--gallery", "x.db", "--model", "none", *words], catch_exceptions=False)
+
+
+def test_the_line_that_tells_where_it_serves_tells_no_password(monkeypatch):
+    judge = SimpleNamespace(reason="")
+    gallery = SimpleNamespace(uri=without_password("http://me:secret@host:19530#people"))
+    monkeypatch.setattr("semreid.cli.embedder_of", lambda _: Stripes())
+    monkeypatch.setattr(server, "open_service", lambda *_, **__: SimpleNamespace(judge=judge, gallery=gallery))
+    monkeypatch.setattr(server, "serve", lambda *_, ready, **__: ready("http://127.0.0.1:1"))
+    words = ["serve", "--gallery", "http://me:secret@host:19530#people", "--model", "none"]
+    said = CliRunner().invoke(app, words, catch_exceptions=False).output.replace("\n", " ")
+    assert "serving http://host:19530#people at http://127.0.0.1:1" in said
 
 
 def test_folders_for_pictures_must_be_folders(tmp_path):

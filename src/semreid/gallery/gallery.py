@@ -226,11 +226,11 @@ class Gallery:
                 "Python, a Filter), but not both",
             )
         with self._store.writing():
-            found = [self._store.entries(_checked(ids)).values()] if ids else (rows for rows, _ in self.scan(where))
-            batches = [[entry.id for entry in batch] for batch in found]
-            for batch in filter(None, batches):
-                self._store.delete(batch)
-        return sum(map(len, batches))
+            batches = [self._store.entries(_checked(ids)).values()] if ids else (rows for rows, _ in self.scan(where))
+            found = [entry.id for batch in batches for entry in batch]
+            if found:
+                self._store.delete(found)  # all at once: each time, a file is written anew
+        return len(found)
 
     def get(self, ids: Sequence[str]) -> list[Entry | None]:
         """Look up entries.

@@ -224,8 +224,8 @@ def _nearest(queries: Vectors, vectors: Vectors, rows: Rows, k: int) -> Iterator
     """The ``k`` best (row, similarity) of each query; of equals, the one that came first."""
     k = min(k, len(rows))
     for line in _similarities(queries, vectors, rows):
-        best = np.argpartition(-line, k - 1)[:k]
-        best = best[np.lexsort((best, -line[best]))]
+        best = np.flatnonzero(line >= np.partition(line, -k)[-k])
+        best = best[np.argsort(-line[best], kind="stable")[:k]]
         yield list(zip(rows[best].tolist(), line[best].tolist(), strict=True))
 
 

@@ -63,6 +63,7 @@ class MilvusStore(LookingStore):
         self._uri, self._name, self._client, self._options = uri, name, client, options
         self._lite = uri.endswith(".db")
         self._unflushed = LITE_UNFLUSHED  # a process that was killed may have left any number
+        self._open = True
         self.meta = Meta(0, "")
 
     @classmethod
@@ -159,9 +160,11 @@ class MilvusStore(LookingStore):
 
     def close(self) -> None:
         """Close the connection; the last one to a Lite file releases it for other processes."""
-        self._client.close()
-        if self._lite:
-            _release_lite(self._uri)
+        if self._open:
+            self._open = False
+            self._client.close()
+            if self._lite:
+                _release_lite(self._uri)
 
     def _described(self, meta: Meta | None) -> Meta:
         """Make the collection if it is missing, bring it into memory, and read what its vectors are."""
@@ -281,7 +284,7 @@ def _translated(address: str, failure: str) -> Iterator[None]:
     try:
         yield
     except (MilvusException, grpc.RpcError, ConnectionError) as error:
-        reason = getattr(error, "message", "") or str(error)
+        reason = (getattr(error, "message", "") or str(error)).replace(address, without_password(address))
         raise SemreidError(
             f"{without_password(address)}: {failure}: {reason.splitlines()[0] if reason else type(error).__name__}",
             fix=f"{LITE_FIX if address.endswith('.db') else SERVER_FIX}; rows that were acknowledged are safe, and "

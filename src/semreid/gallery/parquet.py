@@ -31,6 +31,7 @@ EXPORTED = b"semreid.export"  # which gallery an export came from
 EMBEDDED = b"semreid.fingerprint"  # what `semreid embed` says of its model
 FORMAT = 1
 BATCH = 8192
+READ = 2**16  # rows read at once: a gallery that is a file is written anew for each batch that is added
 MAKE_AGAIN = "make it again"
 Batch = tuple[list[Entry], Vectors]
 
@@ -44,6 +45,8 @@ class _Header(TypedDict):
 _HEADER = TypeAdapter(_Header)
 COLUMNS = ("id", "path", "pid", "camid", "timestamp", "box", "tags")
 TRACK_COLUMN, MODEL_COLUMN = "track", "fingerprint"
+NAMES = ("id", "pid", TRACK_COLUMN)
+"""Columns of texts in which other programs may have numbers."""
 _KNOWN = (*COLUMNS, TRACK_COLUMN, MODEL_COLUMN, "vector")
 _MEANT = {
     **MEANT,
@@ -148,7 +151,8 @@ def read_features(file: Path, meta: Meta) -> Iterator[Batch]:
 
     Args:
         file: The file.
-        meta: Width that the vectors must have, and the model that must have made them; empty: any.
+        meta: Width that the vectors must have, and the model that must have made them. Where it is empty, the file must
+            not tell of a model either: vectors of two models would not be told apart any more.
 
     Returns:
         Its rows in bounded batches.
@@ -257,7 +261,7 @@ def _batches(file: Path, parquet: pq.ParquetFile, dim: int) -> Iterator[Batch]:
             fix="make the file with `semreid embed`, or call its column of vectors 'vector'",
         )
     require_intact(file, MAKE_AGAIN)
-    row, batches = 0, parquet.iter_batches(BATCH, columns=columns)
+    row, batches = 0, parquet.iter_batches(READ, columns=columns)
     while True:
         with reading(file, MAKE_AGAIN, f"is damaged behind row {row}"):
             batch = next(batches, None)
@@ -284,20 +288,22 @@ def _batch(file: Path, row: int, batch: pa.RecordBatch, dim: int) -> Batch:
 
 def _entry(values: Mapping[str, Any]) -> Entry:
     """An entry from cells; a null is the same as no cell."""
-    given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    plain = {name: _whole(value) if name in (*NAMES, "camid") else value for name, value in values.items()}
+    given: dict[str, Any] = {name: value for name, value in plain.items() if value is not None}
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    if track := _track(given.pop(TRACK_COLUMN, "")):
+    given |= {name: str(given[name]) for name in NAMES if type(given.get(name)) in (int, float)}
+    if track := given.pop(TRACK_COLUMN, "").strip():
         given["tags"] = (*given.get("tags", ()), f"{TRACK}{track}")
     if isinstance(time := given.get("timestamp"), str):
         given["timestamp"] = seconds(time.strip())
     return Entry(**given)
 
 
-def _track(cell: object) -> str:
-    """The name of a track; where some are unknown, pandas makes fractions of numbers."""
-    if isinstance(cell, float):
-        return "" if math.isnan(cell) else str(int(cell) if cell.is_integer() else cell)
-    return str(cell).strip()
+def _whole(cell: object) -> object:
+    """A cell of a column of whole numbers or names; where some are unknown, pandas makes fractions of numbers."""
+    if not isinstance(cell, float):
+        return cell
+    return None if math.isnan(cell) else int(cell) if cell.is_integer() else cell
 
 
 def _in_seconds(column: pa.Array) -> pa.Array:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Meta, Vectors
-from semreid.gallery.store import ChangedError, How, NoSuchRowError, Store, Written, pieces
+from semreid.gallery.store import ChangedError, How, NoSuchRowError, Store, Written, pieces, without_password
 from semreid.gallery.wire import (
     ODD_TOKEN,
     About,
@@ -73,9 +73,14 @@ class RemoteStore(Store):
         Raises:
             SemreidError: If it cannot be reached, wants another token, or is no such server.
         """
-        address = uri.removeprefix(PREFIX)
+        address, shown = uri.removeprefix(PREFIX), without_password(uri)
         if not address.startswith(("http://", "https://")):
-            raise SemreidError(f"{uri!r} names no server", fix="write serve:http://HOST:PORT")
+            raise SemreidError(f"{shown!r} names no server", fix="write serve:http://HOST:PORT")
+        if uri != shown:
+            raise SemreidError(
+                f"{shown} is written with a name or a password, and `semreid serve` takes neither",
+                fix=f"leave them out, and give its token in the environment variable {TOKEN}",
+            )
         token = os.environ.get(TOKEN, "")
         if token and not can_travel(token):
             raise SemreidError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
@@ -139,11 +139,12 @@ def without_password(uri: str) -> str:
     """Write a URI as it may be shown: in messages, and in pages that go to others.
 
     Example:
-        >>> without_password("http://me:secret@host:19530#people"), without_password("people.parquet")
-        ('http://host:19530#people', 'people.parquet')
+        >>> without_password("http://me:secret@host:19530#people"), without_password("a@b.parquet")
+        ('http://host:19530#people', 'a@b.parquet')
+        >>> without_password("serve:http://me:sec/ret@host")
+        'serve:http://host'
     """
-    host = urlsplit(uri).netloc if "://" in uri else ""
-    return uri.replace(host, host.rpartition("@")[2]) if "@" in host else uri
+    return re.sub("://.*@", "://", uri, flags=re.DOTALL)
 
 
 def missing(uri: str) -> SemreidError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Meta
 from semreid.gallery.memory import MemoryStore
-from semreid.gallery.store import Store, missing
+from semreid.gallery.store import Store, missing, without_password
 
 FORMS = (
     "the forms are FILE.parquet, FOLDER.db, http://HOST:PORT[/DATABASE][?OPTIONS][#NAME] of Milvus, and "
@@ -49,7 +50,7 @@ def open_store(uri: str, meta: Meta | None) -> Store:
 
         return RemoteStore.open(uri)
     if not uri.endswith(".parquet"):
-        raise SemreidError(f"{uri!r} names no gallery", fix=FORMS)
+        raise SemreidError(f"{without_password(uri)!r} names no gallery", fix=FORMS)
     file = Path(uri).expanduser()
     if file.exists():
         return MemoryStore.load(file)
@@ -60,10 +61,15 @@ def open_store(uri: str, meta: Meta | None) -> Store:
 
 def _require_place(uri: str) -> None:
     """Refuse what can be no address and no file."""
+    if re.search("://[^@]*[/?#].*@", uri):
+        raise SemreidError(
+            f"{without_password(uri)!r} names no gallery: its name or password holds /, ? or #",
+            fix="write %2F, %3F or %23 instead",
+        )
     try:
         if "://" in uri:
             _ = urlsplit(uri.removeprefix("serve:")).port
         else:
             Path(uri).expanduser().exists()
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a home folder of nobody
-        raise SemreidError(f"{uri[:200]!r} names no gallery: {error}", fix=FORMS) from error
+        raise SemreidError(f"{without_password(uri)[:200]!r} names no gallery: {error}", fix=FORMS) from error
