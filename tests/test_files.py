@@ -248,30 +248,31 @@ def test_a_full_disk_keeps_the_old_content_and_leaves_nothing_else(tmp_path: Pat
 
 KILLED = """
 import sys, time
-from semreid.files import atomic_path
-with atomic_path(sys.argv[1]) as temporary:
-    temporary.write_text("half")
-    print("writing", flush=True)
+from pathlib import Path
+from semreid import files
+with getattr(files, sys.argv[1])(Path(sys.argv[2])) as made:
+    if sys.argv[1] == "folder_beside":
+        made.mkdir()
+    (made / "x" if made.is_dir() else made).write_text("half")
+    print(made, flush=True)
     time.sleep(60)
 """
 
 
-def test_the_next_process_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    target = tmp_path / "a"
-    target.write_text("old")
-    with subprocess.Popen([sys.executable, "-c", KILLED, target], stdout=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize("write", ["atomic_path", "folder_beside"])
+def test_the_next_process_removes_what_a_killed_one_left(tmp_path: Path, write: str) -> None:
+    command = [sys.executable, "-c", KILLED, write, tmp_path / "a"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "writing\n"
-        (tmp_path / "b").write_text("b")
-        write_text(target, "meanwhile")
-        alive = [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+        made = Path(process.stdout.readline().strip())
+        write_text(tmp_path / "b", "b")  # nobody sweeps away what a living process writes
+        assert (made / "x" if made.is_dir() else made).read_text() == "half"
         process.send_signal(signal.SIGKILL)
-    assert len(alive) == 1  # nobody sweeps away what a living process writes
-    assert alive[0].read_text() == "half"
+    assert made.exists()
     files._sweep.cache_clear()
-    write_text(tmp_path / "b", "new")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-    assert target.read_text() == "meanwhile"
+    with folder_beside(tmp_path / "c"):
+        assert not made.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 def test_one_at_a_time_loses_no_count(tmp_path: Path) -> None:
@@ -340,6 +341,22 @@ def test_a_name_says_what_is_in_the_file(tmp_path: Path, name: str, message: str
     for folder in (Path(), Path("/"), Path("..")):
         with pytest.raises(SemreidError, match="is a folder"):
             require_suffix(folder, ".onnx", "a file")
+
+
+@pytest.mark.parametrize("write", [atomic_path, folder_beside])
+def test_a_file_that_is_read_meanwhile_is_not_taken_for_the_one_that_is_written(tmp_path: Path, write) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "real").mkdir()
+    target = tmp_path / "link" / "out"
+    with pytest.raises(FileNotFoundError, match="missing"), write(target):
+        (tmp_path / "missing").read_bytes()
+    with pytest.raises(SemreidError, match=f"cannot write {target}: No"), write(target) as made:
+        (made / "x").write_bytes(b"")
+    with pytest.raises(SemreidError, match=f"cannot write {target}: "), write(target) as made:
+        (made / "x").symlink_to(tmp_path / "elsewhere")  # the system names both
+    with pytest.raises(SemreidError, match=f"cannot write {target}: No such file"), write(target):
+        os.open(target / "x", os.O_WRONLY)
+    assert list((tmp_path / "real").iterdir()) == []
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

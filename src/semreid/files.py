@@ -4,8 +4,8 @@ A file is written beside its place under a temporary name, and renamed. Links ar
 is renewed and they stay links; owner, group and mode of a file that is replaced stay as they were; what is no regular
 file is refused. (Of several hard links, only the one that is named gets the new content.)
 
-Whoever writes holds a lock on its temporary file; so the next process that writes into a folder can tell, and removes,
-what a killed one has left there.
+Whoever writes holds a lock on its temporary file, also where a folder is filled; so the next process that writes into
+a folder can tell, and removes, what a killed one has left there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 import time
@@ -44,21 +45,19 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path | str) -> Iterator[Path]:
+def atomic_path(target: Path | str, fix: str = ANOTHER_PLACE) -> Iterator[Path]:
     """Yield the path of an empty file beside ``target``; rename it to ``target`` on success, delete it on failure.
 
     Args:
         target: The file to be written, or a link to it. Its folder is made if missing.
+        fix: The way out if it cannot be written.
 
     Raises:
         SemreidError: If the folder or the file cannot be written, or ``target`` is no regular file.
     """
-    with explained(target):
+    with explained(target, fix):
         place, old = _place(Path(target))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(place.parent)
-        temporary = place.with_name(f"{_PREFIX}{secrets.token_hex(8)}.tmp")  # the target's name may be of full length
-        with _held(temporary) as descriptor:
+        with _temporary(place.parent) as (temporary, descriptor):
             if old is not None:
                 _liken(descriptor, old)
             yield temporary
@@ -197,10 +196,13 @@ def folder_beside(target: Path) -> Iterator[Path]:
     Raises:
         SemreidError: If it cannot be written.
     """
-    with explained(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=target.parent) as temporary:
-            yield Path(temporary) / target.name
+    with explained(target), _temporary(target.parent) as (lock, _):
+        folder = lock.with_suffix("")
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder / target.name
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -266,29 +268,39 @@ def explained(target: Path | str, fix: str = ANOTHER_PLACE) -> Iterator[None]:
     """Tell what the system says against writing a file in the words of a user.
 
     Args:
-        target: What is being written.
+        target: What is being written: a file, or a folder with all that is in it.
         fix: The way out.
 
     Raises:
-        SemreidError: If the system raises an error.
+        SemreidError: If the system raises an error, unless it names other files: one that is read meanwhile, say.
     """
     try:
         yield
     except (OSError, RuntimeError) as error:
-        reason = _reason(error)
+        reason = _reason(error, Path(os.path.realpath(target)))
         if not reason:
             raise
         raise SemreidError(f"cannot write {target}: {reason}", fix=fix) from error
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, place: Path) -> str:
     """What the system said, also through torch.save, which hides it, and the streams of C++, which only say that."""
     for each in (error, error.__context__):
         if isinstance(each, OSError):
-            return each.strerror or str(each)
+            return each.strerror or str(each) if _is_about(each, place) else ""
         if "iostream error" in str(each):
             return "the disk is full, or fails"
     return ""
+
+
+def _is_about(error: OSError, place: Path) -> bool:
+    """Whether an error names a place, a folder on the way to it, what is in it or a temporary file; or nothing."""
+    named = [name for name in (error.filename, error.filename2) if name is not None and not isinstance(name, int)]
+    files = [Path(os.path.realpath(os.fsdecode(name))) for name in named]
+    return not files or any(
+        place.is_relative_to(file) or file.is_relative_to(place) or any(part.startswith(_PREFIX) for part in file.parts)
+        for file in files
+    )
 
 
 def _place(target: Path) -> tuple[Path, os.stat_result | None]:
@@ -320,6 +332,16 @@ def _liken(descriptor: int, old: os.stat_result) -> None:
     else:
         mode &= ~stat.S_IRWXG  # the group is another one now
     os.fchmod(descriptor, mode)
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Make an empty file in a folder, made if missing, that is held and then removed, if it still has this name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    path = folder / f"{_PREFIX}{secrets.token_hex(8)}.tmp"  # a target's name may be of full length
+    with _held(path) as descriptor:
+        yield path, descriptor
 
 
 @contextlib.contextmanager
@@ -382,4 +404,5 @@ def _sweep(folder: Path) -> None:
     for leftover in folder.glob(f"{_PREFIX}*.tmp"):
         with contextlib.suppress(OSError), leftover.open("r+b") as file:  # BlockingIOError: somebody writes it
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(leftover.with_suffix(""), ignore_errors=True)  # what `folder_beside` filled
             leftover.unlink()

@@ -1,4 +1,5 @@
 import json
+import os
 from hashlib import blake2b
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from semreid.data.images import read_image, resize
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import annotation_paths, build_store, cache_folder, content_digest, samples_digest
 from semreid.errors import SemreidError
-from tests.conftest import draw_figure, write_image
+from tests.conftest import draw_figure, full_disk, write_image
 
 
 @pytest.fixture
@@ -113,6 +114,18 @@ def test_interrupted_writing_leaves_no_store(
             build_store(samples, (32, 16))
     assert list(own_cache.iterdir()) == []
     assert len(build_store(samples, (32, 16))) == 3
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(samples: list[Sample], own_cache: Path) -> None:
+    with full_disk(100), pytest.raises(SemreidError, match="cannot write .*u8: File too large") as caught:
+        build_store(samples, (32, 16))
+    assert "SEMREID_CACHE" in caught.value.fix
+    assert list(own_cache.iterdir()) == []
+
+
+def test_a_system_without_posix_fallocate(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")
+    np.testing.assert_array_equal(build_store(samples, (32, 16)).images[2], resize(read_image(samples[2]), (32, 16)))
 
 
 def test_progress_ends_at_all(samples: list[Sample]) -> None:

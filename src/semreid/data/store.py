@@ -156,7 +156,7 @@ def _cached(
     path = cache_folder() / f"{digest.hexdigest()}-{DECODING}.u8"  # the digest is in checkpoints, and stays
     full = (len(sources), *shape)
     if not path.is_file() or path.stat().st_size != math.prod(full):  # a copy or a repair of the disk may cut it short
-        with atomic_path(path) as temporary:
+        with atomic_path(path, "make room there, or name another folder for the cache in SEMREID_CACHE") as temporary:
             _write(temporary, kind, full, sources, read, progress)
     return torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=full)), digest.hexdigest()
 
@@ -299,7 +299,9 @@ def _write(
     progress: Progress | None,
 ) -> None:
     with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, math.prod(shape))  # a full disk is an error now, not a crash later
+        file.truncate(math.prod(shape))
+        if hasattr(os, "posix_fallocate"):  # not on macOS; a full disk is an error now, not a crash later
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape))
     rows = np.memmap(path, np.uint8, mode="r+", shape=shape)
 
     def fill(item: tuple[int, Source]) -> str | None:
