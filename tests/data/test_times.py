@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from semreid.data.times import LATEST, may_be_period, seconds, time_code
@@ -45,6 +47,12 @@ def test_milliseconds_and_stamps_of_digits_are_no_seconds(text):
         seconds(text)
     with pytest.raises(SemreidError, match="beyond the year 3000"):
         seconds(text, alone=False)
+
+
+@pytest.mark.parametrize("text", ["3000-01-01T00:00:00.1Z", "9999-12-31", "0024-05-01", "0001-01-01T00:00+14:00"])
+def test_dates_that_were_mistyped_are_refused(text):
+    with pytest.raises(SemreidError, match=f"the time {re.escape(repr(text))} is beyond the year 3000, or as"):
+        seconds(text)
 
 
 def test_among_other_times_a_year_is_seconds_and_a_day_is_not():

@@ -30,7 +30,7 @@ def seconds(text: str, *, alone: bool = True) -> float | None:
         Seconds, since 1970 where it is a date; None if empty.
 
     Raises:
-        SemreidError: If it is neither, may be either, or lies beyond the year 3000.
+        SemreidError: If it is neither, may be either, or lies beyond the year 3000 or as long before 1970.
 
     Example:
         >>> seconds("90.5"), seconds("2024-05-03T14:22:07"), seconds("+2025"), seconds("")
@@ -40,13 +40,14 @@ def seconds(text: str, *, alone: bool = True) -> float | None:
         return None
     if _DAY.fullmatch(text) or (alone and may_be_period(text)):
         raise _either(text)
-    if _NUMBER.fullmatch(text):
-        return _bounded(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SemreidError(f"cannot read the time {text[:40]!r}", fix=f"write seconds, or {_ISO}") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    is_number = _NUMBER.fullmatch(text) is not None
+    value = float(text) if is_number else _since_1970(text)
+    if abs(value) > LATEST:
+        raise SemreidError(
+            f"the time {text[:40]!r}{', read as seconds,' * is_number} is beyond the year 3000, or as long before 1970",
+            fix=f"write seconds (of milliseconds, a thousandth), or {_ISO}",
+        )
+    return value
 
 
 def time_code(time: float) -> str:
@@ -87,10 +88,9 @@ def _either(text: str) -> SemreidError:
     )
 
 
-def _bounded(text: str) -> float:
-    if abs(value := float(text)) > LATEST:
-        raise SemreidError(
-            f"the time {text[:40]!r}, read as seconds, is beyond the year 3000",
-            fix=f"write seconds (of milliseconds, a thousandth), or {_ISO}",
-        )
-    return value
+def _since_1970(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SemreidError(f"cannot read the time {text[:40]!r}", fix=f"write seconds, or {_ISO}") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
