@@ -77,7 +77,7 @@ FILES: dict[str, tuple[Callable[[Path], object], Reader]] = {
     "a.npy": (lambda path: np.save(path, np.ones((3, 4), np.uint8)), read_label_map),
     "a.npz": (lambda path: np.savez(path, np.ones((3, 4), np.uint8)), read_label_map),
     "split.mat": (write_mat, _read_config),
-    "labels.jsonl": (lambda path: path.write_text('["a.jpg", 0.5]\n["b.jpg", null]\n'), read_journal),
+    "labels.jsonl": (lambda path: path.write_text('["a.jpg", 0.5, "ab"]\n["b.jpg", null, "cd"]\n'), read_journal),
     "teachers.json": (
         lambda path: path.write_text('{"teachers": ["ab"], "atlas": 1}'),
         lambda p: _require_atlas(p.parent),

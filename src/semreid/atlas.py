@@ -29,8 +29,6 @@ VERSION = 1
 
 # Where along their charts the body's landmarks are (t).
 CHIN = 0.70
-SHOULDER = 0.16
-WAIST = 0.60
 ELBOW = 0.53
 KNEE = 0.51
 ANKLE_OF_FOOT = 0.35

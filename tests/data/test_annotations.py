@@ -83,7 +83,7 @@ def test_journal_reads_what_was_written(tmp_path_factory: pytest.TempPathFactory
     assert read_journal(file) == rows
 
 
-@pytest.mark.parametrize("content", ["[]\n", "7\n", "{\n", "[[1], 2, 3]\n", '["a", 1, 2, 3]\n'])
+@pytest.mark.parametrize("content", ["[]\n", "7\n", "{\n", "[[1], 2, 3]\n", '["a", 1]\n', '["a", 1, 2, 3]\n'])
 def test_damaged_journals_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / JOURNAL).write_text(content)
     with pytest.raises(SemreidError, match=r"labels\.jsonl"):

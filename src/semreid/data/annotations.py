@@ -27,16 +27,14 @@ class Labelled(NamedTuple):
 
     Attributes:
         confidence: Mean probability of the likeliest part, of parsers only.
-        crop: Digest of the crop that they were made of; empty where an earlier version made them.
+        crop: Digest of the crop that they were made of; empty until they are made.
     """
 
     confidence: float | None
     crop: str
 
 
-_ROW: TypeAdapter[tuple[str, float | None] | tuple[str, float | None, str]] = TypeAdapter(
-    tuple[str, float | None] | tuple[str, float | None, str]
-)
+_ROW: TypeAdapter[tuple[str, float | None, str]] = TypeAdapter(tuple[str, float | None, str])
 
 
 def read_journal(file: Path) -> dict[str, Labelled]:
@@ -54,7 +52,7 @@ def read_journal(file: Path) -> dict[str, Labelled]:
     lines = read_bytes(file, MOST_JOURNAL).split(b"\n")[:-1] if file.exists() else []
     with reading(file, "label the data again, into another folder (--out)"):
         rows = (_ROW.validate_json(line) for line in lines)
-        return {name: Labelled(confidence, crop[0] if crop else "") for name, confidence, *crop in rows}
+        return {name: Labelled(confidence, crop) for name, confidence, crop in rows}
 
 
 def journal_lines(labelled: dict[str, Labelled]) -> str:
@@ -90,7 +88,7 @@ def require_own_labels(dataset: ReIDDataset, samples: Sequence[Sample], folder: 
             return False
         return made_of != content_digest(sample).hex()
 
-    _refuse(samples, parallel(is_strange, samples, None), f"labels in {folder} were not made of these crops", folder)
+    _refuse(samples, parallel(is_strange, samples, None), f"labels in {folder} were not made of these crops")
 
 
 def require_own_sizes(samples: Sequence[Sample], masks: Sequence[Path]) -> None:
@@ -110,12 +108,11 @@ def require_own_sizes(samples: Sequence[Sample], masks: Sequence[Path]) -> None:
             return False
         return not sample.item and found != imagesize.get(sample.path) and found != read_image(sample).shape[1::-1]
 
-    folder = masks[0].parent if masks else Path()
     strange = parallel(is_strange, list(zip(samples, masks, strict=True)), None)
-    _refuse(samples, strange, "masks are of another size than their crops", folder)
+    _refuse(samples, strange, "masks are of another size than their crops")
 
 
-def _refuse(samples: Sequence[Sample], strange: Sequence[bool], what: str, folder: Path) -> None:
+def _refuse(samples: Sequence[Sample], strange: Sequence[bool], what: str) -> None:
     strangers = [str(sample) for sample, is_strange in zip(samples, strange, strict=True) if is_strange]
     if strangers:
         raise SemreidError(
