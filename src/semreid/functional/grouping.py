@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
-from semreid.functional.cameras import centred, likeness_by_camera
+from semreid.functional.cameras import likeness_by_camera
 from semreid.functional.distance import Features, checked_features
 from semreid.functional.reranking import Neighbours, encoded, neighbours
 
@@ -31,8 +32,8 @@ Groups = NDArray[np.int64]
 
 STRANGERS = 0.98
 """Jaccard distance of two crops that have next to nothing in common."""
-CUTS = tuple(step / 20 for step in range(6, 18))
-"""Mean Jaccard distances, from 0.3 to 0.85, at which groups may stop to become one."""
+CUTS = tuple(step / 20 for step in range(6, 17))
+"""Mean Jaccard distances, from 0.3 to 0.8, at which groups may stop to become one."""
 NEARLY = 0.95
 """Share of the best silhouette that a larger cut must reach."""
 SEEN = 2.5
@@ -43,7 +44,9 @@ FIRST_LOOK, MOST = 15, 30
 """Neighbours in the first look, which tells how many crops people have, and the most in the second."""
 AVERAGED = 5
 """Neighbours whose encodings are averaged."""
-HEARD = 6
+PRIOR = 4
+"""Crops, of all cameras, that the mean of a camera counts as if they were its own."""
+HEARD = 5
 """Crops of a track that are compared with others; all neighbours of more would be of the track."""
 
 
@@ -156,7 +159,7 @@ def linkage_groups(
 
     Args:
         graph: Distances (N, N) as `jaccard_graph` returns them; what is not stored is 1.
-        cut: Largest mean distance of two groups that become one; below 1. None for the largest from 0.3 to 0.85 whose
+        cut: Largest mean distance of two groups that become one; below 1. None for the largest from 0.3 to 0.8 whose
             groups are nearly as far apart as those of the best: by 95 % of its mean silhouette, in which crops that are
             in no group, or whose track is alone in one, count 0.
         min_samples: Crops that make a group. Two of one track do, too.
@@ -179,9 +182,11 @@ def linkage_groups(
     """
     points, sizes, names = _points(np.full(graph.shape[0], -1) if tracks is None else np.asarray(tracks))
     named = np.zeros(len(sizes), np.bool_)
-    named[[names[track] for track in ([] if distinct is None else distinct.tolist())]] = True
+    named[[names[track] for track in ([] if distinct is None else distinct.tolist()) if track in names]] = True
     certain = named | (sizes > 1)
-    pairs = [] if apart is None else [(names[a], names[b]) for a, b in np.asarray(apart).tolist()]
+    pairs = (
+        [] if apart is None else [(names[a], names[b]) for a, b in np.asarray(apart).tolist() if {a, b} <= names.keys()]
+    )
     alike = _likeness(graph, points, len(sizes))
     tree, looks = _Tree(alike, sizes, named, pairs), []
     for level in CUTS if cut is None else (cut,):
@@ -190,7 +195,8 @@ def linkage_groups(
         enough[heads[certain]] = True
         groups = np.where(enough[heads], heads, -1)
         looks.append((_silhouette(alike, sizes, groups) if cut is None else 0.0, groups))
-    least = NEARLY * max(worth for worth, _ in looks)
+    best = max(worth for worth, _ in looks)
+    least = best - (1 - NEARLY) * abs(best)
     return _renumbered(next(groups for worth, groups in reversed(looks) if worth >= least)[points])
 
 
@@ -213,7 +219,7 @@ def group_features(
     Args:
         features: Unit vectors (N, D).
         camids: Camera of each, (N,); -1 where unknown. The mean of a camera is taken out if there are two or more.
-        tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean, and six of them,
+        tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean, and five of them,
             spread over it, are compared with others.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
         said: What people said of the crops.
@@ -241,10 +247,8 @@ def group_features(
     largest = min(largest, most)
     first = min(FIRST_LOOK if k1 is None else k1, most)
     if len(np.unique(camids)) > 1:
-        cameras, counts = np.unique(camids, return_counts=True)
-        few = np.isin(camids, cameras[counts < 2])  # the mean of a single crop is the crop
-        vectors = centred(vectors, np.where(few, -1, camids))
-        kinds = np.unique(camids, return_inverse=True)[1][compared]
+        kinds = np.unique(camids, return_inverse=True)[1]
+        vectors, kinds = _without_cameras(vectors, kinds), kinds[compared]
         # Few of each camera fit into a small k1.
         likeness = likeness_by_camera(vectors[compared], kinds, min(5, first // 2 + 1))
         handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
@@ -267,7 +271,7 @@ def group_features(
 def _spokesmen(
     bound: NDArray[np.integer], camids: NDArray[np.integer], times: NDArray[np.floating]
 ) -> tuple[Groups, Groups]:
-    """Choose who is compared: of what is one person by one camera for sure, six crops, spread evenly over its time.
+    """Choose who is compared: of what is one person by one camera for sure, five crops, spread evenly over its time.
 
     Their rows, (M,), and for each crop the place among them of the one nearest in time, (N,).
     """
@@ -282,6 +286,14 @@ def _spokesmen(
     who = names * HEARD + spokesman.astype(np.int64)
     speaking = np.argsort(who[compared])
     return compared, speaking[np.searchsorted(who[compared], who, sorter=speaking)]
+
+
+def _without_cameras(vectors: NDArray[np.float32], kinds: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Take out what each camera adds: its mean, of few crops drawn to that of all, for a crop alone is its mean."""
+    everyone, counts = vectors.mean(0, dtype=np.float64), np.bincount(kinds)
+    sums = np.stack([vectors[kinds == kind].sum(0, dtype=np.float64) for kind in range(len(counts))])
+    means = (sums + PRIOR * everyone) / (counts + PRIOR)[:, None]
+    return F.normalize(torch.from_numpy(vectors - means.astype(np.float32)[kinds])).numpy()
 
 
 def _size(groups: NDArray[np.integer]) -> float:
