@@ -10,6 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from semreid import distributed
@@ -20,14 +21,14 @@ from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import evaluate
+from semreid.evaluation.protocol import embed_store, evaluate
+from semreid.functional.proxies import group_proxies
 from semreid.models.card import Card, parse_card, save_model
 from semreid.models.heads import Supervision
 from semreid.models.model import ReIDModel
 from semreid.reading import reading
 from semreid.training.build import build_model, model_arguments
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
-from semreid.training.imprint import imprint_people
 from semreid.training.provenance import card_of, learned_from, require_same_data
 from semreid.training.recipe import BatchContrastRecipe, Recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
@@ -107,6 +108,23 @@ def train(
                 judged = {name: value for name, value in trainer.history[-1].items() if name.startswith("val_")}
                 save_model(folder.path, trainer.judged, replace(card, metrics=judged))
     return trainer.judged.eval()
+
+
+def imprint_people(model: ReIDModel, store: Store, *, bf16: bool = True) -> None:
+    """Let the classifiers of a model that has learned from others begin with the mean embeddings of new people.
+
+    At random, they would first pull at all that the model knows (``docs/notes/transfer.md``). It takes as long as
+    embedding the images; under ``torchrun``, the processes share them.
+
+    Args:
+        model: The model, where it is to train, with a class for each identity of the store.
+        store: The training images.
+        bf16: Compute in it, as training does.
+    """
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        features = embed_store(model, store)
+    people, labels = np.unique(store.pids, return_inverse=True)
+    model.imprint(group_proxies(torch.from_numpy(features), torch.from_numpy(labels), len(people)))
 
 
 def _begun(state: Mapping[str, Any] | None, checkpoint: Path) -> tuple[ReIDModel, Card] | None:

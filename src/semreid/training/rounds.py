@@ -17,10 +17,10 @@ from semreid.data.store import Store
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import embed_store
 from semreid.functional.grouping import FIRST_LOOK, GroupingSigns, Groups, group_features, stability
+from semreid.functional.proxies import group_proxies
 from semreid.models.card import Card
 from semreid.models.model import ReIDModel
 from semreid.training.contrast import GroupContrast, learning_heads
-from semreid.training.imprint import group_means
 from semreid.training.recipe import AdaptRecipe, DataRecipe, Recipe, ScheduleRecipe
 from semreid.training.record import Reporter
 from semreid.training.trainer import Trainer
@@ -93,7 +93,7 @@ class Rounds:
 
     def _learn(self, features: Tensor, groups: Groups, num_groups: int, reporter: Reporter) -> dict[str, float]:
         torch.manual_seed(hash((self.recipe.seed, self.done)) % 2**63)  # for classifiers that begin at random
-        model = _with_classifiers(self.card, self.model, group_means(features, groups, num_groups))
+        model = _with_classifiers(self.card, self.model, group_proxies(features, torch.from_numpy(groups), num_groups))
         cameras = self.store.camids if self.crops.several_cameras else None
         learning = learning_heads(model, self.recipe.losses)
         contrast = GroupContrast(self.recipe.contrast, model, features, groups, cameras, learning)
