@@ -114,7 +114,7 @@ class _Asking(TorchDispatchMode):
     """Counts what the host asks the device for: all but views and memory."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.asked = 0
 
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -125,7 +125,8 @@ class _Asking(TorchDispatchMode):
 
 def kernels(work: Callable[[], object]) -> int:
     """Count what the host asks the device for, one kernel or a few each: where the device waits, it waits for these."""
-    with _Asking() as counter:
+    counter = _Asking()
+    with counter:
         work()
     return counter.asked
 
