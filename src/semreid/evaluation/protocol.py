@@ -20,7 +20,7 @@ from semreid.errors import SemreidError
 from semreid.evaluation.report import Report, bootstrap_interval
 from semreid.functional.cameras import center_by_camera
 from semreid.functional.distance import Distances, tensor_blocks
-from semreid.functional.ranking import NOTABLE_TIES, rank_distances, single_shot_cmc
+from semreid.functional.ranking import rank_distances, single_shot_cmc
 from semreid.functional.reranking import reranked_blocks
 from semreid.models.embedder import Embedder
 from semreid.parallel import Progress
@@ -28,6 +28,7 @@ from semreid.parallel import Progress
 Features = NDArray[np.float32]
 _Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 EvaluationMetric = Literal["cosine", "euclidean"]
+NOTABLE_TIES = 1e-3
 RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
 
 

@@ -34,7 +34,6 @@ from semreid.functional.pairs import (
     operating_points,
     pair_scores,
     roc_curve,
-    tar_at_far,
     threshold_at_far,
 )
 from semreid.functional.pooling import avg_pool, gem_pool, max_pool, region_pool, region_share, resize_labels
@@ -97,7 +96,6 @@ __all__ = [
     "single_shot_cmc",
     "soft_overlap",
     "stability",
-    "tar_at_far",
     "texture_l1",
     "threshold_at_far",
 ]

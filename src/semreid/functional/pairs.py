@@ -147,26 +147,6 @@ def threshold_at_far(scores: PairScores, far: float) -> float:
     return float(np.argmax(low_enough) / HALF - 1)
 
 
-def tar_at_far(scores: PairScores, far: float) -> float:
-    """Compute the true-accept rate at a false-accept rate.
-
-    Args:
-        scores: The scores.
-        far: The false-accept rate.
-
-    Returns:
-        The share of genuine pairs at or above `threshold_at_far`.
-
-    Raises:
-        SemreidError: As `threshold_at_far`.
-
-    Example:
-        >>> tar_at_far(pair_scores(np.eye(2)[[0, 0, 1]], pids=[1, 1, 2], camids=[1, 2, 2]), 0.1)
-        1.0
-    """
-    return scores.rates(threshold_at_far(scores, far))[1]
-
-
 def roc_curve(scores: PairScores) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Compute the whole trade-off.
 

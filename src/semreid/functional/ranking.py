@@ -28,7 +28,6 @@ WITHOUT_CAMERAS = "number the cameras; without any, give all queries camera 0 an
 JUNK_RULES = ("same-pid-and-camera", "same-camera")
 TIE_RULES = ("stable", "pessimistic", "optimistic")  # the order is that of the kernels' constants
 SKIP_RULES = ("skip", "zero")
-NOTABLE_TIES = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +69,6 @@ class Ranking:
     def n_skipped(self) -> int:
         """Number of queries without any true match."""
         return len(self.valid) - self.n_valid
-
-    @property
-    def has_notable_ties(self) -> bool:
-        """Whether more than 0.1 % of the pairs are tied, so that the tie rule shapes the result."""
-        return self.tied_share > NOTABLE_TIES
 
 
 def rank_features(
