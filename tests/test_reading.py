@@ -208,7 +208,6 @@ def test_arrays_are_bounded_by_what_they_announce(tmp_path: Path) -> None:
         np.savez_compressed(tmp_path / "a.npz", first=wanted, second=wanted + 1)
         np.testing.assert_array_equal(read_array(tmp_path / "a.npy"), wanted)
         np.testing.assert_array_equal(read_array(tmp_path / "a.npz"), wanted)
-        np.testing.assert_array_equal(read_array(tmp_path / "a.npz", "second"), wanted + 1)
     for content in (
         header("(99999, 99999)"),
         header("(-1, 4)"),
@@ -225,8 +224,9 @@ def test_arrays_are_bounded_by_what_they_announce(tmp_path: Path) -> None:
     (tmp_path / "b.npz").write_bytes(packed.getvalue())
     with pytest.raises(SemreidError, match="b.npz"):
         read_array(tmp_path / "b.npz")
-    with pytest.raises(SemreidError, match="a.npz"):
-        read_array(tmp_path / "a.npz", "third")
+    np.savez(tmp_path / "c.npz")
+    with pytest.raises(SemreidError, match="c.npz"):
+        read_array(tmp_path / "c.npz")
 
 
 def test_json_files(tmp_path: Path) -> None:

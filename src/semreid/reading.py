@@ -193,25 +193,24 @@ class _Bounded(yaml.SafeLoader):
         return node
 
 
-def read_array(path: Path, name: str = "") -> NDArray[Any]:
+def read_array(path: Path) -> NDArray[Any]:
     """Read an array that NumPy wrote, after a look at how large it says it is.
 
     Args:
-        path: An ``.npy`` file, or an ``.npz`` file.
-        name: Which array of an ``.npz`` file; the first one if empty.
+        path: An ``.npy`` file, or an ``.npz`` file, of which the first array is read.
 
     Returns:
         The array.
 
     Raises:
-        SemreidError: If the file cannot be read, holds no such array or Python objects, or is too large.
+        SemreidError: If the file cannot be read, holds no array or Python objects, or is too large.
     """
     content = read_bytes(path, MOST_ARRAY)
     with reading(path), contextlib.ExitStack() as stack:
         file: Any = io.BytesIO(content)
         if zipfile.is_zipfile(file):
             archive = stack.enter_context(zipfile.ZipFile(file))
-            file = stack.enter_context(archive.open(f"{name}.npy" if name else archive.namelist()[0]))
+            file = stack.enter_context(archive.open(archive.namelist()[0]))
         else:
             file.seek(0)
         return _array(file)

@@ -10,6 +10,7 @@ from semreid.data.sample import Protocol, ReIDDataset, Sample
 from semreid.data.split import hold_out
 from semreid.data.store import build_store
 from semreid.errors import SemreidError
+from semreid.evaluation import protocol
 from semreid.evaluation.protocol import embed_store, evaluate, evaluate_features, evaluate_in_full
 from semreid.functional import center_by_camera, k_reciprocal_rerank, rank_distances, rank_features, single_shot_cmc
 from semreid.models.model import ReIDModel
@@ -173,10 +174,13 @@ def test_cameras_are_centred_only_where_asked(figure_data: ReIDDataset, model: R
     assert len(set(cameras[0] + cameras[1])) > 1
 
 
-def test_embeddings_of_the_store_are_those_of_the_files(figure_data: ReIDDataset, model: ReIDModel) -> None:
+def test_embeddings_of_the_store_are_those_of_the_files(
+    figure_data: ReIDDataset, model: ReIDModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "BATCH", 3)
     store = build_store(figure_data.query, (64, 32))
     expected = model.embed([s.path for s in figure_data.query])
-    np.testing.assert_allclose(embed_store(model, store, batch_size=3), expected, atol=1e-6)
+    np.testing.assert_allclose(embed_store(model, store), expected, atol=1e-6)
 
 
 def test_sets_that_cannot_be_judged(figure_data: ReIDDataset, model: ReIDModel) -> None:

@@ -25,7 +25,7 @@ def make_maps() -> dict[str, torch.Tensor]:
 
 def make_head(**options: object) -> Parsing:
     torch.manual_seed(0)
-    head = Parsing("layer4", 12, grid="layer3", width=16, **options)
+    head = Parsing("layer4", 12, grid="layer3", **options)
     torch.nn.init.normal_(head.decoder[3].weight, std=0.5)  # a head that has an opinion
     return head
 

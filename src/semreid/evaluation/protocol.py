@@ -29,6 +29,7 @@ Features = NDArray[np.float32]
 _Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 EvaluationMetric = Literal["cosine", "euclidean"]
 NOTABLE_TIES = 1e-3
+BATCH = 128  # images embedded at once
 RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
 
 
@@ -55,9 +56,7 @@ class Evaluation:
     gallery_features: Features
 
 
-def embed_store(
-    model: Embedder, store: Store, *, flip: bool = False, unit: bool = True, batch_size: int = 128
-) -> Features:
+def embed_store(model: Embedder, store: Store, *, flip: bool = False, unit: bool = True) -> Features:
     """Embed all images of a store; under ``torchrun``, the processes share them, and all get all embeddings.
 
     Args:
@@ -65,7 +64,6 @@ def embed_store(
         store: The images.
         flip: Average with the mirrored image.
         unit: Normalise.
-        batch_size: Images a step.
 
     Returns:
         Unit vectors (N, dim) in float32, in the order of the store, or raw embeddings.
@@ -73,10 +71,10 @@ def embed_store(
 
     def work(starts: Iterable[int]) -> Iterator[Features]:
         for start in starts:
-            batch = store.images[start : start + batch_size]
-            yield model.embed(batch.cpu().numpy(), batch_size=batch_size, flip=flip, unit=unit)
+            batch = store.images[start : start + BATCH]
+            yield model.embed(batch.cpu().numpy(), batch_size=BATCH, flip=flip, unit=unit)
 
-    found = list(distributed.shared(work, range(0, len(store), batch_size)))
+    found = list(distributed.shared(work, range(0, len(store), BATCH)))
     return distributed.by_first(lambda: np.concatenate([np.zeros((0, model.dim), np.float32), *found]))
 
 

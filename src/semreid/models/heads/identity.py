@@ -164,9 +164,9 @@ class Identity(Head):
         feature: Tensor = self.neck(self.reduce(self.pool(maps[self.source])))
         return feature
 
-    def _move_centers(self, feature: Tensor, pids: Tensor, rate: float = 0.5) -> None:
+    def _move_centers(self, feature: Tensor, pids: Tensor) -> None:
         """Move each centre towards the mean of its features, more slowly where there are few of them."""
         assert self.centers is not None
         step = torch.zeros_like(self.centers).index_add_(0, pids, feature - self.centers[pids])
         count = step.new_zeros(len(step)).index_add_(0, pids, torch.ones_like(pids, dtype=step.dtype))
-        self.centers += rate * step / (1 + count)[:, None]
+        self.centers += 0.5 * step / (1 + count)[:, None]

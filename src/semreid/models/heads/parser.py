@@ -13,6 +13,8 @@ from semreid.functional.pooling import resize_labels
 from semreid.models.heads.base import REGIONS, Head
 from semreid.models.trunk import Maps, Trunk
 
+_WIDTH = 32  # channels on the way up
+
 
 class Parser(Head):
     """From the deepest map of the trunk up to the finest, then one sub-pixel convolution to the size of the image.
@@ -24,18 +26,17 @@ class Parser(Head):
 
     Args:
         trunk: The trunk; all its maps are read.
-        width: Inner channels.
     """
 
     needs = ("regions",)
 
-    def __init__(self, trunk: Trunk, *, width: int = 32) -> None:
+    def __init__(self, trunk: Trunk) -> None:
         super().__init__()
         self.scale = min(trunk.strides.values())
         deepest_first = reversed(trunk.channels.items())
-        self.lateral = nn.ModuleDict({name: nn.Conv2d(channels, width, 1) for name, channels in deepest_first})
-        self.smooth = nn.ModuleDict({name: _conv_block(width) for name in self.lateral})
-        self.classify = nn.Conv2d(width, len(REGIONS) * self.scale**2, 3, padding=1)
+        self.lateral = nn.ModuleDict({name: nn.Conv2d(channels, _WIDTH, 1) for name, channels in deepest_first})
+        self.smooth = nn.ModuleDict({name: _conv_block() for name in self.lateral})
+        self.classify = nn.Conv2d(_WIDTH, len(REGIONS) * self.scale**2, 3, padding=1)
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
         """Compute ``pixel`` and ``overlap``."""
@@ -60,7 +61,7 @@ class Parser(Head):
         return F.pixel_shuffle(self.classify(found), self.scale)
 
 
-def _conv_block(width: int) -> nn.Module:
+def _conv_block() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(_WIDTH), nn.ReLU(inplace=True)
     )

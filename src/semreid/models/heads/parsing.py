@@ -17,6 +17,7 @@ from semreid.models.trunk import Maps
 
 MaskSource = Literal["offline", "predicted"]
 LabelResize = Literal["nearest", "bilinear"]
+_WIDTH = 256  # channels between the two convolutions, as released
 
 
 def batch_share(labels: Tensor) -> Tensor:
@@ -41,7 +42,6 @@ class Parsing(Head):
         source: Name of the map to read.
         channels: Channels of that map.
         grid: Name of the map on whose grid the regions are wanted.
-        width: Inner channels.
         masks: Regions in training: from the part masks (``offline``) or, as at inference, ``predicted``.
         label_resize: How part masks are brought to the grid of the logits (see `resize_labels`).
     """
@@ -55,17 +55,16 @@ class Parsing(Head):
         channels: int,
         *,
         grid: str,
-        width: int = 256,
         masks: MaskSource = "offline",
         label_resize: LabelResize = "nearest",
     ) -> None:
         super().__init__()
         self.source, self.grid, self.masks, self.label_resize = source, grid, masks, label_resize
         self.decoder = nn.Sequential(
-            nn.ConvTranspose2d(channels, width, 3, stride=2, padding=1, output_padding=1, bias=False),
-            nn.BatchNorm2d(width),
+            nn.ConvTranspose2d(channels, _WIDTH, 3, stride=2, padding=1, output_padding=1, bias=False),
+            nn.BatchNorm2d(_WIDTH),
             nn.ReLU(inplace=True),
-            nn.Conv2d(width, len(REGIONS), 1),
+            nn.Conv2d(_WIDTH, len(REGIONS), 1),
         )
         for layer in (self.decoder[0], self.decoder[3]):
             nn.init.normal_(cast("Tensor", layer.weight), std=0.001)
