@@ -31,11 +31,15 @@ def test_matches_are_those_of_the_gallery_without_the_query_itself(
 
 def test_the_query_itself_is_left_out_whatever_its_row_is_called(model: ReIDModel, crops: list[Path]) -> None:
     gallery = Gallery.open("memory:", dim=model.dim, fingerprint=model.fingerprint)
-    entries = [Entry(f"track-{i}", path=str(crop), pid="1") for i, crop in enumerate(crops[:3])]
+    entries = [Entry(f"track-{i}", path=str(crop), pid="1", camid=7 + i) for i, crop in enumerate(crops[:3])]
     gallery.add(model.embed(crops[:3]), entries)
-    explanation = explain(model, crops[0], gallery, pid="1")
-    assert sorted(names(explanation)) == sorted(crop.name for crop in crops[1:3])
-    assert explanation.of_person == 2
+    for options in ({}, {"other_cameras": True}, {"where": Filter(camids=[8, 9])}):
+        explanation = explain(model, crops[0], gallery, **options)
+        assert sorted(names(explanation)) == sorted(crop.name for crop in crops[1:3])
+        assert explanation.query == entries[0]  # nobody need say again what its row knows
+        assert explanation.of_person == 2
+    said = explain(model, crops[0], gallery, pid="2", camid=3).query
+    assert (said.pid, said.camid) == ("2", 3)
 
 
 def test_marks_are_right_wrong_or_unknown(model: ReIDModel, crops: list[Path], gallery: Gallery) -> None:
@@ -151,6 +155,7 @@ def test_there_is_no_probability_without_a_calibration_that_holds(
         assert reason in explanation.no_probability
         assert explanation.basis == ""  # by which `semreid explain` would speak of probabilities
         assert {c.probability for c in explanation.candidates} == {None}
+        assert explanation.prior is None
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -1.0])

@@ -100,6 +100,7 @@ def test_nothing_that_a_user_names_can_break_out(explanation: Explanation) -> No
         explanation,
         query=entry,
         gallery=HOSTILE,
+        prior=0.5,
         candidates=(
             Candidate(1, Match(entry, 0.5), True, 0.5, crop, HOSTILE, Evidence((layer,), (part,))),
             Candidate(2, Match(entry, 0.4), None, None, None, HOSTILE),
@@ -121,7 +122,7 @@ def test_parts_and_further_layers_appear_only_where_a_model_has_them(explanation
     rich = replace(
         first, evidence=Evidence((*first.evidence.layers, Layer("texture", texture, texture)), parts), probability=0.42
     )
-    page = Page(explanation_page(replace(explanation, candidates=(rich, *explanation.candidates[1:]))))
+    page = Page(explanation_page(replace(explanation, candidates=(rich, *explanation.candidates[1:]), prior=0.5)))
     for text in ("torso", "0.875", "100 %", "25 %", "Texture", "42 %"):
         assert text in page.text
 

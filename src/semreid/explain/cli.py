@@ -61,7 +61,7 @@ def explain(
         found = explanations.explain(loaded, query, gallery, top=top, **options)  # type: ignore[arg-type]
     write_explanation(found, out)
     show(found.to_json()) if json_ else stdout.print(_table(found))
-    if found.basis:
+    if found.prior is not None:
         say(f"probabilities by similarity alone: {grounds_text(found.prior, found.basis)}")
     say(f"explained: {out / 'explanation.html'}")
 

@@ -18,12 +18,12 @@ from semreid.explain.sources import gather_evidence
 from semreid.functional.calibration import require_prior
 from semreid.gallery import Entry, Filter, Gallery, Match
 from semreid.gallery.crops import read_crop
-from semreid.gallery.entry import derived_id
+from semreid.gallery.entry import Vectors, derived_id
+from semreid.gallery.gallery import ANY
 from semreid.models.embedder import Image
 from semreid.models.model import ReIDModel
-from semreid.verification.judgement import Judge, uniform_prior
+from semreid.verification.judgement import Judge
 
-ANY = Filter()
 TOP = 10
 MOST = 100  # every match is looked at with gradients and shown as pictures
 CHANGED = 0.05
@@ -66,7 +66,7 @@ class Explanation:
         searched: Those of them that pass the filter.
         of_person: Those of them that show the person of the query, without the query itself; None if nobody knows.
         fingerprint: Of the model.
-        prior: Probability of a match before looking, that the probabilities rest on.
+        prior: Probability of a match before looking, that the probabilities rest on; None without probabilities.
         no_probability: Why there are no probabilities; empty if there are.
         basis: On whom they rest, if there are any.
         chosen: By which rule the query was chosen; empty if a user chose it.
@@ -80,7 +80,7 @@ class Explanation:
     searched: int
     of_person: int | None
     fingerprint: str
-    prior: float
+    prior: float | None
     no_probability: str
     basis: str = ""
     chosen: str = ""
@@ -142,19 +142,17 @@ def explain(
     require_prior(0.5 if prior is None else prior)
     gallery.require(model)
     crop = read_image(query) if isinstance(query, (str, Path)) else query
-    entry = _known_of(query, gallery, pid, camid)
+    vector = model.embed([crop])
+    entry = _known_of(query, vector, gallery, pid, camid)
     if other_cameras:
         where = _of_others(where, entry.camid)
-    vector = model.embed([crop])
     found = gallery.search(vector, top + 1, where=where, rerank=rerank)[0]
     matches = [match for match in found if not _is_query(match.entry, entry)][:top]
     judge = Judge(model, model.calibration)
-    if prior is None:
-        prior = 0.5 if judge.search_reason else uniform_prior(gallery.stats())
-    probabilities = judge.probabilities(matches, entry.camid, prior)
+    chances = judge.chances(matches, entry.camid, prior, gallery.stats)
     candidates = [
         Candidate(rank, match, _same(entry.pid, match.entry.pid), probability)
-        for rank, (match, probability) in enumerate(zip(matches, probabilities, strict=True), 1)
+        for rank, (match, probability) in enumerate(zip(matches, chances.probabilities, strict=True), 1)
     ]
     shown = _with_pictures(model, crop, vector[0], candidates)
     return Explanation(
@@ -166,9 +164,9 @@ def explain(
         searched=gallery.count(where),
         of_person=_of_person(entry, gallery, where),
         fingerprint=gallery.fingerprint,
-        prior=prior,
-        no_probability=judge.search_reason,
-        basis="" if judge.search_reason else judge.basis,
+        prior=chances.prior,
+        no_probability=chances.reason,
+        basis="" if chances.reason else judge.basis,
     )
 
 
@@ -196,14 +194,17 @@ def _is_query(entry: Entry, query: Entry) -> bool:
     return entry.id == query.id or (bool(query.path) and (entry.path, entry.box) == (query.path, query.box))
 
 
-def _known_of(query: Image, gallery: Gallery, pid: str | None, camid: int | None) -> Entry:
+def _known_of(query: Image, vector: Vectors, gallery: Gallery, pid: str | None, camid: int | None) -> Entry:
     """What the gallery, the file name and the user know of the query; the user has the last word."""
     if not isinstance(query, (str, Path)):
         return Entry(pid=pid, camid=camid)
     path = Path(query)
     entry = Entry(path=str(path.absolute()))
     entry = replace(entry, id=derived_id(entry, np.zeros(0, np.float32)))
-    known = gallery.get([entry.id])[0] or replace(entry, camid=camera_of(path))
+    known = gallery.get([entry.id])[0]
+    if known is None:  # a row with an id of its own is among those that look most like it
+        near = (match.entry for match in gallery.search(vector, MOST)[0])
+        known = next((row for row in near if _is_query(row, entry)), replace(entry, camid=camera_of(path)))
     return replace(known, pid=known.pid if pid is None else pid, camid=known.camid if camid is None else camid)
 
 

@@ -52,7 +52,7 @@ def save_explanation(explanation: Explanation, target: Path) -> None:
         title = f"Matches of {Path(explanation.query.path).name or 'query'}"
         sheet.write(MARGIN, MARGIN, title, size=15, weight="bold", room=width - 2 * MARGIN)
         sheet.write(MARGIN, MARGIN + 0.36, verdict(explanation), color=SOFT, room=width - 2 * MARGIN)
-        if not explanation.no_probability:
+        if explanation.prior is not None:
             grounds = f"percent: probability by similarity alone ({grounds_text(explanation.prior, explanation.basis)})"
             sheet.write(MARGIN, MARGIN + 0.58, grounds, size=9, color=SOFT, room=width - 2 * MARGIN)
         _draw_query(sheet, explanation, layers)

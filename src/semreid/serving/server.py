@@ -15,7 +15,7 @@ from semreid.models.embedder import Embedder
 from semreid.serving.app import create_app
 from semreid.serving.guard import Access, is_local
 from semreid.serving.service import Service
-from semreid.verification.verifier import Verifier
+from semreid.verification.verifier import require_calibration
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -56,7 +56,7 @@ def open_service(
     try:
         kept = read_calibration(calibration) if calibration else None
         if kept is not None:
-            Verifier(embedder, kept)  # one of another model is refused, not passed over
+            require_calibration(embedder, kept)  # one of another model is refused, not passed over
         return Service(gallery, embedder, calibration=kept, images=folders, uploads=uploads)
     except SemreidError:
         gallery.close()

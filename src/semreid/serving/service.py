@@ -39,7 +39,7 @@ from semreid.models.parts import Parts
 from semreid.serving.embedding import EmbeddingThread, Vector
 from semreid.serving.errors import RequestError
 from semreid.serving.pictures import Pictures, discard, keep, plain_name, read_upload
-from semreid.verification.judgement import Judge, uniform_prior
+from semreid.verification.judgement import Judge
 
 READERS, DECODERS = 4, 2
 SHOWN = 384  # longest side of a picture, in pixels
@@ -265,7 +265,7 @@ class Service:
         found = (await self.ask(ask, vector[None], k + (crop.entry is not None), patience=patience))[0]
         own = crop.entry.id if crop.entry else ""
         matches = [match for match in found if match.entry.id != own][:k]
-        return self._judged(matches, camid, prior)
+        return Found(matches, *self.judge.chances(matches, camid, prior, lambda: self.stats.known))
 
     async def compare(self, a: Crop, b: Crop, *, far: float | None = None, prior: float = 0.5) -> Compared:
         """Compare two crops.
@@ -439,18 +439,6 @@ class Service:
             return vector
         image = await to_thread.run_sync(self._read, entry, limiter=self._decoders)
         return await self.embedding.embed(image, flip=True)
-
-    def _judged(self, matches: list[Match], camid: int | None, prior: float | None) -> Found:
-        """Give matches their probabilities, where they have any."""
-        reason = self.judge.search_reason
-        if not reason and prior is None:
-            if self.stats.known is None:
-                reason = "the people of the gallery are still being counted; state a prior, or ask again"
-            else:
-                prior = uniform_prior(self.stats.known)
-        if reason or prior is None:
-            return Found(matches, [None] * len(matches), None, reason)
-        return Found(matches, self.judge.probabilities(matches, camid, prior), prior, "")
 
     def _require_writable(self) -> Path:
         if self.uploads is None:

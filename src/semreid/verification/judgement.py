@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.models.embedder import Embedder
-from semreid.verification.verifier import SAME_CAMERA, Verifier
+from semreid.verification.verifier import of_one_camera, require_calibration
 
 if TYPE_CHECKING:
     from semreid.gallery import Match, Stats
+
+MIRRORED = "the calibration is about embeddings averaged with mirror images; those of the gallery are not"
+COUNTING = "the people of the gallery are still being counted; state a prior, or ask again"
+
+
+class Chances(NamedTuple):
+    """How probable it is that matches of a search show the person of the query.
+
+    Attributes:
+        probabilities: Of each match; None where nothing can be said.
+        prior: Probability before looking that they stand on; None without probabilities.
+        reason: Why there are none; empty if there are.
+    """
+
+    probabilities: list[float | None]
+    prior: float | None
+    reason: str
 
 
 class Judge:
@@ -30,7 +47,7 @@ class Judge:
         self.calibration: Calibration | None = None
         self.reason = ""
         try:
-            self.calibration = Verifier(embedder, calibration).calibration
+            self.calibration = require_calibration(embedder, calibration)
         except SemreidError as error:
             self.reason = f"{error.what}; {error.fix}"
 
@@ -44,32 +61,35 @@ class Judge:
         """Whether the calibration is about embeddings averaged with those of the mirror images."""
         return self.calibration is not None and self.calibration.flip
 
-    @property
-    def search_reason(self) -> str:
-        """Why matches of a search get no probability; empty if they do."""
-        if self.flip:
-            return "the calibration is about embeddings averaged with mirror images; those of the gallery are not"
-        return self.reason
-
-    def probabilities(self, matches: Sequence[Match], camid: int | None, prior: float) -> list[float | None]:
+    def chances(
+        self, matches: Sequence[Match], camid: int | None, prior: float | None, count: Callable[[], Stats | None]
+    ) -> Chances:
         """Compute for each match of a search how probable it is that it shows the person of the query.
 
         Args:
             matches: The matches.
             camid: Camera of the query, if known: matches of the same camera get no probability.
-            prior: Probability of a match before looking.
+            prior: Probability of a match before looking; None: as `uniform_prior`.
+            count: Counts the gallery, where that is needed; None while nobody can say.
 
         Returns:
-            A probability or None for each.
+            The probabilities, or why there are none.
 
         Raises:
             SemreidError: If the prior is not between 0 and 1.
         """
-        if self.calibration is None or self.search_reason:
-            return [None] * len(matches)
+        nothing: list[float | None] = [None] * len(matches)
+        if self.calibration is None:
+            return Chances(nothing, None, self.reason)
+        if self.flip:
+            return Chances(nothing, None, MIRRORED)
+        if prior is None:
+            if (stats := count()) is None:
+                return Chances(nothing, None, COUNTING)
+            prior = uniform_prior(stats)
         found = self.calibration.probability([match.similarity for match in matches], prior=prior).tolist()
-        same = [camid is not None and match.entry.camid == camid for match in matches]
-        return [None if of_one else probability for probability, of_one in zip(found, same, strict=True)]
+        pairs = zip(found, matches, strict=True)
+        return Chances([None if of_one_camera(camid, m.entry.camid) else p for p, m in pairs], prior, "")
 
     def verdict(
         self, score: float, camids: tuple[int | None, int | None], *, far: float | None, prior: float
@@ -91,8 +111,8 @@ class Judge:
         if self.calibration is None:
             return None, self.reason
         a, b = camids
-        if a is not None and a == b:
-            return None, SAME_CAMERA.format(a)
+        if reason := of_one_camera(a, b):
+            return None, reason
         cameras = None if a is None or b is None else (a, b)
         return self.calibration.verdict(score, far=far, prior=prior, cameras=cameras), ""
 

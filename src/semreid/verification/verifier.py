@@ -13,7 +13,43 @@ from semreid.functional.distance import pairwise_distance
 from semreid.models.embedder import Embedder, Image
 from semreid.models.loading import load_embedder
 
-SAME_CAMERA = "both crops are from camera {}; the calibration is about crops of two different cameras"
+
+def require_calibration(embedder: Embedder, calibration: Calibration | None) -> Calibration:
+    """Return the calibration of an embedder.
+
+    Args:
+        embedder: The embedder.
+        calibration: What is given as its calibration.
+
+    Raises:
+        SemreidError: If there is none, or it is that of another embedder.
+    """
+    if calibration is None:
+        raise SemreidError(
+            "this model is not calibrated: nobody knows which probability its scores stand for",
+            fix="calibrate it on people that it was not trained on: semreid calibrate MODEL --data NAME:PATH",
+        )
+    if calibration.fingerprint != embedder.fingerprint:
+        raise SemreidError(
+            f"the calibration is that of another model (fingerprint {calibration.fingerprint or 'none'}, "
+            f"this model has {embedder.fingerprint})",
+            fix="calibrate this model: semreid calibrate MODEL --data NAME:PATH",
+        )
+    return calibration
+
+
+def of_one_camera(a: int | None, b: int | None) -> str:
+    """Say why two crops cannot be judged because of their cameras, None where unknown; empty if they can.
+
+    Example:
+        >>> of_one_camera(1, 1)
+        'both crops are from camera 1; the calibration is about crops of two different cameras'
+        >>> of_one_camera(1, 2), of_one_camera(None, None)
+        ('', '')
+    """
+    if a is None or a != b:
+        return ""
+    return f"both crops are from camera {a}; the calibration is about crops of two different cameras"
 
 
 class Verifier:
@@ -28,18 +64,7 @@ class Verifier:
     """
 
     def __init__(self, embedder: Embedder, calibration: Calibration | None) -> None:
-        if calibration is None:
-            raise SemreidError(
-                "this model is not calibrated: nobody knows which probability its scores stand for",
-                fix="calibrate it on people that it was not trained on: semreid calibrate MODEL --data NAME:PATH",
-            )
-        if calibration.fingerprint != embedder.fingerprint:
-            raise SemreidError(
-                f"the calibration is that of another model (fingerprint {calibration.fingerprint or 'none'}, "
-                f"this model has {embedder.fingerprint})",
-                fix="calibrate this model: semreid calibrate MODEL --data NAME:PATH",
-            )
-        self.embedder, self.calibration = embedder, calibration
+        self.embedder, self.calibration = embedder, require_calibration(embedder, calibration)
 
     def verify(
         self,
@@ -67,9 +92,9 @@ class Verifier:
             SemreidError: If an image cannot be read, the rate is not known, or one camera saw both crops.
         """
         cameras = _named_cameras(a, b) if cameras is None else cameras
-        if cameras is not None and cameras[0] == cameras[1]:
+        if reason := of_one_camera(*cameras or (None, None)):
             raise SemreidError(
-                SAME_CAMERA.format(cameras[0]),
+                reason,
                 fix="compare crops of different cameras; if file names tell wrong ones, state them: --cameras 1,2",
             )
         self.calibration.point(far, cameras)  # known before the work
