@@ -205,7 +205,7 @@ class Trainer:
         return Batch(
             images=augment.augment_images(there(store.images[rows]), draws),
             pids=there(torch.from_numpy(pids[share])),
-            camids=there(torch.tensor([store.samples[i].camid for i in indices[share]])),
+            camids=there(torch.from_numpy(store.camids[indices[share]])),
             regions=None if regions is None else augment.augment_regions(there(regions[rows]), draws),
             textures=None if textures is None else augment.augment_textures(there(textures[rows]), draws),
             attributes=None if attributes is None else there(attributes[rows]),
