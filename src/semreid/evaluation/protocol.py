@@ -26,7 +26,7 @@ from semreid.models.embedder import Embedder
 from semreid.parallel import Progress
 
 Features = NDArray[np.float32]
-_Ids = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+_Ids = list[NDArray[np.int64]]
 EvaluationMetric = Literal["cosine", "euclidean"]
 NOTABLE_TIES = 1e-3
 BATCH = 128  # images embedded at once
@@ -180,7 +180,7 @@ def evaluate_in_full(
     query_features = embed_store(model, query_store, flip=flip, unit=unit)
     gallery_features = embed_store(model, gallery_store, flip=flip, unit=unit)
     if center_cameras:
-        cameras = _camids(dataset.query), _camids(gallery)
+        cameras = query_store.camids, gallery_store.camids
         query_features, gallery_features = center_by_camera(query_features, gallery_features, *cameras)
     features = query_features, gallery_features
     wish = _Wish(rerank, metric, map_within)
@@ -294,7 +294,7 @@ def _judge(
     device = distributed.local_device()
     ours, others = (torch.from_numpy(features).to(device) for features in (query_features, gallery_features))
     blocks = reranked_blocks(ours, others) if wish.rerank else tensor_blocks(ours, others, wish.metric)
-    ids = _pids(query), _pids(gallery), _camids(query), _camids(gallery)
+    ids = [np.array([getattr(s, name) for s in side]) for name in ("pid", "camid") for side in (query, gallery)]
     found = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(blocks, ids, protocol, wish)
     counts = {
         "queries": len(query),
@@ -360,11 +360,3 @@ def _ties(share: float | None) -> dict[str, Any]:
         "shapes these figures; see whether images occur twice, or whether the model tells any apart"
     )
     return {"tied_percent": round(100 * share, 4), "warnings": [warning] if share > NOTABLE_TIES else []}
-
-
-def _pids(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    return np.array([s.pid for s in samples], np.int64)
-
-
-def _camids(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    return np.array([s.camid for s in samples], np.int64)

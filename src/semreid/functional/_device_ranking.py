@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semreid.functional._ranking_kernels import OPTIMISTIC, PESSIMISTIC
 
+A = TypeVar("A", Tensor, NDArray[Any])
 
-class Labels(NamedTuple):
+
+class Labels(NamedTuple, Generic[A]):
     """Who is where: persons and cameras of the queries, (q,), and of the gallery, (G,)."""
 
-    q_pids: Tensor
-    q_camids: Tensor
-    g_pids: Tensor
-    g_camids: Tensor
+    q_pids: A
+    q_camids: A
+    g_pids: A
+    g_camids: A
 
 
-def rank_rows(distances: Tensor, labels: Labels, separate_cameras: bool, tie_rule: int, within: int) -> Tensor:
+def rank_rows(distances: Tensor, labels: Labels[Tensor], separate_cameras: bool, tie_rule: int, within: int) -> Tensor:
     """Score queries as `_ranking_kernels.rank_rows` does.
 
     Args:
@@ -33,7 +36,7 @@ def rank_rows(distances: Tensor, labels: Labels, separate_cameras: bool, tie_rul
     Returns:
         The columns of the kernels, (q, 7) float64; zeros for queries without a good image.
     """
-    good, negative = _kinds(labels, separate_cameras)
+    good, negative = kinds(labels, separate_cameras)
     values, order = distances.sort(dim=1, stable=True)
     good, negative = good.gather(1, order), negative.gather(1, order)
     rows, places = good.nonzero(as_tuple=True)  # in each row by distance, so the k-th of a row is its k-th match
@@ -51,7 +54,7 @@ def rank_rows(distances: Tensor, labels: Labels, separate_cameras: bool, tie_rul
     return _summed(table, counts, negative.sum(dim=1))
 
 
-def _kinds(labels: Labels, separate_cameras: bool) -> tuple[Tensor, Tensor]:
+def kinds(labels: Labels[A], separate_cameras: bool) -> tuple[A, A]:
     """Which gallery images are true matches of each query, and which negatives, (q, G) each; the others are junk."""
     person = labels.g_pids == labels.q_pids[:, None]
     camera = labels.g_camids == labels.q_camids[:, None]

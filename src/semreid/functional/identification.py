@@ -78,15 +78,15 @@ def identify_open_set(
         >>> point.dir.value, point.far.value
         (1.0, 0.0)
     """
+    from semreid.functional._device_ranking import Labels, kinds
+
     ids = checked_ids(q_pids, g_pids, q_camids, g_camids)
     separate = position(junk, JUNK_RULES, "junk rule") == 1
     true, false = np.full((2, len(ids.q_pids)), -np.inf, np.float32)
     for rows, distances in checked_blocks(distance_blocks(query, gallery), len(ids.q_pids), len(ids.g_pids)):
-        same = ids.q_pids[rows, None] == ids.g_pids
-        own_camera = ids.q_camids[rows, None] == ids.g_camids
-        counts = (ids.g_pids >= 0) & ~(own_camera & (same | separate))
-        true[rows] = _best(1 - distances, same & counts)
-        false[rows] = _best(1 - distances, ~same & counts)
+        labels = Labels(ids.q_pids[rows], ids.q_camids[rows], ids.g_pids, ids.g_camids)
+        good, negative = kinds(labels, separate)
+        true[rows], false[rows] = _best(1 - distances, good), _best(1 - distances, negative)
     if not np.isfinite(true).any():
         raise SemreidError("no query has a true match in the gallery", fix="check person ids and cameras")
     return tuple(_point(far, true, false, ids.q_pids, len(ids.g_pids)) for far in fars)

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Required
 
 import torch
-from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import ConfigDict, GetPydanticSchema, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator
 from safetensors.torch import save
 from typing_extensions import TypedDict
 
 from semreid.errors import SemreidError
 from semreid.files import write_bytes, write_json
 from semreid.functional.calibration import Calibration
-from semreid.models.exported import is_exported, load_exported
+from semreid.models.exported import CALIBRATION, is_exported, load_exported
 from semreid.models.model import ReIDModel
 from semreid.models.shipped import GET_AGAIN, USES, Shipped, folder, is_shipped, missing
-from semreid.models.zoo import MODELS, create_model
+from semreid.models.zoo import MODELS, Count, Side, Width, create_model
 from semreid.reading import Object, brief, read_json, reading
 from semreid.version import __version__
 
@@ -29,7 +29,6 @@ CARD, WEIGHTS = "card.json", "model.safetensors"
 COPY_AGAIN = "copy the run folder again"
 RUN_FOLDER = f"give the run folder, which holds {CARD} and the weights"
 _OPEN = ConfigDict(extra="allow")
-_Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
 
 
 class _Parser(TypedDict, total=False):
@@ -37,14 +36,14 @@ class _Parser(TypedDict, total=False):
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     trunk: str
-    width: Annotated[float, Field(gt=0, le=8)]
+    width: Width
     last_stride: Literal[1, 2]
-    size: Required[tuple[_Side, _Side]]
+    size: Required[tuple[Side, Side]]
 
 
 class _Arguments(_Parser, total=False):
     name: Required[str]
-    num_ids: Required[Annotated[int, Field(strict=True, ge=1)]]
+    num_ids: Required[Count]
     foreground: _Parser
 
 
@@ -115,7 +114,6 @@ class Card:
 
 
 _ADAPTER = TypeAdapter(Card)
-_CALIBRATION = TypeAdapter(Calibration)
 
 
 def is_untrained(path: Path | str) -> bool:
@@ -303,7 +301,7 @@ def read_calibration(path: Path | str) -> Calibration | None:
         )
     found = read_json(file, Object).get("calibration")
     with reading(file):
-        return None if found is None else _CALIBRATION.validate_python(found)
+        return None if found is None else CALIBRATION.validate_python(found)
 
 
 def _no_card(path: Path | str, file: Path) -> SemreidError:

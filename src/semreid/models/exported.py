@@ -82,7 +82,7 @@ class Metadata:
 
 
 _ADAPTER = TypeAdapter(Metadata)
-_CALIBRATION = TypeAdapter(Calibration)
+CALIBRATION = TypeAdapter(Calibration)
 
 
 class ExportedModel(CropEmbedder):
@@ -117,7 +117,7 @@ class ExportedModel(CropEmbedder):
     def calibration(self) -> Calibration | None:
         """Calibration of the model; None for int8, whose scores differ from those that were calibrated."""
         found = self.metadata.card.get("calibration")
-        return None if found is None or self.metadata.precision == "int8" else _CALIBRATION.validate_python(found)
+        return None if found is None or self.metadata.precision == "int8" else CALIBRATION.validate_python(found)
 
     def _embed_rows(self, batch: NDArray[np.uint8], flip: bool, unit: bool) -> NDArray[np.float32]:
         views = self._views(batch, flip)

@@ -340,18 +340,19 @@ MODELS: dict[str, Callable[..., dict[str, Head]]] = {
 """Heads by model name; each takes the trunk, the number of identities and its own options."""
 
 
-_Count = Annotated[int, Field(strict=True, ge=1)]
-_Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
+Width = Annotated[float, Field(strict=True, gt=0, le=8)]
 
 
 def create_model(
     name: str,
-    num_ids: _Count,
+    num_ids: Count,
     *,
     trunk: Annotated[str, Field(strict=True)] = "resnet50",
-    width: Annotated[float, Field(strict=True, gt=0, le=8)] = 1.0,
+    width: Width = 1.0,
     last_stride: Literal[1, 2] = 1,
-    size: tuple[_Side, _Side] = (256, 128),
+    size: tuple[Side, Side] = (256, 128),
     foreground: Mapping[str, Any] | None = None,
     join: Join = "equal",
     stem_relu: bool = True,
