@@ -16,6 +16,7 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.crops import Crops, crops_at, crops_of
 from semreid.evaluation.protocol import evaluate
 from semreid.gallery import Gallery
+from semreid.gallery.store import without_password
 from semreid.gallery.unlabelled import crops_in
 from semreid.models.loading import load_model
 from semreid.models.shipped import DEFAULT
@@ -83,7 +84,7 @@ def adapt(
         say(f"warning: it got worse on these people; {start} finds them better", style="yellow")
     source = f"--data {data}" if data else crops
     say(
-        f"adapted: {out}. Next: semreid gallery add --from {gallery} --gallery NEW --model {out}"
+        f"adapted: {out}. Next: semreid gallery add --from {without_password(gallery)} --gallery NEW --model {out}"
         if gallery
         else f"adapted: {out}. Next: semreid group {source} --model {out} --out DIR"
     )
