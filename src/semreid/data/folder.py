@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from semreid.data.listing import hashed_order
 from semreid.data.rows import SPLITS, Row, read_rows
 from semreid.data.sample import Protocol, ReIDDataset, Sample
+from semreid.data.split import first_asks
 from semreid.errors import SemreidError
 
 INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -146,15 +146,7 @@ def _make_split(root: Path, rows: Sequence[Row]) -> _Parts:
 
 
 def _queries(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    cells: defaultdict[tuple[str, int | None], list[Row]] = defaultdict(list)
-    for row in rows:
-        cells[row.identity, row.camid].append(row)
-    query, gallery = [], []
-    for (_, camid), (first, *others) in cells.items():
-        if others or camid is not None:
-            query.append(first)
-        gallery.extend(others or [first])
-    return query, gallery
+    return first_asks((row.identity, row.camid, row) for row in rows)
 
 
 def _note(row: Row) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.errors import SemreidError
+
+T = TypeVar("T")
 
 
 def query_and_gallery(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
@@ -24,12 +27,30 @@ def query_and_gallery(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tu
     Returns:
         Query and gallery.
     """
-    cells: defaultdict[tuple[int, int], list[Sample]] = defaultdict(list)
-    for sample in samples:
-        cells[sample.pid, sample.camid].append(sample)
-    query = tuple(cell[0] for cell in cells.values())
-    gallery = tuple(sample for cell in cells.values() for sample in cell[1:] or cell)
-    return query, gallery
+    query, gallery = first_asks((sample.pid, sample.camid, sample) for sample in samples)
+    return tuple(query), tuple(gallery)
+
+
+def first_asks(crops: Iterable[tuple[Hashable, int | None, T]]) -> tuple[list[T], list[T]]:
+    """Split whatever stands for crops as `query_and_gallery` does, also where no camera is known.
+
+    Without one, an only crop of its identity is no query, as it would find itself.
+
+    Args:
+        crops: Identity, camera (None where unknown) and what stands for the crop, in a fixed order.
+
+    Returns:
+        Query and gallery.
+
+    Example:
+        >>> first_asks([("ann", 1, "a1"), ("ann", 1, "a2"), ("bob", 1, "b1"), ("cid", None, "c1")])
+        (['a1', 'b1'], ['a2', 'b1', 'c1'])
+    """
+    cells: defaultdict[tuple[Hashable, int | None], list[T]] = defaultdict(list)
+    for identity, camid, crop in crops:
+        cells[identity, camid].append(crop)
+    query = [cell[0] for (_, camid), cell in cells.items() if len(cell) > 1 or camid is not None]
+    return query, [crop for cell in cells.values() for crop in cell[1:] or cell]
 
 
 def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
