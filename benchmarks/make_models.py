@@ -37,16 +37,16 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from _packing import pack
 from _timing import best_of
 from semreid import evaluate, load_dataset, load_model
 from semreid.errors import SemreidError
 from semreid.export import export_model
 from semreid.export.agreement import Int8
 from semreid.files import write_json
-from semreid.models.card import Card, read_card
+from semreid.models.card import Card, learned_from, read_card
 from semreid.models.exported import load_exported
 from semreid.models.model import ReIDModel
-from semreid.models.packing import learned_from, pack
 from semreid.models.shipped import PAINTER, PARSER, Figures, Shipped, Speed, folder
 from semreid.verification.calibrate import calibrate_model
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks._packing import pack
 from semreid.cli import main
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset
@@ -22,7 +23,6 @@ from semreid.functional.calibration import Calibration, calibrate
 from semreid.models import shipped
 from semreid.models.card import Card, read_card, save_model
 from semreid.models.loading import fill_foreground
-from semreid.models.packing import pack
 from semreid.models.zoo import create_model
 
 torch.set_num_threads(1)  # the tests share the cores among their workers

@@ -1,4 +1,4 @@
-"""Models that ship: packed, listed, loaded by name everywhere, and refused where they are missing or damaged."""
+"""Models that ship: listed, loaded by name everywhere, and refused where they are missing or damaged."""
 
 import json
 import re
@@ -12,9 +12,8 @@ import torch
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Gallery
 from semreid.models import shipped
-from semreid.models.card import Card, read_card, save_calibration, save_model, shipped_cards
+from semreid.models.card import Card, learned_from, read_card, save_calibration, save_model, shipped_cards
 from semreid.models.loading import load_embedder, load_model, start_from
-from semreid.models.packing import halved, learned_from, pack, starts, without_paths
 from semreid.models.zoo import create_model
 from semreid.training.provenance import card_of
 from semreid.training.recipe import parse_recipe
@@ -124,16 +123,6 @@ def test_a_damaged_card_has_the_way_out_of_the_others(copied: Path, run, content
     assert "install semreid again" in run("models").err
 
 
-def test_another_parser_is_not_taken_for_the_one_it_learned_with(copied: Path, packed: Path) -> None:
-    write_run(copied / "other", {"name": "parser", "trunk": "resnet18", "width": 0.125, "size": (64, 32)})
-    run = next(iter(packed.parent.glob("runs*/people-s")))
-    pack(copied / "other", "people-parser", copied)
-    with pytest.raises(SemreidError, match="by another parser than"):
-        pack(run, "people-m", copied)
-    with pytest.raises(SemreidError, match=r"people-parser.safetensors is not the file"):
-        load_model("people-s")
-
-
 def test_cards_of_newer_versions(copied: Path) -> None:
     file = copied / "people-s.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
@@ -228,28 +217,6 @@ def test_models_lists_all_that_is_known(run, stand_ins: Path) -> None:
     assert done.code == 0
     assert "began with random weights" in done.out
     assert read_card("people-m").sha256 in done.out.replace("\n", "")
-
-
-def test_what_does_not_fit_is_not_packed(tmp_path: Path, packed: Path) -> None:
-    write_run(tmp_path / "run", {"name": "baseline", "trunk": "resnet18", "width": 0.125, "size": (64, 32)})
-    with pytest.raises(SemreidError, match="people-parser is for part masks"):
-        pack(tmp_path / "run", "people-parser", tmp_path)
-    with pytest.raises(SemreidError, match="no model ships as 'people-x'"):
-        pack(tmp_path / "run", "people-x", tmp_path)
-    with pytest.raises(SemreidError, match="there is no .*people-parser.json"):
-        pack(next(iter(packed.parent.glob("runs*/people-s"))), "people-s", tmp_path)
-    with pytest.raises(SemreidError, match="'w' does not fit"):
-        halved("w", torch.full((2, 2), 7e4))
-
-
-def test_origins_are_told_without_paths() -> None:
-    first = {"sha256": "a", "dataset": "people", "pretrained": "scratch", "images": 1}
-    mean = {"dataset": "the mean of 2 runs", "before": {"/a/b/one": first, "/a/b/two": {**first, "sha256": "b"}}}
-    last = {"sha256": "c", "dataset": "people", "pretrained": "/a/b/mean", "before": {"pretrained": mean}}
-    assert starts(last) == {"scratch"}
-    assert list(learned_from(last)) == ["a", "b", "c"]
-    assert "/a/b" not in json.dumps(without_paths(last))
-    assert starts({"pretrained": "/w/imagenet.pth"}) == {"/w/imagenet.pth"}
 
 
 def test_runs_are_saved_as_before(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -132,6 +133,22 @@ def is_run(path: Path | str) -> bool:
         (True, True, False)
     """
     return is_shipped(path) or Path(path).is_dir() or Path(path).suffix == ".json"
+
+
+def learned_from(trained_on: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the data sets that a model and those that it came from learned from, by their digests.
+
+    Args:
+        trained_on: Of a card.
+
+    Example:
+        >>> list(learned_from({"sha256": "b", "dataset": "people", "before": {"pretrained": {"sha256": "a"}}}))
+        ['a', 'b']
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for other in trained_on.get("before", {}).values():
+        found |= learned_from(other)
+    return found | ({str(trained_on["sha256"]): trained_on} if "sha256" in trained_on else {})
 
 
 def joined_terms(*terms: str) -> str:

@@ -13,11 +13,10 @@ from rich.table import Table
 from semreid import distributed
 from semreid.console import say, show, stdout
 from semreid.errors import SemreidError
-from semreid.models.card import Card, card_file, is_untrained, shipped_cards
+from semreid.models.card import Card, card_file, is_untrained, learned_from, shipped_cards
 from semreid.models.exported import ExportedModel, is_exported
 from semreid.models.loading import load_embedder, read_weights, told_untrained
 from semreid.models.model import ReIDModel
-from semreid.models.packing import learned_from
 from semreid.models.shipped import DEFAULT, USES, folder, is_shipped, missing
 
 HELP = "Name of a model that ships (`semreid models`), run folder, card file, exported file, or zoo name (untrained)."

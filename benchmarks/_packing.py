@@ -116,22 +116,6 @@ def starts(trained_on: Mapping[str, Any]) -> set[str]:
     return own.union(*map(starts, before.values()))
 
 
-def learned_from(trained_on: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the data sets that a model and those that it came from learned from, by their digests.
-
-    Args:
-        trained_on: Of a card.
-
-    Example:
-        >>> list(learned_from({"sha256": "b", "dataset": "people", "before": {"pretrained": {"sha256": "a"}}}))
-        ['a', 'b']
-    """
-    found: dict[str, Mapping[str, Any]] = {}
-    for other in trained_on.get("before", {}).values():
-        found |= learned_from(other)
-    return found | ({str(trained_on["sha256"]): trained_on} if "sha256" in trained_on else {})
-
-
 def without_paths(trained_on: Mapping[str, Any]) -> dict[str, Any]:
     """Return an origin that names runs by their folders' names, wherever they lay on the machine that made them."""
     plain = {
