@@ -9,7 +9,7 @@ import torch
 
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
-from semreid.tracks import embed_boxes
+from semreid.tracking import embed_boxes
 from tests.conftest import draw_figure
 
 sv = pytest.importorskip("supervision")

@@ -44,7 +44,7 @@ from semreid.models.loading import has_random_weights, told_untrained
 from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
 from semreid.teachers.cli import label
-from semreid.tracks.cli import link, tracks
+from semreid.tracking.cli import link, tracks
 from semreid.training.cli import adapt, each_once
 from semreid.training.record import run_files
 

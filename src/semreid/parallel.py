@@ -53,6 +53,23 @@ def parallel(
         return _told(chain(first, pool.map(function, items[_FIRST:])), len(items), progress)
 
 
+def pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Cut a list into parts of at most ``size``.
+
+    Args:
+        items: The list.
+        size: Items in a part.
+
+    Yields:
+        The parts, in order; none of an empty list.
+
+    Example:
+        >>> list(pieces("abcde", 2))
+        ['ab', 'cd', 'e']
+    """
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
 def _told(results: Iterable[Result], count: int, progress: Progress | None) -> list[Result]:
     found = []
     for done, result in enumerate(results, 1):

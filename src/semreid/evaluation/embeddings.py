@@ -18,7 +18,7 @@ from semreid.data.names import camera_of
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.models.embedder import Embedder
-from semreid.parallel import Progress, ahead, parallel
+from semreid.parallel import Progress, ahead, parallel, pieces
 from semreid.seal import seal
 
 COLUMNS, FINGERPRINT = ["path", "camid", "vector"], b"semreid.fingerprint"
@@ -64,7 +64,7 @@ def embed_files(
     done = 0
     work = partial(_embedded, model, flip=flip, skip_corrupt=skip_corrupt)
     with _writer(out, model) if distributed.rank() == 0 else nullcontext() as writer:
-        for good, vectors, problems in distributed.shared(work, list(_chunks(paths))):
+        for good, vectors, problems in distributed.shared(work, list(pieces(paths, CHUNK))):
             assert writer is not None
             if good:
                 rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), model.dim)
@@ -114,10 +114,6 @@ def _embedded(
             raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
         paths, images = [path for path, _ in good], [image for _, image in good]
         yield paths, model.embed(images, flip=flip) if images else np.zeros((0, model.dim), np.float32), problems
-
-
-def _chunks(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    return (paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK))
 
 
 def _read(paths: Sequence[Path], size: tuple[int, int]) -> tuple[list[tuple[Path, np.ndarray]], list[str]]:

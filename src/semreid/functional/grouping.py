@@ -219,7 +219,7 @@ def group_features(
     Args:
         features: Unit vectors (N, D).
         camids: Camera of each, (N,); -1 where unknown. The mean of a camera is taken out if there are two or more.
-        tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean, and five of them,
+        tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean, and five,
             spread over it, are compared with others.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
         said: What people said of the crops.

@@ -20,7 +20,8 @@ from semreid.errors import SemreidError
 from semreid.files import explained, require_writable
 from semreid.gallery.entry import MAX_BYTES, MAX_TAGS, Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.expression import behind, by_id, expression
-from semreid.gallery.store import LookingStore, missing, pieces, require_rows, without_password
+from semreid.gallery.store import LookingStore, missing, require_rows, without_password
+from semreid.parallel import pieces
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient

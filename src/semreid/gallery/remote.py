@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Filter, Match
 from semreid.gallery.entry import Meta, Vectors
-from semreid.gallery.store import ChangedError, How, NoSuchRowError, Store, Written, pieces, without_password
+from semreid.gallery.store import ChangedError, How, NoSuchRowError, Store, Written, without_password
 from semreid.gallery.wire import (
     ODD_TOKEN,
     About,
@@ -34,6 +34,7 @@ from semreid.gallery.wire import (
     pack,
     unpack,
 )
+from semreid.parallel import pieces
 
 PREFIX = "serve:"
 TOKEN = "SEMREID_SERVE_TOKEN"

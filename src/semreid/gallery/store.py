@@ -6,13 +6,12 @@ import re
 from abc import abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol
 
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
 from semreid.gallery.said import renewed
 
-T = TypeVar("T")
 How = Literal["add", "upsert", "renew"]
 """What becomes of a row that is there: it stays, is replaced, or is renewed as `semreid.gallery.said.renewed` says."""
 
@@ -123,16 +122,6 @@ def require_rows(ids: Sequence[str], found: Container[str]) -> None:
             f"there is no row {absent[0]!r} ({len(absent):,} such ids)",
             fix="check the id; the row may have been removed meanwhile",
         )
-
-
-def pieces(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Cut a list into parts of at most ``size``.
-
-    Example:
-        >>> list(pieces("abcde", 2))
-        ['ab', 'cd', 'e']
-    """
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def without_password(uri: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from semreid.files import exclusive, explained, write_bytes, write_json, write_t
 from semreid.functional.regions import SURE_BACKGROUND, likeliest_regions
 from semreid.models.heads import Parser, Parsing, Texture
 from semreid.models.model import ReIDModel
-from semreid.parallel import Progress, ahead, parallel
+from semreid.parallel import Progress, ahead, parallel, pieces
 from semreid.reading import Object, brief, read_json
 from semreid.teachers.maps import SUFFIXES, Mapping, read_label_map, translate
 
@@ -120,7 +120,7 @@ def label(
     with exclusive(out, patience=1):
         journal = _open(out, kinds, settings, crops, replace=replace)
         done = kept = len(crops) - len(journal.todo)
-        for chunk, images in ahead(_read, _chunks(journal.todo)):
+        for chunk, images in ahead(_read, pieces(journal.todo, BATCH)):
             journal.keep(chunk, *_look(parsers, painters, images))
             done += len(chunk)
             if progress is not None:
@@ -218,10 +218,6 @@ def _labels(out: Path, name: Path) -> list[Path]:
     return [file for kind in KINDS if (file := _file(out, kind, name)).exists()]
 
 
-def _chunks(crops: Sequence[Crop]) -> Iterator[Sequence[Crop]]:
-    return (crops[start : start + BATCH] for start in range(0, len(crops), BATCH))
-
-
 def _name(crop: Crop) -> str:
     return str(crop.name)
 
@@ -275,7 +271,7 @@ def import_masks(
             )
         settings = {"label_maps": str(folder.resolve()), "mapping": mapping}
         journal = _open(out, ["masks"], settings, crops, replace=replace)
-        for chunk in _chunks(journal.todo):
+        for chunk in pieces(journal.todo, BATCH):
             answers = list(zip(chunk, parallel(convert, chunk), strict=True))
             made = [(crop, answer) for crop, answer in answers if not isinstance(answer, str)]
             journal.keep([crop for crop, _ in made], {"masks": [mask for _, mask in made]}, [None] * len(made))

@@ -12,7 +12,7 @@ from pathlib import Path
 from semreid.errors import SemreidError
 from semreid.files import folder_beside, require_apart, write_text
 from semreid.reading import reading
-from semreid.tracks.boxes import label_files, lines_of
+from semreid.tracking.boxes import label_files, lines_of
 
 NOBODY = "-1"
 """What MOTChallenge writes where no track is known."""
@@ -44,7 +44,7 @@ def link_tracks(boxes: Path, people: Path, out: Path, *, camera: int) -> Linked:
     Tracks that are in no group get numbers behind those of all people, each its own among all cameras.
 
     Args:
-        boxes: What the tracker of a camera wrote, as `semreid.tracks.read_boxes` takes it.
+        boxes: What the tracker of a camera wrote, as `semreid.tracking.read_boxes` takes it.
         people: ``people.csv`` of ``semreid group``, of the crops of all cameras.
         out: The file to be written; where ``boxes`` is a folder, a folder, which must not be there.
         camera: The camera, as in ``semreid tracks``.

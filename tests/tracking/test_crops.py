@@ -7,8 +7,8 @@ import pytest
 from semreid.data.crops import crops_at
 from semreid.data.images import read_image
 from semreid.errors import SemreidError
-from semreid.tracks import crops, cut_tracks, open_video, read_boxes
-from tests.tracks.scenes import COLOURS, frames, walk, write_mot, write_video
+from semreid.tracking import crops, cut_tracks, open_video, read_boxes
+from tests.tracking.scenes import COLOURS, frames, walk, write_mot, write_video
 
 BOXES = [*walk(1, 1, 20), *walk(2, 5, 14, top=50, left=40, step=2), (3, 3, 200, 10, 16, 40)]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from semreid.data.images import as_rgb
 from semreid.errors import SemreidError
 from semreid.models.embedder import Embedder
-from semreid.tracks.boxes import clipped
+from semreid.tracking.boxes import clipped
 
 
 def embed_boxes(

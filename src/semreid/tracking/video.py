@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semreid.data.images import is_image, read_image
 from semreid.errors import SemreidError
-from semreid.tracks.boxes import frame_in
+from semreid.tracking.boxes import frame_in
 
 RATE = 25.0
 """Frames a second where nothing tells it."""

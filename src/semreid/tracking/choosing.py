@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.tracks.boxes import Boxes
+from semreid.tracking.boxes import Boxes
 
 
 def visible_shares(boxes: Boxes, height: int, width: int) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 from tests.conftest import write_run
-from tests.tracks.scenes import frames, walk, write_mot, write_video
+from tests.tracking.scenes import frames, walk, write_mot, write_video
 
 
 def test_from_videos_to_people_across_cameras(run, tmp_path: Path) -> None:

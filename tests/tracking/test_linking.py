@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.tracks import link_tracks
+from semreid.tracking import link_tracks
 
 PEOPLE = """path,person,confidence,camera,time,track
 /a,1,0.9,1,0.0,4

@@ -12,10 +12,10 @@ from semreid.console import interruptible, progress, say, show, stdout
 from semreid.data.sample import require_camera
 from semreid.data.times import seconds
 from semreid.files import require_writable
-from semreid.tracks.boxes import read_boxes
-from semreid.tracks.crops import SEEN, cut_tracks
-from semreid.tracks.linking import link_tracks
-from semreid.tracks.video import open_video
+from semreid.tracking.boxes import read_boxes
+from semreid.tracking.crops import SEEN, cut_tracks
+from semreid.tracking.linking import link_tracks
+from semreid.tracking.video import open_video
 
 Boxes = Annotated[
     Path,

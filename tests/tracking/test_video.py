@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.tracks import open_video
+from semreid.tracking import open_video
 from tests.conftest import write_image
-from tests.tracks.scenes import SIZE, write_video
+from tests.tracking.scenes import SIZE, write_video
 
 
 def levels(count):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from semreid.errors import SemreidError
 from semreid.models.zoo import create_model
-from semreid.tracks import embed_boxes
+from semreid.tracking import embed_boxes
 from tests.conftest import draw_figure
 
 

@@ -16,9 +16,9 @@ from semreid.errors import SemreidError
 from semreid.files import exclusive, folder_beside, write_csv
 from semreid.parallel import Progress
 from semreid.reading import reading
-from semreid.tracks.boxes import Boxes, clipped
-from semreid.tracks.choosing import choose, visible_shares
-from semreid.tracks.video import Video
+from semreid.tracking.boxes import Boxes, clipped
+from semreid.tracking.choosing import choose, visible_shares
+from semreid.tracking.video import Video
 
 TABLE = "crops.csv"
 COLUMNS = ["path", "camid", "timestamp", "track"]
@@ -64,7 +64,7 @@ def cut_tracks(
         out: Folder for ``crops.csv`` and ``camCAMERA/trackTRACK/FRAME.jpg``; other cameras may be there already.
         camera: Number of the camera.
         start: When the video begins, in seconds.
-        per_track: How many crops of a track, at most (`semreid.tracks.choose`).
+        per_track: How many crops of a track, at most (`semreid.tracking.choose`).
         progress: Told how many crops are cut.
 
     Returns:

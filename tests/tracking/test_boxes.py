@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semreid.errors import SemreidError
-from semreid.tracks import read_boxes
+from semreid.tracking import read_boxes
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semreid.tracks import Boxes, choose, visible_shares
+from semreid.tracking import Boxes, choose, visible_shares
 
 
 def boxes(rows):
