@@ -114,17 +114,6 @@ def test_a_stop_between_a_label_and_its_line_leaves_no_line_of_another_crop(
     assert label([parser], crowd_data, out).kept == 15
 
 
-def test_labels_of_an_earlier_version_which_noted_no_crop_are_made_anew(
-    crowd_data: ReIDDataset, tmp_path: Path
-) -> None:
-    out, parser = tmp_path / "labels", teacher(RedParser())
-    label([parser], crowd_data, out)
-    rows = [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()]
-    (out / JOURNAL).write_text("".join(f"{json.dumps(row[:2])}\n" for row in rows))
-    again = label([parser], crowd_data, out)
-    assert (again.kept, again.strange) == (0, 16)
-
-
 def test_masks_that_somebody_put_there_are_neither_overwritten_nor_removed(
     crowd_data: ReIDDataset, tmp_path: Path
 ) -> None:
