@@ -21,7 +21,7 @@ import yaml
 from numpy.typing import NDArray
 
 from semreid import distributed, load_dataset, load_model
-from semreid.evaluation.protocol import Evaluation, evaluate_in_full
+from semreid.evaluation.protocol import Evaluation, evaluate
 from semreid.files import write_json
 from semreid.functional import rank_features
 from semreid.functional.ranking import Junk, Ranking
@@ -196,7 +196,7 @@ def key(test: str, flip: bool) -> str:
 def judge(folder: Path, test: str, flip: bool) -> dict[str, list[float]]:
     """Average precision and first answer of every query that has a true match, and its person."""
     dataset, model = load_dataset(test), load_model(folder).to(distributed.local_device())
-    judged = evaluate_in_full(model, dataset, flip=flip)
+    judged = evaluate(model, dataset, flip=flip)
     ranking = ranked(judged, (judged.query_features, judged.gallery_features), dataset.protocol.junk)
     pids = np.array([sample.pid for sample in judged.query])
     columns = {"ap": ranking.ap, "first": (ranking.first_rank == 1) * 1.0, "pids": pids}

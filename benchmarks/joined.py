@@ -21,7 +21,7 @@ import numpy as np
 
 from _study import Sides, ranked
 from semreid import load_dataset, load_model
-from semreid.evaluation.protocol import Evaluation, evaluate_in_full
+from semreid.evaluation.protocol import Evaluation, evaluate
 from semreid.functional.ranking import Junk
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -70,7 +70,7 @@ def main() -> None:
             synthesize(PeopleRecipe(identities=6, images_per_identity=8, height=64, width=32), Path(folder) / "people")
             dataset = load_dataset(f"people:{folder}/people")
             model = create_model("magnifiernet", 1, trunk="resnet18", width=0.1, size=(64, 32)).eval()
-            judged = evaluate_in_full(model, dataset)
+            judged = evaluate(model, dataset)
             print(*table(in_blocks(model, judged), judged, dataset.protocol.junk), sep="\n")
         return
     if not (arguments.runs and arguments.data):
@@ -78,7 +78,7 @@ def main() -> None:
     if arguments.blocks and len(arguments.runs) > 1:
         parser.error("--blocks takes one run")
     dataset, models = load_dataset(arguments.data), {run: load_model(run) for run in arguments.runs}
-    seen = {run: evaluate_in_full(model, dataset) for run, model in models.items()}
+    seen = {run: evaluate(model, dataset) for run, model in models.items()}
     first = arguments.runs[0]
     parts = in_blocks(models[first], seen[first]) if arguments.blocks else {run: sides_of(seen[run]) for run in seen}
     for line in table(parts, seen[first], dataset.protocol.junk):

@@ -8,7 +8,7 @@ import pytest
 from semreid import demo
 from semreid.data.benchmarks import load_dataset
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import evaluate_in_full
+from semreid.evaluation.protocol import evaluate
 from semreid.models.loading import load_model
 from semreid.people.dataset import PeopleRecipe
 from tests.conftest import write_figures
@@ -30,7 +30,7 @@ def test_demo_shows_the_search_in_the_middle_and_says_so(figures: Path, stand_in
     report = demo.run_demo(f"people:{figures}", tmp_path / "demo")
     assert {p.name for p in (tmp_path / "demo").iterdir()} == RESULTS
     assert json.loads((tmp_path / "demo" / "report.json").read_text())["metrics"] == report["metrics"]
-    evaluation = evaluate_in_full(load_model(), load_dataset(f"people:{figures}"))
+    evaluation = evaluate(load_model(), load_dataset(f"people:{figures}"))
     chosen, count = demo.middle_query(evaluation)
     assert evaluation.ap is not None
     rank = evaluation.ap[evaluation.query.index(chosen)]
@@ -44,7 +44,7 @@ def test_demo_shows_the_search_in_the_middle_and_says_so(figures: Path, stand_in
 
 
 def test_queries_without_a_match_are_not_in_the_middle(figures: Path, stand_ins: Path) -> None:
-    evaluation = evaluate_in_full(load_model(), load_dataset(f"people:{figures}"))
+    evaluation = evaluate(load_model(), load_dataset(f"people:{figures}"))
     ap = np.full(len(evaluation.query), np.nan)
     ap[[3, 5, 7]] = 0.9, 0.1, 0.5
     assert demo.middle_query(replace(evaluation, ap=ap)) == (evaluation.query[7], 3)

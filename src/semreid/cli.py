@@ -203,7 +203,7 @@ def evaluate(
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Judge a model by the protocol of a data set, with intervals; under torchrun, on all its processes."""
-    from semreid.evaluation.protocol import evaluate_in_full
+    from semreid.evaluation.protocol import evaluate
     from semreid.plots import require_matplotlib
 
     if plot is not None:
@@ -215,7 +215,7 @@ def evaluate(
         require_apart(files, (s.path for s in (*dataset.query, *dataset.gallery)))
         weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
         with _progress("decoding") as progress:
-            evaluation = evaluate_in_full(
+            evaluation = evaluate(
                 loaded,
                 dataset,
                 flip=flip,
@@ -228,7 +228,7 @@ def evaluate(
             )
         if distributed.rank() > 0:
             return
-    content = {"model": model, **evaluation.report.to_json()}
+    content = {"model": model, **evaluation.to_json()}
     for warning in content["protocol"]["warnings"][len(dataset.warnings) :]:  # those of the data were told before
         _say(f"warning: {warning}", style="yellow")
     if out is not None:

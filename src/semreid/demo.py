@@ -14,7 +14,7 @@ from semreid.data.doctor import Diagnosis, diagnose
 from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import samples_digest
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import Evaluation, evaluate_in_full
+from semreid.evaluation.protocol import Evaluation, evaluate
 from semreid.explain.cli import write_explanation, write_report
 from semreid.explain.explanation import explain
 from semreid.files import user_path, write_json
@@ -85,8 +85,8 @@ def run_demo(
     shown = {"data": f"{dataset.name}:{dataset.root.absolute()}", "model": embedder.fingerprint if embedder else ""}
     _claim(out, {**shown, "content": _content(dataset)})
     embedder = embedder or _learn(dataset, diagnosis, out / "run")
-    evaluation = evaluate_in_full(embedder, dataset)
-    report = evaluation.report.to_json()
+    evaluation = evaluate(embedder, dataset)
+    report = evaluation.to_json()
     write_json(out / "report.json", report)
     write_report(evaluation, name, html=out / "report.html")
     _search(embedder, data, evaluation, out)

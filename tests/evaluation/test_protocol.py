@@ -11,7 +11,7 @@ from semreid.data.split import hold_out
 from semreid.data.store import build_store
 from semreid.errors import SemreidError
 from semreid.evaluation import protocol
-from semreid.evaluation.protocol import embed_store, evaluate, evaluate_features, evaluate_in_full
+from semreid.evaluation.protocol import embed_store, evaluate, evaluate_features
 from semreid.functional import center_by_camera, k_reciprocal_rerank, rank_distances, rank_features, single_shot_cmc
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -65,13 +65,13 @@ def test_ranks_are_those_of_the_protocol() -> None:
 
 
 def test_raw_embeddings_are_compared_as_they_are(figure_data: ReIDDataset, model: ReIDModel) -> None:
-    found = evaluate_in_full(model, figure_data, metric="euclidean", map_within=2)
+    found = evaluate(model, figure_data, metric="euclidean", map_within=2)
     query, gallery = figure_data.query, figure_data.gallery
     q, g = (embed_store(model, build_store(side, model.size), unit=False) for side in (query, gallery))
     expected = rank_features(q, g, *ids(query, gallery), metric="euclidean", within=2)
-    assert found.report.metrics["mAP"] == pytest.approx(100 * expected.mAP)
-    assert found.report.metrics["mAP_within_2"] == pytest.approx(100 * expected.mAP_within)
-    rules = found.report.protocol
+    assert found.metrics["mAP"] == pytest.approx(100 * expected.mAP)
+    assert found.metrics["mAP_within_2"] == pytest.approx(100 * expected.mAP_within)
+    rules = found.protocol
     assert (rules["distance"], rules["normalisation"], rules["join"]) == ("euclidean", "none", "equal")
     np.testing.assert_allclose(np.linalg.norm(found.query_features, axis=1), 1, atol=1e-5)
     usual = evaluate(model, figure_data)
@@ -165,8 +165,8 @@ def test_evaluate_says_everything_that_is_needed_to_repeat_it(figure_data: ReIDD
 
 
 def test_cameras_are_centred_only_where_asked(figure_data: ReIDDataset, model: ReIDModel) -> None:
-    plain, centred = (evaluate_in_full(model, figure_data, center_cameras=on) for on in (False, True))
-    assert (plain.report.protocol["center_cameras"], centred.report.protocol["center_cameras"]) == (False, True)
+    plain, centred = (evaluate(model, figure_data, center_cameras=on) for on in (False, True))
+    assert (plain.protocol["center_cameras"], centred.protocol["center_cameras"]) == (False, True)
     cameras = ([s.camid for s in figure_data.query], [s.camid for s in figure_data.gallery])
     expected = center_by_camera(plain.query_features, plain.gallery_features, *map(np.array, cameras))
     np.testing.assert_allclose(centred.query_features, expected[0], atol=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semreid.data.sample import Protocol, ReIDDataset, Sample
-from semreid.evaluation.protocol import Evaluation, evaluate_in_full
+from semreid.evaluation.protocol import Evaluation, evaluate
 from semreid.explain import Candidate, Explanation, explain
 from semreid.explain.evidence import Evidence, Layer, Part
 from semreid.explain.page import evaluation_page, explanation_page, verdict
@@ -179,14 +179,14 @@ def test_the_verdict_says_whether_there_was_more_to_find(
 
 @pytest.fixture(scope="module")
 def evaluation(model: ReIDModel, figure_data: ReIDDataset) -> Evaluation:
-    return evaluate_in_full(model, figure_data)
+    return evaluate(model, figure_data)
 
 
 def test_a_report_shows_figures_curves_examples_and_rules(evaluation: Evaluation) -> None:
     page = Page(evaluation_page(evaluation, "runs/first"))
     assert_self_contained(page)
     for name in ("mAP", "rank1", "mINP"):
-        assert f"{evaluation.report.metrics[name]:.1f}" in page.text
+        assert f"{evaluation.metrics[name]:.1f}" in page.text
     assert "runs/first" in page.text
     assert [a["class"] for tag, a in page.tags if tag == "svg"] == ["chart", "chart"]
     assert sum(a.get("class") == "example" for _, a in page.tags) == 8
@@ -195,8 +195,8 @@ def test_a_report_shows_figures_curves_examples_and_rules(evaluation: Evaluation
 
 
 def test_a_report_escapes_what_users_name(evaluation: Evaluation) -> None:
-    protocol = {**evaluation.report.protocol, "dataset": HOSTILE, "warnings": [HOSTILE], "note": HOSTILE}
-    page = Page(evaluation_page(replace(evaluation, report=replace(evaluation.report, protocol=protocol)), HOSTILE))
+    protocol = {**evaluation.protocol, "dataset": HOSTILE, "warnings": [HOSTILE], "note": HOSTILE}
+    page = Page(evaluation_page(replace(evaluation, protocol=protocol), HOSTILE))
     assert_self_contained(page)
     assert page.text.count(HOSTILE) >= 4
 
@@ -205,16 +205,16 @@ def test_protocols_without_average_precision_have_a_report(
     model: ReIDModel, figure_data: ReIDDataset, evaluation: Evaluation
 ) -> None:
     data = replace(figure_data, protocol=Protocol(gallery_shots="single", repeats=2, has_map=False))
-    page = Page(evaluation_page(evaluate_in_full(model, data), "m"))
+    page = Page(evaluation_page(evaluate(model, data), "m"))
     assert "Rank 1" in page.text
     assert "mINP" not in page.text
     assert not any(a.get("class") == "example" for _, a in page.tags)
-    reranked = evaluate_in_full(model, figure_data, rerank=True)
+    reranked = evaluate(model, figure_data, rerank=True)
     assert "k-reciprocal" in Page(evaluation_page(reranked, "m")).text
 
 
 def test_one_person_alone_has_no_score_histogram(model: ReIDModel, tmp_path: Path) -> None:
     query, match = (write_image(tmp_path / f"{c}.png", draw_figure(1, c, 0)) for c in (1, 2))
     data = ReIDDataset("one", tmp_path, (), (Sample(query, 1, 1),), (Sample(match, 1, 2),))
-    page = Page(evaluation_page(evaluate_in_full(model, data), "m"))
+    page = Page(evaluation_page(evaluate(model, data), "m"))
     assert sum(tag == "svg" for tag, _ in page.tags) == 1

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import evaluate_in_full
+from semreid.evaluation.protocol import evaluate
 from semreid.explain import Explanation, explain
 from semreid.explain.sheet import DPI, _Sheet, save_evaluation, save_explanation
 from semreid.gallery import Entry, Gallery
@@ -47,7 +47,7 @@ def test_names_are_shown_as_they_are(explanation: Explanation, tmp_path: Path, n
 def test_curves_are_drawn_and_an_unwritable_place_is_named(
     model: ReIDModel, figure_data: ReIDDataset, tmp_path: Path
 ) -> None:
-    evaluation = evaluate_in_full(model, figure_data)
+    evaluation = evaluate(model, figure_data)
     save_evaluation(evaluation, tmp_path / "curves.png")
     assert read_image(tmp_path / "curves.png").shape == (660, 1620, 3)
     (tmp_path / "file").touch()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -33,12 +33,11 @@ BATCH = 128  # images embedded at once
 RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluation(Report):
     """A report with what it was made from, for whoever shows more than figures.
 
     Attributes:
-        report: The report.
         cmc: Share of the valid queries with a true match among the first k, (50,).
         ap: Average precision of every query, (Q,), NaN where it has no true match; None in single-shot protocols.
         query: The queries.
@@ -47,7 +46,6 @@ class Evaluation:
         gallery_features: Unit vectors (G, D).
     """
 
-    report: Report
     cmc: NDArray[np.float64]
     ap: NDArray[np.float64] | None
     query: tuple[Sample, ...]
@@ -89,7 +87,7 @@ def evaluate(
     map_within: int | None = None,
     checkpoint: str = "last epoch",
     progress: Progress | None = None,
-) -> Report:
+) -> Evaluation:
     """Embed query and gallery and judge them by the data set's protocol.
 
     Under ``torchrun``, the processes share the images, and all get the report.
@@ -110,55 +108,11 @@ def evaluate(
         progress: Told how far the decoding is.
 
     Returns:
-        The report.
+        The report, with embeddings and curves.
 
     Raises:
         SemreidError: If images cannot be read, the data set cannot be judged by its protocol, or options do not go
             together.
-    """
-    return evaluate_in_full(
-        model,
-        dataset,
-        flip=flip,
-        center_cameras=center_cameras,
-        rerank=rerank,
-        metric=metric,
-        map_within=map_within,
-        checkpoint=checkpoint,
-        progress=progress,
-    ).report
-
-
-def evaluate_in_full(
-    model: Embedder,
-    dataset: ReIDDataset,
-    *,
-    flip: bool = False,
-    center_cameras: bool = False,
-    rerank: bool = False,
-    metric: EvaluationMetric = "cosine",
-    map_within: int | None = None,
-    checkpoint: str = "last epoch",
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Do what `evaluate` does, and keep what the report was made from.
-
-    Args:
-        model: As in `evaluate`.
-        dataset: As in `evaluate`.
-        flip: As in `evaluate`.
-        center_cameras: As in `evaluate`.
-        rerank: As in `evaluate`.
-        metric: As in `evaluate`.
-        map_within: As in `evaluate`.
-        checkpoint: As in `evaluate`.
-        progress: As in `evaluate`.
-
-    Returns:
-        The report with embeddings and curves.
-
-    Raises:
-        SemreidError: As `evaluate`.
     """
     if not dataset.query or not dataset.gallery:
         raise SemreidError(
@@ -185,8 +139,7 @@ def evaluate_in_full(
     features = query_features, gallery_features
     wish = _Wish(rerank, metric, map_within)
     judge_them = partial(_judge, *features, dataset.query, gallery, dataset.protocol, wish)
-    judgement = distributed.by_first(judge_them)
-    report = judgement.report
+    report, cmc, ap = distributed.by_first(judge_them)
     recorded = {
         "dataset": dataset.name,
         "fingerprint": model.fingerprint,
@@ -201,11 +154,21 @@ def evaluate_in_full(
     }
     removed = {"junk_removed": dataset.junk_removed, "leaked_removed": len(dataset.gallery) - len(gallery)}
     removed |= {"corrupt_skipped": dataset.corrupt_skipped}
-    complete = replace(report, counts={**report.counts, **removed}, protocol=recorded)
-    units = (
-        features if unit else tuple(f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), 1e-12) for f in features)
+    query_features, gallery_features = (
+        features if unit else [f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), 1e-12) for f in features]
     )
-    return Evaluation(complete, judgement.cmc, judgement.ap, dataset.query, gallery, *units)
+    return Evaluation(
+        metrics=report.metrics,
+        ci95=report.ci95,
+        counts={**report.counts, **removed},
+        protocol=recorded,
+        cmc=cmc,
+        ap=ap,
+        query=dataset.query,
+        gallery=gallery,
+        query_features=query_features,
+        gallery_features=gallery_features,
+    )
 
 
 class _Wish(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON can hold it."""
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(Report)}
 
 
 def bootstrap_interval(

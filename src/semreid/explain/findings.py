@@ -90,7 +90,7 @@ def choose_examples(evaluation: Evaluation) -> list[Example]:
         The queries by rising average precision; none if the protocol has no such precision, or ranks were made
         from more than the similarities that are shown here.
     """
-    rules = evaluation.report.protocol
+    rules = evaluation.protocol
     if evaluation.ap is None or rules["rerank"] or rules["distance"] != "cosine":
         return []
     order = np.argsort(evaluation.ap, kind="stable")[: np.count_nonzero(np.isfinite(evaluation.ap))]
@@ -112,7 +112,7 @@ def _binned(scores: PairScores) -> Scores:
 def _example(evaluation: Evaluation, row: int) -> Example:
     query = evaluation.query[row]
     similarity = 1 - pairwise_distance(evaluation.query_features[row : row + 1], evaluation.gallery_features)[0]
-    own_camera_only = evaluation.report.protocol["junk"] == "same-pid-and-camera"
+    own_camera_only = evaluation.protocol["junk"] == "same-pid-and-camera"
     counts = [s.camid != query.camid or (own_camera_only and s.pid != query.pid) for s in evaluation.gallery]
     best = [i for i in np.argsort(-similarity, kind="stable") if counts[i]][:SHOWN]
     hits = [_hit(evaluation.gallery[i], query, float(similarity[i])) for i in best]

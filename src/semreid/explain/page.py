@@ -65,18 +65,18 @@ def evaluation_page(evaluation: Evaluation, model: str) -> str:
     Raises:
         SemreidError: If an image cannot be read.
     """
-    report, scores = evaluation.report, score_histograms(evaluation)
+    scores = score_histograms(evaluation)
     values = {
         "model": model,
-        "metrics": report.metrics,
-        "ci95": report.ci95,
-        "protocol": report.protocol,
+        "metrics": evaluation.metrics,
+        "ci95": evaluation.ci95,
+        "protocol": evaluation.protocol,
         "headline": HEADLINE,
         "cmc": cmc_chart(evaluation.cmc),
         "scores": scores,
         "histogram": scores and score_chart(scores.genuine, scores.impostor, scores.edges),
         "examples": choose_examples(evaluation),
-        "rules": list(_rules(report.counts, report.protocol)),
+        "rules": list(_rules(evaluation.counts, evaluation.protocol)),
     }
     return environment().get_template("evaluation.html").render(values)
 

@@ -174,7 +174,7 @@ def _draw_cmc(axes: Axes, evaluation: Evaluation) -> None:
         text, place = f"{shares[rank - 1]:.1f} %", (rank, float(shares[rank - 1]))
         axes.annotate(text, place, (7, -13), textcoords="offset points", fontsize=9, fontweight="bold")
     axes.set(ylim=(0, 102), xticks=(1, 5, 10, 15, 20), xlabel="rank", ylabel="queries with a match, %")
-    axes.set_title(f"CMC, {evaluation.report.protocol['dataset']}", parse_math=False)
+    axes.set_title(f"CMC, {evaluation.protocol['dataset']}", parse_math=False)
     axes.grid(visible=True, axis="y")
     axes.set_axisbelow(True)
 

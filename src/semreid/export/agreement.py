@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import Evaluation, evaluate_in_full
+from semreid.evaluation.protocol import Evaluation, evaluate
 from semreid.functional.distance import row_blocks
 from semreid.functional.ranking import rank_features
 from semreid.models.embedder import Embedder
@@ -123,7 +123,7 @@ def accepted(model: Embedder, exported: Embedder, wish: Int8, progress: Progress
         SemreidError: If the model itself is not clearly better than chance on the data, the two do not agree, or too
             much mAP is lost.
     """
-    before, after = (evaluate_in_full(m, wish.data, progress=progress) for m in (model, exported))
+    before, after = (evaluate(m, wish.data, progress=progress) for m in (model, exported))
     by_chance = chance(wish.data)
     _require_knowing(before, by_chance, wish.data.name)
     found = agreement((before.query_features, after.query_features), (before.gallery_features, after.gallery_features))
@@ -134,7 +134,7 @@ def accepted(model: Embedder, exported: Embedder, wish: Int8, progress: Progress
                 f"the bound is {bound:g}, so nothing was written",
                 fix=KEEP,
             )
-    maps = before.report.metrics["mAP"], after.report.metrics["mAP"]
+    maps = before.metrics["mAP"], after.metrics["mAP"]
     if (loss := maps[0] - maps[1]) > wish.max_map_loss:
         raise SemreidError(
             f"int8 loses {loss:.2f} points of mAP on {wish.data.name} ({maps[0]:.2f} % to {maps[1]:.2f} %); "
@@ -146,10 +146,10 @@ def accepted(model: Embedder, exported: Embedder, wish: Int8, progress: Progress
 
 
 def _require_knowing(before: Evaluation, by_chance: float, name: str) -> None:
-    low, high = before.report.ci95["mAP"]
+    low, high = before.ci95["mAP"]
     if low < by_chance + ABOVE_CHANCE:
         raise SemreidError(
-            f"int8 cannot be judged on {name}: the model itself has {before.report.metrics['mAP']:.1f} % mAP there "
+            f"int8 cannot be judged on {name}: the model itself has {before.metrics['mAP']:.1f} % mAP there "
             f"({low:.1f} to {high:.1f} at 95 %), and chance has {by_chance:.1f} %",
             fix="give data with more people, on which the model can tell them apart, or keep fp32",
         )
