@@ -225,7 +225,7 @@ def test_arrays_are_bounded_by_what_they_announce(tmp_path: Path) -> None:
     with pytest.raises(SemreidError, match="b.npz"):
         read_array(tmp_path / "b.npz")
     np.savez(tmp_path / "c.npz")
-    with pytest.raises(SemreidError, match="c.npz"):
+    with pytest.raises(SemreidError, match="c.npz.* holds no array"):
         read_array(tmp_path / "c.npz")
 
 

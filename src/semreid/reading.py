@@ -210,6 +210,8 @@ def read_array(path: Path) -> NDArray[Any]:
         file: Any = io.BytesIO(content)
         if zipfile.is_zipfile(file):
             archive = stack.enter_context(zipfile.ZipFile(file))
+            if not archive.namelist():
+                raise ValueError("it holds no array")
             file = stack.enter_context(archive.open(archive.namelist()[0]))
         else:
             file.seek(0)

@@ -84,6 +84,14 @@ def test_weights_of_another_width(tmp_path: Path) -> None:
         load_trunk_weights(resnet("resnet18", width=0.25), tmp_path / "half.pth")
 
 
+def test_weights_of_a_whole_model_point_to_its_run_folder(tmp_path: Path) -> None:
+    state = {f"trunk.{name}": tensor for name, tensor in resnet("resnet18", width=0.25).state_dict().items()}
+    torch.save(state, tmp_path / "model.pth")
+    with pytest.raises(SemreidError, match="lacks") as caught:
+        load_trunk_weights(resnet("resnet18", width=0.25), tmp_path / "model.pth")
+    assert caught.value.fix == f"it holds a whole model: give its run folder, such as {tmp_path}"
+
+
 def test_unknown_trunks_and_options() -> None:
     with pytest.raises(SemreidError, match="no trunk named 'resnet19'") as caught:
         build_trunk("resnet19")

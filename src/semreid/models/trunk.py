@@ -277,10 +277,10 @@ def load_trunk_weights(trunk: nn.Module, path: Path | str) -> None:
     own, tensors = target.state_dict(), read_tensors(path)
     missing = sorted(k for k in own.keys() - tensors.keys() if not k.endswith("num_batches_tracked"))
     reshaped = sorted(k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape)
+    fix = "give weights of exactly this trunk (same name, width 1), or set model.weights=scratch"
+    if any(key.startswith("trunk.") for key in tensors):
+        fix = f"it holds a whole model: give its run folder, such as {Path(path).absolute().parent}"
     for problem, keys in (("lacks", missing), ("has other shapes for", reshaped)):
         if keys:
-            raise SemreidError(
-                f"{path} {problem} {len(keys)} tensor(s), such as '{keys[0]}'",
-                fix="give weights of exactly this trunk (same name, width 1), or set model.weights=scratch",
-            )
+            raise SemreidError(f"{path} {problem} {len(keys)} tensor(s), such as '{keys[0]}'", fix=fix)
     target.load_state_dict(tensors, strict=False)
