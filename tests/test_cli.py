@@ -187,6 +187,16 @@ def test_an_option_that_is_given_twice_is_refused(run, figures: Path, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("command", [["adapt", "crops", "--out", "run"], ["gallery", "info", "--gallery", "g.db"]])
+def test_commands_for_one_process_are_refused_under_torchrun(run, monkeypatch: pytest.MonkeyPatch, command) -> None:
+    for name, value in (("LOCAL_RANK", "0"), ("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    told = run(*command)
+    assert told.code == 2
+    assert "is for one process" in told.err
+    assert "run it without torchrun; processes share train, evaluate, embed, gallery add" in told.err
+
+
 def test_flags_of_earlier_versions_tell_their_new_names(run) -> None:
     for flag in (["--part", "test"], ["--part=test"]):
         told = run("calibrate", "runs/first", "--data", "folder:crops", *flag)

@@ -68,6 +68,8 @@ app.command()(adapt)
 app.command()(group)
 app.command()(tracks)
 app.command()(link)
+SHARED = ("train", "evaluate", "embed", "gallery add")
+"""Commands that several processes of torchrun share."""
 RENAMED = {"--part": "--split"}
 """Flags of earlier versions, and what they are called now."""
 FAULT = 70
@@ -497,6 +499,7 @@ def main() -> None:
     """Run the command line."""
     _open_streams()
     _look_at(sys.argv)
+    _require_shared(sys.argv[1:])
     try:
         try:
             app()
@@ -534,6 +537,14 @@ def _look_at(arguments: Sequence[str]) -> None:
             where = f"what is behind {flag}=" if flag else f"the argument behind {brief(before)}"
             way_out = "write what it is to be, or leave it out; was it a variable that the shell does not know?"
             _fail(f"error: {where} is empty\n  way out: {way_out}", 2)
+
+
+def _require_shared(arguments: Sequence[str]) -> None:
+    """Refuse torchrun where each process would do the whole job, and write over what the others wrote."""
+    command = " ".join(arguments[: 1 + (arguments[:1] == ["gallery"])])
+    if "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1 and command not in SHARED:
+        way_out = f"run it without torchrun; processes share {', '.join(SHARED)}"
+        _fail(f"error: `semreid {command}` is for one process\n  way out: {way_out}", 2)
 
 
 def _fail(text: str, status: int) -> NoReturn:

@@ -134,5 +134,7 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         texture_l1(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4))
     with pytest.raises(SemreidError, match=r"valid \(H, W\)"):
         texture_l1(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8), torch.ones(4, 4))
+    with pytest.raises(SemreidError, match=r"got shapes \[\]"):
+        aligned_triplet([], random_triplets(torch.tensor([0, 0, 1, 1, 2, 2])))
     with pytest.raises(SemreidError, match=r"\(6, 5\)"):
         aligned_triplet([torch.zeros(6, 5)], random_triplets(torch.tensor([0, 0, 1, 1, 2, 2])))

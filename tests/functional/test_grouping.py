@@ -483,13 +483,24 @@ def test_long_tracks_do_not_hide_who_else_is_there(each):
     assert found.signs(np.full(len(pids), -1)).grouped == 1
 
 
+def test_in_one_camera_long_tracks_of_people_who_pass_once_stay_apart():
+    """There is nobody else to see: strangers must not fill the neighbourhoods."""
+    rng = np.random.default_rng(1)
+    tracks = np.repeat(np.arange(24), 40)
+    vectors = rng.normal(size=(24, 16))[tracks] + 0.5 * rng.normal(size=(960, 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    found = group_features(vectors, np.full(960, 3), tracks, np.full(960, np.nan))
+    assert len(found.compared) == 960
+    assert grouping_scores(found.groups, tracks).pairwise_f1 > 0.95
+
+
 @given(seed=st.integers(0, 10**6), timed=st.booleans())
 def test_five_crops_of_a_track_speak_for_those_nearest_in_time(seed, timed):
     rng = np.random.default_rng(seed)
     tracks = rng.integers(-1, 4, rng.integers(12, 120))
     count, times = len(tracks), rng.permutation(len(tracks)).astype(float) if timed else np.full(len(tracks), np.nan)
     features = rng.normal(size=(count, 8)).astype(np.float32)
-    found = group_features(features, np.full(count, 1), tracks, times, k1=2, k2=1)
+    found = group_features(features, np.full(count, -1), tracks, times, k1=2, k2=1)
     np.testing.assert_array_equal(found.stand_in[found.compared], np.arange(len(found.compared)))
     speaker = found.compared[found.stand_in]
     assert (speaker[tracks < 0] == np.flatnonzero(tracks < 0)).all()

@@ -369,6 +369,8 @@ def test_new_names_go_on_after_those_that_are_there(quick: Corrections) -> None:
     assert next_group(quick.gallery, set(of("group-3"))) == "group-3"
     quick.gallery.upsert(np.eye(DIM)[:1], [Entry("x", pid="group-41")])
     assert quick.split("group-1", ["group-1/0"]).person == "group-42"
+    quick.gallery.upsert(np.eye(DIM)[:1], [Entry("x", pid=f"group-{'9' * 250}")])  # somebody's name, beyond all numbers
+    assert next_group(quick.gallery) == "group-43"
     quick.gallery.upsert(np.eye(DIM)[:1], [Entry("x", pid="group-999999999")])
     assert next_group(quick.gallery) == "group-1000000000"
     quick.gallery.upsert(np.eye(DIM)[:1], [Entry("y", pid="group-1000000000")])

@@ -1,3 +1,4 @@
+import zlib
 from pathlib import Path
 
 import cv2
@@ -75,7 +76,6 @@ def test_what_is_no_label_map_is_refused(labels: np.ndarray, message: str) -> No
 def write_palette_png(path: Path, labels: np.ndarray) -> None:
     """Write a PNG of type 3 by hand: OpenCV cannot."""
     import struct
-    import zlib
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -103,6 +103,16 @@ def test_files_of_all_kinds_are_read_alike(tmp_path: Path) -> None:
 def test_labels_whose_colours_are_equal_stay_apart(tmp_path: Path) -> None:
     labels = np.arange(60).reshape(6, 10)  # of which 40 are black
     write_palette_png(tmp_path / "a.png", labels)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
+
+
+def test_notes_before_the_palette_are_no_palette(tmp_path: Path) -> None:
+    labels = np.arange(20).reshape(4, 5)
+    write_palette_png(tmp_path / "a.png", labels)
+    content, note = (tmp_path / "a.png").read_bytes(), b"tEXtComment\0my PLTE notes"
+    start = content.index(b"PLTE") - 4
+    chunk = (len(note) - 4).to_bytes(4) + note + zlib.crc32(note).to_bytes(4)
+    (tmp_path / "a.png").write_bytes(content[:start] + chunk + content[start:])
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
 
 

@@ -52,6 +52,7 @@ class Evaluation(Report):
     gallery: tuple[Sample, ...]
     query_features: Features
     gallery_features: Features
+    __eq__, __hash__ = object.__eq__, object.__hash__  # equal figures are not equal embeddings
 
 
 def embed_store(model: Embedder, store: Store, *, flip: bool = False, unit: bool = True) -> Features:

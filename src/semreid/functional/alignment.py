@@ -124,15 +124,15 @@ def aligned_triplet(
         The loss of each triplet by each layer, (S, T), float32; 0 of those that do not count.
 
     Raises:
-        SemreidError: If a map does not have four dimensions.
+        SemreidError: If a map does not have four dimensions, or there is none.
 
     Example:
         >>> maps = torch.tensor([0.0, 0.1, 0.5]).view(3, 1, 1, 1).expand(3, 2, 4, 4)
         >>> aligned_triplet([maps], random_triplets(torch.tensor([1, 1, 2])))[0, 0]  # 2 · 0.1² - 2 · 0.5² + 0.3 < 0
         tensor(0.)
     """
-    if wrong := [each for each in maps if each.ndim != 4]:
-        raise SemreidError(f"expected maps (B, C, h, w); got shape {tuple(wrong[0].shape)}")
+    if not maps or any(each.ndim != 4 for each in maps):
+        raise SemreidError(f"expected maps (B, C, h, w); got shapes {[tuple(each.shape) for each in maps]}")
     products = torch.stack([_products(each, channel_mean) for each in maps])
     lengths = products.diagonal(dim1=1, dim2=2)
     distances = lengths[:, :, None] + lengths[:, None] - 2 * products

@@ -47,7 +47,8 @@ AVERAGED = 5
 PRIOR = 4
 """Crops, of all cameras, that the mean of a camera counts as if they were its own."""
 HEARD = 5
-"""Crops of a track that are compared with others; all neighbours of more would be of the track."""
+"""Crops of a track that are compared with others; all neighbours of more would be of the track. In one camera, where
+people mostly pass once, there may be nobody else to see, and all are compared."""
 
 
 class Said(NamedTuple):
@@ -219,8 +220,8 @@ def group_features(
     Args:
         features: Unit vectors (N, D).
         camids: Camera of each, (N,); -1 where unknown. The mean of a camera is taken out if there are two or more.
-        tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean, and five,
-            spread over it, are compared with others.
+        tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean, and
+            unless all are of one camera, five, spread over it, are compared with others.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
         said: What people said of the crops.
         k1: As in `jaccard_graph`; None for as many as people have crops, which the groups of a first look with 15 tell,
@@ -242,11 +243,12 @@ def group_features(
     """
     vectors, handicap = checked_features(features).cpu().numpy(), None
     bound, apart, people = _known(tracks, camids, times, said)
-    compared, stand_in = _spokesmen(bound, camids, times)
+    seen = np.unique(camids)
+    compared, stand_in = _spokesmen(bound, camids, times, len(camids) if len(seen) == 1 and seen[0] >= 0 else HEARD)
     most = max(len(compared) // 5, min_samples)
     largest = min(largest, most)
     first = min(FIRST_LOOK if k1 is None else k1, most)
-    if len(np.unique(camids)) > 1:
+    if len(seen) > 1:
         kinds = np.unique(camids, return_inverse=True)[1]
         vectors, kinds = _without_cameras(vectors, kinds), kinds[compared]
         # Few of each camera fit into a small k1.
@@ -269,9 +271,9 @@ def group_features(
 
 
 def _spokesmen(
-    bound: NDArray[np.integer], camids: NDArray[np.integer], times: NDArray[np.floating]
+    bound: NDArray[np.integer], camids: NDArray[np.integer], times: NDArray[np.floating], most: int
 ) -> tuple[Groups, Groups]:
-    """Choose who is compared: of what is one person by one camera for sure, five crops, spread evenly over its time.
+    """Choose who is compared: of what is one person by one camera for sure, so many crops, spread over its time.
 
     Their rows, (M,), and for each crop the place among them of the one nearest in time, (N,).
     """
@@ -280,10 +282,10 @@ def _spokesmen(
     counts = np.bincount(names)
     number = np.empty(len(names), np.int64)
     number[order] = np.arange(len(names)) - np.repeat(np.cumsum(counts) - counts, counts)
-    share = (np.minimum(counts, HEARD) - 1) / np.maximum(counts - 1, 1)  # of one step, in steps between spokesmen
+    share = (np.minimum(counts, most) - 1) / np.maximum(counts - 1, 1)  # of one step, in steps between spokesmen
     spokesman = np.rint(number * share[names])
     compared = np.flatnonzero(number == np.rint(spokesman / np.where(share > 0, share, 1)[names]))
-    who = names * HEARD + spokesman.astype(np.int64)
+    who = names * most + spokesman.astype(np.int64)
     speaking = np.argsort(who[compared])
     return compared, speaking[np.searchsorted(who[compared], who, sorter=speaking)]
 

@@ -18,7 +18,7 @@ from semreid.gallery.said import NOT_A_PERSON, person_said
 FACES = 8
 """Crops by which a person is shown, and by which those who look alike are searched."""
 ALIKE = 4
-_GROUP = re.compile(r"group-(\d+)", re.ASCII)
+_GROUP = re.compile(r"group-(\d{1,200})", re.ASCII)  # the next number must fit into a name, too
 
 
 @dataclass

@@ -133,7 +133,7 @@ def without_password(uri: str) -> str:
         >>> without_password("serve:http://me:sec/ret@host")
         'serve:http://host'
     """
-    return re.sub("://.*@", "://", uri, flags=re.DOTALL)
+    return re.sub(r"^((?:serve:)?\w{2,}:/+).*@|^[^/@]*:[^/@]*@", r"\1", uri, flags=re.DOTALL)
 
 
 def missing(uri: str) -> SemreidError:

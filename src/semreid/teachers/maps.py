@@ -104,7 +104,11 @@ def _read_array(path: Path) -> NDArray[Any]:
 
 def _numbered(content: bytes) -> bytes:
     """Let the palette of a PNG file give each label the grey of its number: OpenCV puts colours in their place."""
-    start = content.index(b"PLTE")
-    length = int.from_bytes(content[start - 4 : start])
-    palette = b"PLTE" + bytes(number for number in range(length // 3) for _ in range(3))
-    return content[:start] + palette + crc32(palette).to_bytes(4) + content[start + 8 + length :]
+    start = 8  # chunks follow the signature: length, name, content, checksum
+    while content[start + 4 : start + 8] != b"PLTE":
+        start += 12 + int.from_bytes(content[start : start + 4])
+        if start >= len(content):
+            raise ValueError("no palette")
+    palette = b"PLTE" + bytes(number for number in range(256) for _ in range(3))
+    end = start + 12 + int.from_bytes(content[start : start + 4])
+    return content[:start] + (768).to_bytes(4) + palette + crc32(palette).to_bytes(4) + content[end:]
