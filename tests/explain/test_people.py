@@ -148,6 +148,15 @@ def test_copies_of_one_crop_are_one_person_and_it_is_said(run, model: Path, tmp_
     assert "all are of one camera" in done.err
     assert "8 crops: with fewer than 50" in done.err
     assert "all crops that are alike at all were taken for one person" in done.err
+    table = tmp_path / "crops.csv"
+    table.write_text("path,camid,track\n" + "".join(f"in/{image}_c1.png,1,7\n" for image in range(8)))
+    done = run("group", table, "--model", model, "--out", tmp_path / "track")
+    assert done.code == 0
+    assert "taken for one person" not in done.err  # no cut takes a track apart
+    table.write_text("path,camid\nin/0_c1.png,1\n")
+    done = run("group", table, "--model", model, "--out", tmp_path / "one")
+    assert done.code == 1
+    assert "a single crop has nobody to be alike to" in done.err
 
 
 def test_bad_input_leaves_nothing(run, model: Path, figures: Path, tmp_path: Path) -> None:

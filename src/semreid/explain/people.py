@@ -132,7 +132,8 @@ def group(
         if gallery:
             with Gallery.open(gallery, **place) as rows:
                 named = name_in_gallery(people, rows)
-    if people.count == 1:
+    one_track = seen.tracks[0] >= 0 and (seen.tracks == seen.tracks[0]).all()  # which no cut takes apart
+    if people.count == 1 and not one_track:
         say("warning: all crops that are alike at all were taken for one person; --cut 0.6 takes fewer", style="yellow")
     result = _result(people) | ({} if named is None else {"gallery": named._asdict()})
     show(result) if json_ else _show(result)

@@ -101,10 +101,12 @@ def find_people(
         The people.
 
     Raises:
-        SemreidError: If a crop cannot be read, a feature is not finite, or no crops are alike enough.
+        SemreidError: If a crop cannot be read or is the only one, a feature is not finite, or none are alike enough.
     """
     if features is None:
         features = embed_store(embedder, build_store(crops.samples, embedder.size, progress=progress), flip=flip)
+    if len(crops) == 1:
+        raise SemreidError("a single crop has nobody to be alike to", fix="give more crops")
     facts, said = (crops.cameras, crops.tracks, crops.times), crops.said
     found = group_features(features, *facts, said=said, cut=cut, min_samples=min_samples)
     if not (found.groups >= 0).any():
