@@ -223,7 +223,8 @@ def test_what_somebody_says_meanwhile_stays(people: People, monkeypatch: pytest.
         return exchange(before, after, **options)
 
     monkeypatch.setattr(gallery, "exchange", later)
-    name_in_gallery(replace(people, groups=np.full(len(people.groups), -1)), gallery)
+    told = name_in_gallery(replace(people, groups=np.full(len(people.groups), -1)), gallery)
+    assert told == (0, 2, len(people.groups) - 2)
     assert gallery.get([row.id for row in rows[:3]]) == [named(rows[0], "bert"), None, named(rows[2], None)]
 
 

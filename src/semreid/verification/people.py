@@ -202,7 +202,7 @@ class Named(NamedTuple):
 
     Attributes:
         named: Rows that now bear the name of a group.
-        kept: Rows whose person somebody had said: they are as they were.
+        kept: Rows left to what somebody said or did, also meanwhile.
         nobody: Rows of nobody in particular.
     """
 
@@ -240,8 +240,10 @@ def name_in_gallery(people: People, gallery: Gallery) -> Named:
     names |= {group: pid for group, pid in said if once[group] == 1}
     renewed = [named(entries[row], names[groups[row]], by_machine=groups[row] >= 0) for row in free]
     gallery.exchange([entries[row] for row in free], renewed, partly=True)
-    count = sum(entry.pid is not None for entry in renewed)
-    return Named(count, len(entries) - len(free), len(free) - count)
+    now = gallery.get([entry.id for entry in renewed])
+    done = [entry for entry, found in zip(renewed, now, strict=True) if found == entry]  # others were changed meanwhile
+    count = sum(entry.pid is not None for entry in done)
+    return Named(count, len(entries) - len(done), len(done) - count)
 
 
 def _places(people: People) -> Iterator[tuple[Path, Path]]:
