@@ -14,18 +14,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from _rehearsal import rehearsal
 from _study import Sides, ranked
 from semreid import load_dataset, load_model
 from semreid.evaluation.protocol import Evaluation, evaluate
 from semreid.functional.ranking import Junk
 from semreid.models.model import ReIDModel
-from semreid.models.zoo import create_model
-from semreid.people.dataset import PeopleRecipe, synthesize
 
 
 def sides_of(judged: Evaluation) -> Sides:
@@ -66,10 +63,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
-        with TemporaryDirectory() as folder:
-            synthesize(PeopleRecipe(identities=6, images_per_identity=8, height=64, width=32), Path(folder) / "people")
-            dataset = load_dataset(f"people:{folder}/people")
-            model = create_model("magnifiernet", 1, trunk="resnet18", width=0.1, size=(64, 32)).eval()
+        with rehearsal(identities=6, images=8, name="magnifiernet") as (model, dataset):
             judged = evaluate(model, dataset)
             print(*table(in_blocks(model, judged), judged, dataset.protocol.junk), sep="\n")
         return

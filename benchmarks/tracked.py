@@ -12,20 +12,17 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
+from _rehearsal import rehearsal
 from semreid import load_dataset, load_model
 from semreid.data.sample import Sample
 from semreid.data.store import build_store
 from semreid.evaluation.protocol import embed_store
 from semreid.functional import group_features, grouping_scores
 from semreid.models.model import ReIDModel
-from semreid.models.zoo import create_model
-from semreid.people.dataset import PeopleRecipe, synthesize
 
 GAP = 4.0
 """Seconds without a crop that end a track."""
@@ -77,10 +74,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
-        with TemporaryDirectory() as folder:
-            synthesize(PeopleRecipe(identities=8, images_per_identity=6, height=64, width=32), Path(folder) / "people")
-            model = create_model("baseline", 1, trunk="resnet18", width=0.125, size=(64, 32)).eval()
-            judge(model, load_dataset(f"people:{folder}/people").train)
+        with rehearsal(identities=8, images=6) as (model, people):
+            judge(model, people.train)
         return
     if not arguments.data:
         parser.error("give --data NAME:PATH, or --quick")

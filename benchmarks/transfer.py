@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
+from _rehearsal import rehearsal
 from semreid import load_dataset, load_model
 from semreid.data.sample import ReIDDataset
 from semreid.data.split import query_and_gallery
@@ -27,8 +26,6 @@ from semreid.functional import rank_features
 from semreid.functional.cameras import center_by_camera
 from semreid.functional.ranking import Ranking
 from semreid.models.model import ReIDModel
-from semreid.models.zoo import create_model
-from semreid.people.dataset import PeopleRecipe, synthesize
 
 Rows = NDArray[np.int64]
 
@@ -87,10 +84,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
-        with TemporaryDirectory() as folder:
-            synthesize(PeopleRecipe(identities=16, images_per_identity=8, height=64, width=32), Path(folder) / "people")
-            model = create_model("baseline", 1, trunk="resnet18", width=0.1, size=(64, 32)).eval()
-            print(*judge(model, load_dataset(f"people:{folder}/people"), 2), sep="\n")
+        with rehearsal(identities=16, images=8) as (model, people):
+            print(*judge(model, people, 2), sep="\n")
         return
     if not (arguments.runs and arguments.data):
         parser.error("give runs and --data, or --quick")

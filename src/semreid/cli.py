@@ -205,7 +205,7 @@ def evaluate(
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Judge a model by the protocol of a data set, with intervals; under torchrun, on all its processes."""
-    from semreid.evaluation.protocol import evaluate
+    from semreid.evaluation.protocol import evaluate as judge
     from semreid.plots import require_matplotlib
 
     if plot is not None:
@@ -217,7 +217,7 @@ def evaluate(
         require_apart(files, (s.path for s in (*dataset.query, *dataset.gallery)))
         weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
         with _progress("decoding") as progress:
-            evaluation = evaluate(
+            evaluation = judge(
                 loaded,
                 dataset,
                 flip=flip,

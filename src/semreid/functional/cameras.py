@@ -52,12 +52,14 @@ def center_by_camera(
     return both[: len(left)], both[len(left) :]
 
 
-def centred(vectors: NDArray[np.float32], camids: NDArray[np.integer]) -> NDArray[np.float32]:
+def centred(vectors: NDArray[np.float32], camids: NDArray[np.integer], prior: float = 0) -> NDArray[np.float32]:
     """Do what `center_by_camera` does to one set of vectors.
 
     Args:
         vectors: Unit vectors (N, D).
         camids: Camera of each, (N,).
+        prior: Vectors of all cameras that the mean of each counts as if they were its own: of few vectors, it is drawn
+            to that of all, for a vector alone is its mean.
 
     Returns:
         Centred vectors of unit length, float32.
@@ -67,9 +69,11 @@ def centred(vectors: NDArray[np.float32], camids: NDArray[np.integer]) -> NDArra
         [[0.0, 0.0], [0.7070000171661377, -0.7070000171661377], [-0.7070000171661377, 0.7070000171661377]]
     """
     found = np.array(vectors, np.float32)
+    everyone = prior * found.mean(0, dtype=np.float64)
     for camera in np.unique(camids):
         rows = camids == camera
-        found[rows] -= found[rows].mean(0, dtype=np.float64).astype(np.float32)
+        mean = (found[rows].sum(0, dtype=np.float64) + everyone) / (np.count_nonzero(rows) + prior)
+        found[rows] -= mean.astype(np.float32)
     return F.normalize(torch.from_numpy(found)).numpy()
 
 

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
-from semreid.functional.cameras import likeness_by_camera
+from semreid.functional.cameras import centred, likeness_by_camera
 from semreid.functional.distance import Features, checked_features
 from semreid.functional.reranking import Neighbours, encoded, neighbours
 
@@ -45,7 +44,7 @@ FIRST_LOOK, MOST = 15, 30
 AVERAGED = 5
 """Neighbours whose encodings are averaged."""
 PRIOR = 4
-"""Crops, of all cameras, that the mean of a camera counts as if they were its own."""
+"""Crops of all cameras that the mean of each counts as if they were its own (`centred`)."""
 HEARD = 5
 """Crops of a track that are compared with others; all neighbours of more would be of the track. In one camera, where
 people mostly pass once, there may be nobody else to see, and all are compared."""
@@ -243,14 +242,13 @@ def group_features(
     """
     vectors, handicap = checked_features(features).cpu().numpy(), None
     bound, apart, people = _known(tracks, camids, times, said)
-    seen = np.unique(camids)
+    seen, kinds = np.unique(camids, return_inverse=True)
     compared, stand_in = _spokesmen(bound, camids, times, len(camids) if len(seen) == 1 and seen[0] >= 0 else HEARD)
     most = max(len(compared) // 5, min_samples)
     largest = min(largest, most)
     first = min(FIRST_LOOK if k1 is None else k1, most)
     if len(seen) > 1:
-        kinds = np.unique(camids, return_inverse=True)[1]
-        vectors, kinds = _without_cameras(vectors, kinds), kinds[compared]
+        vectors, kinds = centred(vectors, camids, PRIOR), kinds[compared]
         # Few of each camera fit into a small k1.
         likeness = likeness_by_camera(vectors[compared], kinds, min(5, first // 2 + 1))
         handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
@@ -288,14 +286,6 @@ def _spokesmen(
     who = names * most + spokesman.astype(np.int64)
     speaking = np.argsort(who[compared])
     return compared, speaking[np.searchsorted(who[compared], who, sorter=speaking)]
-
-
-def _without_cameras(vectors: NDArray[np.float32], kinds: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Take out what each camera adds: its mean, of few crops drawn to that of all, for a crop alone is its mean."""
-    everyone, counts = vectors.mean(0, dtype=np.float64), np.bincount(kinds)
-    sums = np.stack([vectors[kinds == kind].sum(0, dtype=np.float64) for kind in range(len(counts))])
-    means = (sums + PRIOR * everyone) / (counts + PRIOR)[:, None]
-    return F.normalize(torch.from_numpy(vectors - means.astype(np.float32)[kinds])).numpy()
 
 
 def _size(groups: NDArray[np.integer]) -> float:
