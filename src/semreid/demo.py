@@ -65,9 +65,6 @@ def run_demo(
         trained: Train a small model on the data first, instead of taking that one.
         progress: Told how many people are made.
 
-    Returns:
-        The report.
-
     Raises:
         SemreidError: If the data cannot be evaluated honestly, there is no such model, or ``out`` holds something else,
             the demo of other data, of these before they changed, or of another model, or lies among the data.

@@ -116,9 +116,6 @@ def by_first(work: Callable[[], Result]) -> Result:
     Args:
         work: The job.
 
-    Returns:
-        Its result.
-
     Raises:
         Exception: What ``work`` raised, on all processes.
 
@@ -276,9 +273,6 @@ def synchronise_norms(module: nn.Module) -> nn.Module:
 
     Args:
         module: The module to convert in place; unchanged on one process.
-
-    Returns:
-        The converted module.
     """
     if world_size() == 1:
         return module

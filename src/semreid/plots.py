@@ -39,9 +39,6 @@ STYLE = {
 def require_matplotlib() -> Any:  # noqa: ANN401 - the module
     """Import matplotlib.
 
-    Returns:
-        The module.
-
     Raises:
         SemreidError: If it is not installed.
     """

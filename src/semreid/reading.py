@@ -72,9 +72,6 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
         path: The file.
         most: How many bytes it may have.
 
-    Returns:
-        Its content.
-
     Raises:
         SemreidError: If there is none, it cannot be read, is no regular file, or is longer.
     """
@@ -102,9 +99,6 @@ def parse_json(content: bytes | str, shape: TypeAdapter[T], name: Path | str, fi
         name: Where it came from, for error messages.
         fix: The way out if it is damaged.
 
-    Returns:
-        The validated value.
-
     Raises:
         SemreidError: If it is no JSON (NaN is none), or not of this shape.
 
@@ -124,9 +118,6 @@ def read_json(path: Path, shape: TypeAdapter[T], fix: str = COPY_AGAIN, most: in
         shape: What it must hold.
         fix: The way out if it is damaged.
         most: How many bytes it may have.
-
-    Returns:
-        The validated value.
 
     Raises:
         SemreidError: If it cannot be read, is no JSON, or not of this shape.
@@ -198,9 +189,6 @@ def read_array(path: Path) -> NDArray[Any]:
 
     Args:
         path: An ``.npy`` file, or an ``.npz`` file, of which the first array is read.
-
-    Returns:
-        The array.
 
     Raises:
         SemreidError: If the file cannot be read, holds no array or Python objects, or is too large.

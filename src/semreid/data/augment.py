@@ -233,9 +233,6 @@ def fill(images: Tensor, rectangles: Tensor, colour: tuple[float, float, float])
         images: RGB (B, H, W, 3).
         rectangles: Top, left, bottom, right (B, 4), bottom and right exclusive.
         colour: The fill.
-
-    Returns:
-        The filled images.
     """
     top, left, bottom, right = rectangles[:, :, None].unbind(1)
     y = torch.arange(images.shape[1], device=images.device)
@@ -280,9 +277,6 @@ def augment_regions(regions: Tensor, draws: Draws) -> Tensor:
     Args:
         regions: Labels 0 to 7, uint8.
         draws: The random numbers of the images.
-
-    Returns:
-        The moved labels.
     """
     return move(regions, draws.flip, draws.shift, draws.zoom)
 

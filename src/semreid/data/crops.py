@@ -203,9 +203,6 @@ def readable(crops: Crops, progress: Progress | None = None) -> Crops:
     Args:
         crops: The crops.
         progress: Told how far the look at all images is.
-
-    Returns:
-        The others.
     """
     left = without_corrupt(ReIDDataset(crops.name, Path(), crops.samples, (), ()), progress=progress)
     good = {(sample.path, sample.item) for sample in left.train}

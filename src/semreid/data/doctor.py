@@ -120,9 +120,6 @@ def diagnose(dataset: ReIDDataset, *, progress: Progress | None = None) -> Diagn
     Args:
         dataset: The data set.
         progress: Told how far it is.
-
-    Returns:
-        The diagnosis.
     """
     case = _Case(dataset, _look_at_all(dataset, progress))
     parts = {name: _measure(part, case.looks) for name, part in case.parts.items()}
@@ -137,9 +134,6 @@ def without_corrupt(dataset: ReIDDataset, *, progress: Progress | None = None) -
     Args:
         dataset: The data set.
         progress: Told how far it is.
-
-    Returns:
-        The data set without them.
     """
     looks = _look_at_all(dataset, progress)
     bad = [sample for sample in looks if looks[sample].problem]

@@ -55,9 +55,6 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
         root: The CSV file or the folder.
         variant: None exist.
 
-    Returns:
-        The data set.
-
     Raises:
         SemreidError: If the CSV or the folder is not as described, or cannot be split.
     """

@@ -147,9 +147,6 @@ def require_folder(folder: Path) -> Path:
     Args:
         folder: A path that must be a folder.
 
-    Returns:
-        The same path.
-
     Raises:
         SemreidError: If it is missing or a file. The message lists what lies beside it.
     """
@@ -168,9 +165,6 @@ def match_name(pattern: re.Pattern[str], path: Path, grammar: str) -> re.Match[s
         pattern: What the name must begin with.
         path: The file.
         grammar: How error messages describe the names expected.
-
-    Returns:
-        The match.
 
     Raises:
         SemreidError: If the name does not match.

@@ -132,9 +132,6 @@ def require_camera(camid: int, where: object) -> int:
         camid: The number.
         where: The file or row that tells it, for error messages.
 
-    Returns:
-        The same number.
-
     Raises:
         SemreidError: If it is negative or beyond 31 bits.
 

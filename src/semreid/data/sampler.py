@@ -121,9 +121,6 @@ def rank_share(batch: Indices, rank: int, world: int, K: int) -> slice:
         world: Number of processes.
         K: Images per identity.
 
-    Returns:
-        The slice of the rows.
-
     Raises:
         SemreidError: If P cannot be divided among the processes.
     """

@@ -62,9 +62,6 @@ def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[
     Args:
         query: Query samples.
         gallery: Gallery samples.
-
-    Returns:
-        The remaining gallery samples.
     """
     asked: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
     for sample in query:

@@ -79,9 +79,6 @@ class Store:
 
         Args:
             device: The device.
-
-        Returns:
-            The moved store.
         """
         moved: dict[str, Any] = {name: array.to(device) for name, array in self._arrays().items()}
         return replace(self, **moved)
@@ -253,9 +250,6 @@ def samples_digest(samples: Sequence[Sample]) -> str:
 
     Args:
         samples: The samples, in order.
-
-    Returns:
-        The digest in hexadecimal.
     """
     return digest_and_sketch(samples)[0]
 

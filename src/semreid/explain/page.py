@@ -86,9 +86,6 @@ def verdict(explanation: Explanation) -> str:
 
     Args:
         explanation: The explanation.
-
-    Returns:
-        The sentence.
     """
     marks = [c.is_same for c in explanation.candidates]
     right, known = marks.count(True), len(marks) - marks.count(None)

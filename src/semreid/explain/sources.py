@@ -26,9 +26,6 @@ def gather_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]
         model: The model.
         query: RGB crop.
         matches: K RGB crops, K may be 0.
-
-    Returns:
-        The evidence of each pair.
     """
     if not matches:
         return []

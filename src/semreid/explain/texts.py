@@ -17,9 +17,6 @@ def time_text(seconds: float) -> str:
     Args:
         seconds: Since 1970, shown in UTC, or since the start of a recording.
 
-    Returns:
-        The text.
-
     Example:
         >>> time_text(1714746127.0), time_text(83.5), time_text(-5.0)
         ('2024-05-03 14:22:07 UTC', '0:01:23.5', '-0:00:05')
@@ -39,9 +36,6 @@ def percent_text(share: float) -> str:
     Args:
         share: Between 0 and 1.
 
-    Returns:
-        The text.
-
     Example:
         >>> percent_text(0.834), percent_text(0.9996), percent_text(0.0002), percent_text(0.034)
         ('83 %', '> 99.9 %', '< 0.1 %', '3.4 %')
@@ -59,9 +53,6 @@ def grounds_text(prior: float, basis: str) -> str:
     Args:
         prior: Probability before looking.
         basis: On whom the calibration was made.
-
-    Returns:
-        The text.
 
     Example:
         >>> grounds_text(0.025, "calibrated on 600 people")

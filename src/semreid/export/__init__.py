@@ -67,9 +67,6 @@ def export_model(
         int8: Quantise.
         progress: Told how far the decoding is, where data is needed.
 
-    Returns:
-        What was written.
-
     Raises:
         SemreidError: If the model, the data or ``out`` is not usable, an extra is not installed, the file does
             not give the model's embeddings, or int8 costs more than it may or cannot be judged by the data.
@@ -159,9 +156,6 @@ def save(graph: Any, metadata: Metadata, out: Path, kind: Kind) -> Metadata:  # 
         metadata: What it says about itself.
         out: The file.
         kind: Format.
-
-    Returns:
-        The metadata as written.
 
     Raises:
         SemreidError: If OpenVINO is needed and not installed, or the file cannot be written.

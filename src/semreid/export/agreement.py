@@ -116,9 +116,6 @@ def accepted(model: Embedder, exported: Embedder, wish: Int8, progress: Progress
         wish: The data and the bounds.
         progress: Told how far the decoding is.
 
-    Returns:
-        What was measured.
-
     Raises:
         SemreidError: If the model itself is not clearly better than chance on the data, the two do not agree, or too
             much mAP is lost.

@@ -30,9 +30,6 @@ def quantize(graph: Any, samples: Sequence[Sample], size: tuple[int, int]) -> An
         samples: Training images; up to 256 of them, evenly spread, tell the ranges of the activations.
         size: Input height and width.
 
-    Returns:
-        The quantised graph.
-
     Raises:
         SemreidError: If an image cannot be read.
     """

@@ -197,9 +197,6 @@ class Calibration:
             prior: As in `probability`.
             cameras: As in `point`.
 
-        Returns:
-            The verdict.
-
         Raises:
             SemreidError: As `point` and `probability`.
         """

@@ -101,9 +101,6 @@ def pair_scores(features: Features, pids: ArrayLike, camids: ArrayLike) -> PairS
         pids: Person ids, (N,). Crops with negative ids (junk) are left out.
         camids: Camera ids, (N,).
 
-    Returns:
-        The counts.
-
     Raises:
         SemreidError: If shapes do not fit, a feature holds NaN or infinity, or there is no genuine or no
             impostor pair.
@@ -276,9 +273,6 @@ def jackknife_rate(hits: ArrayLike, trials: ArrayLike, people_per_trial: int = 1
         hits: Number of hits among the trials that each person takes part in, (P,).
         trials: Number of those trials, (P,).
         people_per_trial: 2 where a trial is a pair of two people and so counts for both.
-
-    Returns:
-        The rate.
 
     Raises:
         SemreidError: If nobody has a trial.

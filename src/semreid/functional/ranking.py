@@ -104,9 +104,6 @@ def rank_features(
         max_rank: As in `rank_distances`.
         within: As in `rank_distances`.
 
-    Returns:
-        The `Ranking`.
-
     Raises:
         SemreidError: As `rank_distances`; also if a feature holds NaN or infinity.
 
@@ -158,9 +155,6 @@ def rank_distances(
         skipped: Whether queries without a true match are left out of the means, or count as 0.
         max_rank: Length of the CMC curve; beyond the end of a short gallery it keeps its last value.
         within: How many ranks ``mAP_within`` looks at; the evaluators of BDB and PMM look at 50.
-
-    Returns:
-        The `Ranking`.
 
     Raises:
         SemreidError: If shapes do not fit, ids are not integers, a distance is not finite, a query has a
@@ -235,9 +229,6 @@ def single_shot_cmc(
         repeats: Number of draws.
         seed: Seed of the draws.
         max_rank: Length of the CMC curve.
-
-    Returns:
-        The `SingleShot` result.
 
     Raises:
         SemreidError: As `rank_distances`.

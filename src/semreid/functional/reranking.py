@@ -181,9 +181,6 @@ def neighbours(pooled: Tensor, count: int, handicap: tuple[Tensor, Tensor] | Non
         count: How many, the row itself left out; all if there are fewer.
         handicap: What a row's inner products with the rows of a kind are lessened by, (N, C), and the kind of each row,
             one-hot (N, C): of a pair, by what both say.
-
-    Returns:
-        The neighbours.
     """
     from semreid.functional import _reranking_kernels as kernels
 

@@ -251,9 +251,6 @@ def enroll_features(
         replace_known: Renew rows that are in the gallery, as `enroll` does.
         progress: Told after each batch how many rows are safe in the gallery.
 
-    Returns:
-        What became of the rows.
-
     Raises:
         SemreidError: If the file is missing or damaged, its vectors have another width or model, or as `annotated`.
     """

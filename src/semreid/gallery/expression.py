@@ -45,9 +45,6 @@ def by_id(ids: Iterable[str]) -> str:
     Args:
         ids: The ids.
 
-    Returns:
-        The expression.
-
     Example:
         >>> print(by_id(["a", "b"]))
         id in ["a", "b"]
@@ -62,9 +59,6 @@ def behind(last: str, where: Filter) -> str:
         last: The id; empty to begin.
         where: What else to ask for.
 
-    Returns:
-        The expression.
-
     Example:
         >>> print(behind("a", Filter(camids=[1])))
         id > "a" and camid in [1]
@@ -77,9 +71,6 @@ def literals(texts: Iterable[str]) -> str:
 
     Args:
         texts: The texts, without control characters.
-
-    Returns:
-        The list literal.
     """
     return f"[{', '.join(map(literal, texts))}]"
 
@@ -89,9 +80,6 @@ def literal(text: str) -> str:
 
     Args:
         text: The text, without control characters.
-
-    Returns:
-        The string literal.
 
     Example:
         >>> print(literal('say "no\\yes"'))

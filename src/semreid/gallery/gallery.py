@@ -93,9 +93,6 @@ class Gallery:
             dim: Width of the vectors; an existing gallery must have it.
             fingerprint: Of the model that makes the vectors; an existing gallery must have it.
 
-        Returns:
-            The gallery.
-
         Raises:
             SemreidError: If there is no such gallery, it is damaged, in use or out of reach, or holds vectors of
                 another model or width.
@@ -315,18 +312,11 @@ class Gallery:
 
         Args:
             where: Which rows.
-
-        Returns:
-            Their number.
         """
         return self._store.count(_filter(where))
 
     def stats(self) -> Stats:
-        """Describe the gallery in numbers; reads all rows, without their vectors.
-
-        Returns:
-            The numbers.
-        """
+        """Describe the gallery in numbers; reads all rows, without their vectors."""
         people: set[str] = set()
         cameras: Counter[int | None] = Counter()
         first, last, unknown = np.inf, -np.inf, 0
@@ -389,9 +379,6 @@ class Gallery:
             file: The file, whose name ends in ``.parquet``; written whole or not at all. An earlier export of the same
                 gallery is replaced.
 
-        Returns:
-            The number of rows.
-
         Raises:
             SemreidError: If it cannot be written, is this gallery itself, where others may write meanwhile, or is any
                 other file than an earlier export of this gallery.
@@ -409,9 +396,6 @@ class Gallery:
             file: A file written by `export_parquet`.
             replace_known: Replace rows whose ids are there by what they were when they were exported, instead of
                 keeping them.
-
-        Returns:
-            What became of the rows.
 
         Raises:
             SemreidError: If the file is damaged or of another model or width.

@@ -110,9 +110,6 @@ class MemoryStore(LookingStore):
         Args:
             file: An existing Parquet file with the columns and the metadata of a gallery.
 
-        Returns:
-            The store.
-
         Raises:
             SemreidError: If the file is damaged or no gallery, or holds rows that no gallery can.
         """

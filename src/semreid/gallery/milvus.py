@@ -76,9 +76,6 @@ class MilvusStore(LookingStore):
                 the index searches with (``ef=128``) and ``consistency=Bounded``.
             meta: What to make it with if there is none; None: it must be there.
 
-        Returns:
-            The store.
-
         Raises:
             SemreidError: If there is none, Milvus is not installed, in use or out of reach, or what is there is no
                 gallery.

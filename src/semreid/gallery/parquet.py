@@ -69,9 +69,6 @@ def write_gallery(
         batches: Entries and their vectors (N, D); held one batch at a time.
         export_of: The gallery that this is a copy of; empty if it is none.
 
-    Returns:
-        The number of rows.
-
     Raises:
         SemreidError: If the file cannot be written.
     """
@@ -153,9 +150,6 @@ def read_features(file: Path, meta: Meta) -> Iterator[Batch]:
         file: The file.
         meta: Width that the vectors must have, and the model that must have made them. Where it is empty, the file must
             not tell of a model either: vectors of two models would not be told apart any more.
-
-    Returns:
-        Its rows in bounded batches.
 
     Raises:
         SemreidError: If the file is missing or damaged, of another model, or does not tell of which, a column is not as

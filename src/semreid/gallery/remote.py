@@ -68,9 +68,6 @@ class RemoteStore(Store):
             uri: ``serve:http://HOST:PORT``; the token is taken from the environment variable
                 ``SEMREID_SERVE_TOKEN``.
 
-        Returns:
-            The store.
-
         Raises:
             SemreidError: If it cannot be reached, wants another token, or is no such server.
         """

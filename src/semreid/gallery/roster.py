@@ -63,9 +63,6 @@ def roster(gallery: Gallery) -> Roster:
 
     Args:
         gallery: The gallery.
-
-    Returns:
-        The people.
     """
     people: dict[str, Person] = {}
     states: defaultdict[str, int] = defaultdict(int)
@@ -92,9 +89,6 @@ def unnamed(gallery: Gallery, *, not_people: bool = False) -> Iterator[Entry]:
     Args:
         gallery: The gallery.
         not_people: Those that show no person, as somebody said, instead of those of whom nobody knows.
-
-    Yields:
-        The rows.
     """
     for rows, _ in gallery.scan():
         yield from (row for row in rows if row.pid is None and (NOT_A_PERSON in row.tags) is not_people)

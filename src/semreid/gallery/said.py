@@ -66,9 +66,6 @@ def renewed(old: Entry, new: Entry) -> Entry:
         old: The row as it is.
         new: The same row by its file, and by what is said of all files.
 
-    Returns:
-        The row as it shall be.
-
     Example:
         >>> row = renewed(Entry("a", pid="anna", camid=3, tags=("gate", "track:1")), Entry("a", tags=("track:2",)))
         >>> row.pid, row.camid, row.tags

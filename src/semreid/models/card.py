@@ -194,9 +194,6 @@ def save_model(folder: Path, model: ReIDModel, card: Card) -> Card:
         model: The model.
         card: Its card; digest and versions are filled in.
 
-    Returns:
-        The completed card.
-
     Raises:
         SemreidError: If a file cannot be written.
     """
@@ -233,9 +230,6 @@ def read_card(path: Path | str) -> Card:
     Args:
         path: A run folder, a card file, or the name of a model that ships.
 
-    Returns:
-        The card.
-
     Raises:
         SemreidError: If there is none, it is damaged, or of another version.
     """
@@ -265,9 +259,6 @@ def parse_card(content: dict[str, Any]) -> Card:
 
     Args:
         content: The content of a card file.
-
-    Returns:
-        The card.
 
     Raises:
         ValueError: If it is no card; to be called within `semreid.reading.reading`, which names the file.

@@ -39,9 +39,6 @@ def no_model(first: str, images: str, what: str) -> Path:
         images: What the arguments behind a model are called, for the way out.
         what: What is wrong if it is a model.
 
-    Returns:
-        The path of the image.
-
     Raises:
         SemreidError: If it is a model.
     """
@@ -80,9 +77,6 @@ def described(name: str, card: Card | None) -> dict[str, Any]:
     Args:
         name: Its name.
         card: Its card; None if this installation lacks it.
-
-    Returns:
-        What JSON can hold.
     """
     if card is None or card.shipped is None:
         return {"name": name, "for": USES[name], "present": False}

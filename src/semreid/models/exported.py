@@ -184,9 +184,6 @@ def load_exported(path: Path) -> ExportedModel:
     Args:
         path: A ``.onnx`` file, or the ``.xml`` file of an OpenVINO pair.
 
-    Returns:
-        The embedder.
-
     Raises:
         SemreidError: If there is none, it is damaged, semreid did not make it, it is not for crops, or the
             runtime is not installed.
@@ -223,9 +220,6 @@ def open_onnx(path: Path) -> ExportedModel:
     Args:
         path: The file.
 
-    Returns:
-        The embedder.
-
     Raises:
         SemreidError: If the file is damaged, semreid did not make it, or onnxruntime is not installed.
     """
@@ -253,9 +247,6 @@ def open_openvino(path: Path, weights: Path) -> ExportedModel:
     Args:
         path: The ``.xml`` file.
         weights: The ``.bin`` file.
-
-    Returns:
-        The embedder.
 
     Raises:
         SemreidError: If a file is damaged or missing, they do not belong together, semreid did not make them,

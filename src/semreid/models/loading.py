@@ -147,9 +147,6 @@ def load_embedder(path: Path | str = DEFAULT, *, device: torch.device | str = "c
         path: As in `load_model`, or a file that `semreid export` made.
         device: Where a model runs; exported files run on the CPU.
 
-    Returns:
-        The embedder.
-
     Raises:
         SemreidError: If there is none at ``path``, its files are damaged or do not belong together, or it has no
             embedding.

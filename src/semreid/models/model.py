@@ -126,9 +126,6 @@ class ReIDModel(nn.Module, CropEmbedder):
             images: RGB (B, 3, H, W), float in [0, 1] or uint8.
             regions: Part labels (B, H, W) where they are known; a model that fades the background believes them.
             learning: The maps are to learn from: casts stay, even if the model undoes them in use.
-
-        Returns:
-            The maps by name.
         """
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
         normalised = (scaled - self.mean) / self.std

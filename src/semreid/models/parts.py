@@ -47,9 +47,6 @@ class Parts:
 
         Args:
             parts: At least one.
-
-        Returns:
-            All rows.
         """
         return Parts(
             np.concatenate([p.embedding for p in parts]),
@@ -83,9 +80,6 @@ def read_parts(blocks: dict[str, Tensor], maps: Maps) -> RawParts:
     Args:
         blocks: Embedding block by head, (B, D).
         maps: The maps after all heads ran.
-
-    Returns:
-        The parts.
 
     Raises:
         SemreidError: If no head knows body regions.

@@ -235,9 +235,6 @@ def build_trunk(name: str, *, width: float = 1.0, last_stride: int = 1, stem_rel
         last_stride: Stride of the last stage, 1 or 2 (ResNets only).
         stem_relu: Rectify after the first normalisation (ResNets only).
 
-    Returns:
-        The trunk.
-
     Raises:
         SemreidError: If there is no such trunk, or the options do not fit it.
 

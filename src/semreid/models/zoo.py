@@ -39,9 +39,6 @@ def baseline(trunk: Trunk, num_ids: int, *, pool: Pooling = "avg", center: bool 
         num_ids: Number of training identities.
         pool: Global pooling.
         center: Add the center loss.
-
-    Returns:
-        The heads by name.
     """
     return {"identity": Identity("layer4", trunk.channels["layer4"], num_ids, pool=pool, center=center)}
 
@@ -91,9 +88,6 @@ def magnifiernet(
         label_resize: How part masks are brought to the grid of the parsing head.
         attributes: Learn attributes too: number of columns of ``attributes.csv`` by group, in their order. Those of
             Market-1501 are 5, 2, 10 and 13 (docs/data.md#attributes-of-people).
-
-    Returns:
-        The heads by name.
     """
     published = variant == "published"
     channels = trunk.channels["layer3"]
@@ -124,9 +118,6 @@ def parser(trunk: Trunk, num_ids: int) -> dict[str, Head]:
     Args:
         trunk: The trunk.
         num_ids: Number of training identities, which play no part.
-
-    Returns:
-        The heads by name.
     """
     return {"parser": Parser(trunk)}
 
@@ -176,9 +167,6 @@ def san(
         decoder_blocks: Four as published; three learn from textures of half the size, in less than half the time.
         painted: Share of the images of a batch that are painted in training.
 
-    Returns:
-        The heads by name.
-
     Raises:
         SemreidError: If the decoder cannot see the trunk's earlier maps because their sizes do not fit.
     """
@@ -207,9 +195,6 @@ def san_pg(
         masked: Reconstruct only texels that lie on the body.
         decoder_blocks: Four as published; three paint half as fine, in less than half the time.
 
-    Returns:
-        The heads by name.
-
     Raises:
         SemreidError: If the decoder cannot see the trunk's earlier maps because their sizes do not fit.
     """
@@ -232,9 +217,6 @@ def bdb(trunk: Trunk, num_ids: int, *, dim: PositiveInt = 512, unit_triplet: boo
         num_ids: Number of training identities.
         dim: Width of the global feature; that of the other is twice as large.
         unit_triplet: Let the triplet losses compare features of unit length.
-
-    Returns:
-        The heads by name.
     """
     channels, dims = trunk.channels["layer4"], (dim, 2 * dim)
     head = Multistage("layer4", channels, num_ids, dims=dims, mixing=Mixing("batchdrop"), unit_triplet=unit_triplet)
@@ -272,9 +254,6 @@ def pmm(
         blocks: How many of them are replaced.
         unit_triplet: Let the triplet losses compare features of unit length; not as published, but from random weights
             features as they are collapse.
-
-    Returns:
-        The heads by name.
 
     Raises:
         SemreidError: If there are not as many blocks, or there is no other person whose label could be mixed in.
@@ -314,9 +293,6 @@ def unified(
         decoder_blocks: Four as published; three learn from textures of half the size, in less than half the time.
         painted: Share of the images of a batch whose textures are painted in training.
         unit_triplet: Let the triplet losses of the stages compare features of unit length.
-
-    Returns:
-        The heads by name.
     """
     branches = tuple(branch for branch in get_args(Branch) if branch in parts)
     heads = magnifiernet(trunk, num_ids, branches=branches, pool=pool, masks=masks)
@@ -374,9 +350,6 @@ def create_model(
         stem_relu: Rectify after the first normalisation of the trunk.
         shares: What the block of a head counts in the embedding, by its name; 1 for those that are not named.
         **options: Options of the composition.
-
-    Returns:
-        The model with random weights.
 
     Raises:
         SemreidError: If there is no such model, trunk or option, a value is none that it takes, or ``shares`` names a

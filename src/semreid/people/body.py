@@ -121,9 +121,6 @@ def build_body(shape: Shape, silhouette: Silhouette) -> Body:
     Args:
         shape: Its proportions.
         silhouette: What clothes, hair and bags add.
-
-    Returns:
-        The body.
     """
     grids = {
         "head": _head(shape, silhouette),

@@ -138,9 +138,6 @@ def draw_upper(rng: Generator, gender: Gender, season: Season, dresses: bool = T
         gender: Whose style.
         season: Which weather.
         dresses: Whether dresses may be drawn.
-
-    Returns:
-        The garment.
     """
     weights = _leaning(_UPPERS[season], gender)
     if not dresses:

@@ -69,9 +69,6 @@ def take_pose(body: Body, pose: Pose) -> Figure:
     Args:
         body: The body at rest.
         pose: The pose.
-
-    Returns:
-        The figure.
     """
     turn, shift = _bone_motions(body, pose)
     vertices, normals = _kernels.skin(body.weights, turn, shift, body.vertices, body.normals)
@@ -140,9 +137,6 @@ def draw_pose(body: Body, rng: np.random.Generator, bag_side: int = 1) -> Pose:
         body: The body; bags and backpacks decide what its hands do.
         rng: Source of randomness.
         bag_side: On which side a bag is carried.
-
-    Returns:
-        The pose.
     """
     angles = np.zeros((len(BONES), 3), np.float32)
     walks = rng.random() < 0.75

@@ -92,9 +92,6 @@ def project(figure: Figure, view: View) -> Projection:
     Args:
         figure: The figure.
         view: Where from.
-
-    Returns:
-        The projection.
     """
     turn = camera_rotation(view)
     middle = np.array([0, figure.vertices[:, 1].max() / 2, 0], np.float32)
@@ -152,9 +149,6 @@ def render(
         ambient_share: Share of the sky that each vertex sees (V,); all of it if None.
         relief: Factor on the light at every texel (256, 256), for folds of cloth; 1 if None.
         supersample: Samples a pixel along each side.
-
-    Returns:
-        The rendering.
     """
     height, width = (side * supersample for side in size)
     left, top, right, bottom = box

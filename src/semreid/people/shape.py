@@ -86,9 +86,6 @@ def draw_shape(rng: np.random.Generator, female: bool) -> Shape:
     Args:
         rng: Source of randomness.
         female: From which of two overlapping populations.
-
-    Returns:
-        The proportions.
     """
     heavy = float(np.clip(rng.normal(0, 1), -1.6, 2.6))
 

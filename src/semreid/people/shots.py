@@ -191,9 +191,6 @@ def take(
         rng: Source of all chance in it.
         size: Height and width in pixels.
         seed: Seed of the bystanders.
-
-    Returns:
-        The picture.
     """
     camera, body = place.camera, person.body
     pose = draw_pose(body, rng, person.outfit.bag.side if person.outfit.bag else 1)

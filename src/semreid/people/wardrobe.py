@@ -21,9 +21,6 @@ def draw_outfit(rng: Generator) -> Outfit:
     Args:
         rng: Source of randomness; the same state gives the same outfit.
 
-    Returns:
-        The outfit.
-
     >>> a, b = (draw_outfit(np.random.default_rng(7)) for _ in range(2))
     >>> a == b
     True

@@ -45,9 +45,6 @@ class Metrics:
         Args:
             gauges: Further values by name, without ``semreid_``.
 
-        Returns:
-            The text.
-
         Example:
             >>> print(Metrics().text({"gallery_rows": 5}).splitlines()[-1])
             semreid_gallery_rows 5

@@ -134,9 +134,6 @@ def keep(image: Image, folder: Path, id_: str) -> Path:
         folder: Where to.
         id_: Id of its row, if one was chosen: no two rows share a file.
 
-    Returns:
-        The file.
-
     Raises:
         SemreidError: If it cannot be written.
     """

@@ -29,9 +29,6 @@ def refusal(request: Request, error: SemreidError) -> Response:
     Args:
         request: The request.
         error: Why not; of status 422 if it does not say another.
-
-    Returns:
-        The response.
     """
     status = error.status if isinstance(error, RequestError) else 422
     headers = HEADERS.get(status, {})

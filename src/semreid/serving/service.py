@@ -246,9 +246,6 @@ class Service:
             prior: Probability that a row shows the person, before looking; None: as `uniform_prior`, once the
                 people of the gallery are counted.
 
-        Returns:
-            What was found.
-
         Raises:
             SemreidError: If the camera must be known and is not, or the prior is not between 0 and 1.
         """
@@ -363,9 +360,6 @@ class Service:
             question: A method of the gallery.
             *arguments: For the method.
             patience: Seconds until it is given up; None to wait.
-
-        Returns:
-            Its answer.
         """
         try:
             with fail_after(patience):
@@ -385,9 +379,6 @@ class Service:
 
         Args:
             say: What to say.
-
-        Returns:
-            What was done.
         """
         self._require_writable()
         assert self.corrections is not None

@@ -41,9 +41,6 @@ def span_text(first: float, last: float) -> str:
         first: Its start, as in `short_time`.
         last: Its end.
 
-    Returns:
-        The text.
-
     Example:
         >>> span_text(1714746127.0, 1714750000.0)
         '2024-05-03 14:22:07 to 15:26:40 UTC'

@@ -100,9 +100,6 @@ def label(
         replace: Label these crops again. Labels of these kinds by other teachers are removed, also of other crops.
         progress: Told how many crops are done.
 
-    Returns:
-        What was written.
-
     Raises:
         SemreidError: If a model is no teacher, there is no crop or one cannot be read, or the folder holds labels from
             elsewhere, or another process writes some.
@@ -246,9 +243,6 @@ def import_masks(
         replace: Write again what is written.
         progress: Told how many are done.
 
-    Returns:
-        What was written.
-
     Raises:
         SemreidError: If label maps are missing for training or cannot be used: counted by what is wrong, each with an
             example. The others are written all the same. Also if there is no label map or no crop at all, the folder
@@ -309,9 +303,6 @@ def crops_of(dataset: ReIDDataset, split: Split = "all") -> tuple[Crop, ...]:
     Args:
         dataset: The data set.
         split: ``train`` for the first alone.
-
-    Returns:
-        The crops.
 
     Raises:
         SemreidError: If there is none, two would have the same mask, or one lies outside of the data set's folder.

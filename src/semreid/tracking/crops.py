@@ -67,9 +67,6 @@ def cut_tracks(
         per_track: How many crops of a track, at most (`semreid.tracking.choose`).
         progress: Told how many crops are cut.
 
-    Returns:
-        What was cut.
-
     Raises:
         SemreidError: If no track can be seen, the camera is there already, the video has not all frames, or the folder
             cannot be written.

@@ -49,9 +49,6 @@ def link_tracks(boxes: Path, people: Path, out: Path, *, camera: int) -> Linked:
         out: The file to be written; where ``boxes`` is a folder, a folder, which must not be there.
         camera: The camera, as in ``semreid tracks``.
 
-    Returns:
-        What became of its tracks.
-
     Raises:
         SemreidError: If a file is not as described, no track of the camera is in it, or ``out`` cannot be written.
     """

@@ -73,9 +73,6 @@ def open_video(path: Path, rate: float | None = None) -> Video:
             from 1.
         rate: Frames a second. If None, the file tells it; 25 where nothing does.
 
-    Returns:
-        The video.
-
     Raises:
         SemreidError: If it cannot be read, or pictures are not numbered so.
     """

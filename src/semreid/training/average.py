@@ -26,9 +26,6 @@ def average_runs(runs: Sequence[Path | str], out: Path) -> Card:
         runs: Run folders or card files, two or more.
         out: Run folder to make.
 
-    Returns:
-        The card of the mean.
-
     Raises:
         SemreidError: If there are fewer than two runs, one is unusable, they are different models or started from
             different or from random weights, or ``out`` holds a run already or cannot be written.

@@ -24,9 +24,6 @@ def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None 
         num_ids: Number of training identities.
         say: Told what is taken from a run folder.
 
-    Returns:
-        The model.
-
     Raises:
         SemreidError: If the recipe wants ImageNet weights and no path was given, if they do not fit, or if the model
             lacks a head that ``model.fresh`` names.

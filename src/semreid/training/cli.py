@@ -96,9 +96,6 @@ def each_once(overrides: list[str]) -> list[str]:
     Args:
         overrides: ``key.sub=value`` strings.
 
-    Returns:
-        The same.
-
     Raises:
         typer.BadParameter: If a key is there twice: one of the values would be forgotten.
     """
@@ -124,9 +121,6 @@ def crops_from(
         splits: Of the data set.
         gallery: Its URI instead.
         skip_corrupt: Leave unreadable images out.
-
-    Returns:
-        The crops.
 
     Raises:
         SemreidError: If there is none.

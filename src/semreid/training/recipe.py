@@ -301,9 +301,6 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = (), kind: type[Any]
         overrides: ``key.sub=value`` strings, values in YAML.
         kind: What it is a recipe for: training (`Recipe`) or adapting (`AdaptRecipe`).
 
-    Returns:
-        The validated recipe.
-
     Raises:
         SemreidError: If the file cannot be read, or a key or value is wrong; the message names the key.
     """
@@ -322,9 +319,6 @@ def overridden(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
     Args:
         content: Keys and values as in YAML; changed in place.
         overrides: ``key.sub=value`` strings, values in YAML.
-
-    Returns:
-        The same.
 
     Raises:
         SemreidError: If one cannot be read.
@@ -349,9 +343,6 @@ def parse_recipe(content: dict[str, Any], source: str = "recipe", kind: type[Any
         content: Keys and values as in YAML.
         source: Where it came from, for error messages.
         kind: As in `load_recipe`.
-
-    Returns:
-        The recipe.
 
     Raises:
         SemreidError: If a key or value is wrong; the message names the key.

@@ -20,9 +20,6 @@ def lr_factor(schedule: ScheduleRecipe, epoch: float) -> float:
         schedule: The schedule.
         epoch: The moment in epochs from 0; between two epochs it is fractional.
 
-    Returns:
-        The factor.
-
     Example:
         >>> plan = ScheduleRecipe(epochs=10, warmup_epochs=2, warmup_factor=0.5, decay="cosine")
         >>> [round(lr_factor(plan, e), 3) for e in (0, 1, 2, 6, 10)]
@@ -69,9 +66,6 @@ def build_second_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim
     Args:
         recipe: What the recipe says of it.
         model: The model.
-
-    Returns:
-        The optimiser.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.Adam(trainable, recipe.separate_lr, betas=(0.5, 0.999), fused=True)

@@ -322,9 +322,6 @@ class Trainer:
 
         Args:
             epoch: The moment in epochs from 0.
-
-        Returns:
-            The learning rate.
         """
         torch.manual_seed(hash((self.recipe.seed, epoch)) % 2**63)  # the heads' draws: equal on every rank
         lr = self.recipe.optim.lr * lr_factor(self.recipe.schedule, epoch)
@@ -358,9 +355,6 @@ def sum_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Te
     Args:
         losses: Scalar by name.
         weights: Weight by name; 1 where there is none.
-
-    Returns:
-        The weighted sum.
 
     Raises:
         SemreidError: If a weight belongs to no loss.

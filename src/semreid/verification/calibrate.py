@@ -103,9 +103,6 @@ def calibrate_model(
         per_camera_pair: Find thresholds for each pair of cameras too.
         progress: Told how far the decoding is.
 
-    Returns:
-        The report.
-
     Raises:
         SemreidError: If the model was trained on these people, there are too few of them, or images cannot be
             read.

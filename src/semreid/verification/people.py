@@ -97,9 +97,6 @@ def find_people(
         min_samples: Crops that make a group; two of one track do, too.
         progress: Told how far the decoding is.
 
-    Returns:
-        The people.
-
     Raises:
         SemreidError: If a crop cannot be read or is the only one, a feature is not finite, or none are alike enough.
     """
@@ -220,9 +217,6 @@ def name_in_gallery(people: People, gallery: Gallery) -> Named:
     Args:
         people: Who is who.
         gallery: A gallery of vectors of the same model.
-
-    Returns:
-        What became of the crops.
 
     Raises:
         SemreidError: If the rows cannot be stored; then the same call completes the job.

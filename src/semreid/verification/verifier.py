@@ -119,9 +119,6 @@ def load_verifier(
         calibration: Run folder, card or ``calibration.json`` with the calibration; if None, that of ``path``.
         device: Where the model runs.
 
-    Returns:
-        The verifier.
-
     Raises:
         SemreidError: If there is no such model, it is not calibrated, or the calibration is that of another one.
     """

@@ -123,9 +123,6 @@ def _folders(dataset: ReIDDataset) -> list[Path]:
 def describe_benchmarks() -> str:
     """List every name, its variants and what it is, one per line, for help texts.
 
-    Returns:
-        The listing.
-
     Example:
         >>> print(describe_benchmarks().splitlines()[0])
         market1501: Market-1501

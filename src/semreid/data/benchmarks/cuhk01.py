@@ -31,9 +31,6 @@ def load(root: Path, variant: str = "486-multi") -> ReIDDataset:
         root: Folder that holds the images.
         variant: ``486-multi``, ``486-single``, ``100-multi`` or ``100-single``, with ``/0`` to ``/9``.
 
-    Returns:
-        The data set.
-
     Raises:
         SemreidError: If the folder is missing or empty, or a file name does not match.
     """

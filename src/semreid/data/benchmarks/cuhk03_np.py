@@ -28,9 +28,6 @@ def load(root: Path, variant: str = "labeled") -> ReIDDataset:
         root: Folder that holds the variants, or the variant itself.
         variant: ``labeled`` or ``detected``.
 
-    Returns:
-        The data set.
-
     Raises:
         SemreidError: If a folder is missing or empty, a file name does not match, or ``root`` is the other
             variant.

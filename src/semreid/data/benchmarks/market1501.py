@@ -25,9 +25,6 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
         root: Folder that holds the three.
         variant: None exist.
 
-    Returns:
-        The data set.
-
     Raises:
         SemreidError: If a folder is missing or empty, or a file name does not match.
     """
@@ -46,9 +43,6 @@ def load_people(root: Path, variant: str = "") -> ReIDDataset:
     Args:
         root: Folder that holds the three.
         variant: None exist.
-
-    Returns:
-        The data set.
 
     Raises:
         SemreidError: If a folder is missing or empty, or a file name does not match.

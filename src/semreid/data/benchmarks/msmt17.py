@@ -38,9 +38,6 @@ def load(root: Path, variant: str = "trainval") -> ReIDDataset:
         root: Folder that holds the lists.
         variant: ``trainval`` or ``train``.
 
-    Returns:
-        The data set.
-
     Raises:
         SemreidError: If a list or a listed image is missing, or a line does not follow the grammar.
     """

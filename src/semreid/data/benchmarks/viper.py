@@ -31,9 +31,6 @@ def load(root: Path, variant: str = "half") -> ReIDDataset:
         root: Folder that holds the two.
         variant: ``half``, with ``/0`` to ``/9``.
 
-    Returns:
-        The data set.
-
     Raises:
         SemreidError: If a folder is missing or empty, or a file name does not match.
     """

@@ -57,9 +57,6 @@ def id_classifier(dim: int, num_ids: int) -> nn.Linear:
     Args:
         dim: Width of the feature.
         num_ids: Number of training identities.
-
-    Returns:
-        The classifier.
     """
     classifier = nn.Linear(dim, num_ids, bias=False)
     nn.init.normal_(classifier.weight, std=0.001)
