@@ -93,6 +93,17 @@ def test_folder_data_keeps_tracks_and_unknown_cameras(tmp_path):
     assert (crops.cameras == -1).all()
 
 
+def test_what_a_data_set_tells_its_user_is_told_of_its_crops(tmp_path, figures):
+    folder = tmp_path / "own"
+    for i, name in enumerate(f"000{p}_c{c}_1.png" for p in (1, 2, 3, 4) for c in (1, 2)):
+        write_image(folder / name, draw_figure(i, 1, i))
+    (folder / "0005_c1.heic").touch()
+    assert crops_of(f"folder:{folder}").warnings[0].startswith("1 files (1 .heic), such as ")
+    withdrawn = crops_of(f"dukemtmc:{figures}").warnings
+    assert withdrawn[:2] == load_dataset(f"dukemtmc:{figures}").warnings[:2]
+    assert "withdrawn by its authors" in withdrawn[0]
+
+
 def test_corrupt_crops_are_left_out_on_the_users_word_and_counted(tmp_path):
     figures(tmp_path, ["a_c1.png", "b_c2.png"])
     (tmp_path / "c_c1.png").write_bytes(b"nothing")

@@ -141,6 +141,14 @@ def test_what_is_left_out_is_a_warning(with_cameras):
     assert "alice_c3_1.heic: left out" in line
 
 
+def test_what_is_left_out_of_a_flat_folder_is_a_warning(write_images):
+    root = write_images(f"000{p}_c{c}_1.png" for p in (1, 2, 3, 4) for c in (1, 2))
+    (root / "0005_c1.heic").touch()
+    write_images("masks/0001_c1_1.png")
+    (line,) = load_dataset(f"folder:{root}").warnings
+    assert line.startswith(f"1 files (1 .heic), such as {root / '0005_c1.heic'}: left out")
+
+
 def test_masks_textures_and_hidden_folders_are_no_identities(with_cameras, write_images):
     write_images("masks/alice/alice_c1_1.png textures/alice/alice_c1_1.png .cache/x.png")
     dataset = load_dataset(f"folder:{with_cameras}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.data.benchmarks import load_dataset
+from semreid.data.benchmarks import left_beside, load_dataset
 from semreid.data.doctor import without_corrupt
 from semreid.data.images import is_image
 from semreid.data.listing import left_out, list_images
@@ -135,14 +135,16 @@ def crops_of(
     if not samples:
         raise SemreidError(f"{spec} has no crop for {' or '.join(splits)}", fix="`semreid doctor` tells what it holds")
     if name == "folder":
-        by_path = {row.path: row for row in read_rows(user_path(location))}
+        place = user_path(location)
+        by_path = {row.path: row for row in read_rows(place)}
         rows = [by_path[path] for path in dict.fromkeys(sample.path for sample in samples)]
-        crops = _of_rows(dataset.name, spec, rows)
+        crops, told = _of_rows(dataset.name, spec, rows), left_beside(dataset) if place.is_dir() else ()
     else:
         unnamed = [replace(sample, pid=0) for sample in samples]
         cameras = [sample.camid for sample in samples]
         crops = arranged(dataset.name, spec, unnamed, cameras, people=[str(sample.pid) for sample in samples])
-    crops = replace(crops, terms=dataset.terms)
+        told = dataset.warnings
+    crops = replace(crops, terms=dataset.terms, warnings=(*told, *crops.warnings))
     return readable(crops, progress) if skip_corrupt else crops
 
 

@@ -40,3 +40,8 @@ def test_the_campus_folder_wrong_names_and_counts(touch):
     touch(["campus/1_c2.png"])
     with pytest.raises(SemreidError, match=r"1_c2\.png: the file name does not follow PPPPNNN\.png"):
         load_dataset(f"cuhk01:{root}")
+
+
+def test_what_is_no_image_that_can_be_read_is_named_wherever_the_images_lie(touch):
+    root = touch([*(f"{pid:04d}{i:03d}.png" for pid in (1, 2) for i in range(1, 5)), "0003001.heic"])
+    assert "1 files (1 .heic)" in load_dataset(f"cuhk01/100-multi:{root}").warnings[-1]

@@ -109,15 +109,17 @@ def load_dataset(spec: str) -> ReIDDataset:
             f"{root} is not a folder", fix="the form is NAME[/VARIANT]:PATH, and PATH is where the data lies"
         )
     dataset = BENCHMARKS[name].load(root, chosen)
-    lost = left_out(*_folders(dataset)) if root.is_dir() else ""  # a CSV file names all its images
-    return replace(dataset, warnings=(*dataset.warnings, lost)) if lost else dataset
+    lost = left_beside(dataset) if root.is_dir() else ()  # a CSV file names all its images
+    return replace(dataset, warnings=(*dataset.warnings, *lost))
 
 
-def _folders(dataset: ReIDDataset) -> list[Path]:
-    """The folders directly below the root that hold samples."""
+def left_beside(dataset: ReIDDataset) -> tuple[str, ...]:
+    """Say which files are left out that lie beside the samples: in the root itself, and in the folders below it."""
     samples = (*dataset.train, *dataset.query, *dataset.gallery)
-    parts = {s.path.relative_to(dataset.root).parts[0] for s in samples if not s.item}
-    return [dataset.root / part for part in sorted(parts) if (dataset.root / part).is_dir()]
+    tops = sorted({dataset.root / s.path.relative_to(dataset.root).parts[0] for s in samples if not s.item})
+    folders = [top for top in tops if top.is_dir()]
+    loose = left_out(dataset.root, nested=False) if len(folders) < len(tops) else ""
+    return tuple(filter(None, (loose, left_out(*folders))))
 
 
 def describe_benchmarks() -> str:
