@@ -58,6 +58,15 @@ def test_the_store_fills_and_is_renewed_while_somebody_reads() -> None:
     assert live.people == 4
 
 
+@pytest.mark.timeout(300)
+def test_pictures_of_an_earlier_round_do_not_replace_later_ones() -> None:
+    later = take_pictures(RECIPE, 1, 7)
+    with LivePeople(RECIPE, torch.device("cpu"), processes=1) as live:
+        live._put(later)
+        live.wait_for(2)  # one process takes them in order: the first person has come again, too
+        np.testing.assert_array_equal(live.store.images[:3], later.images)
+
+
 OWNER = """
 import time
 import torch

@@ -36,6 +36,7 @@ class Pictures(NamedTuple):
     """What the cameras see of a person in one round: images (K, H, W, 3), masks (K, H, W), texture (256, 256, 3)."""
 
     pid: int
+    number: int
     images: NDArray[np.uint8]
     regions: NDArray[np.uint8]
     texture: NDArray[np.uint8]
@@ -62,7 +63,7 @@ def take_pictures(recipe: PeopleRecipe, pid: int, number: int) -> Pictures:
     person, total = create_person(recipe.seed, pid), k * ROUNDS
     shots = list(shoot(person, installed(recipe), total, total, recipe.seed, recipe.size, numbers=numbers))
     images = np.stack([_compressed(shot) for shot in shots])
-    return Pictures(pid, images, np.stack([shot.parts for shot in shots]), person.texture)
+    return Pictures(pid, number, images, np.stack([shot.parts for shot in shots]), person.texture)
 
 
 def _compressed(shot: Shot) -> NDArray[np.uint8]:
@@ -102,8 +103,7 @@ class LivePeople:
 
         skins = room(SIZE, SIZE, 3) if textures else None
         self.store = Store(samples, room(*recipe.size, 3), room(*recipe.size), skins)
-        self._ready: list[int] = []
-        self._seen = np.zeros(people + 1, bool)
+        self._round: dict[int, int] = {}  # of the pictures of each person who has any
         self._turns = ((pid, number) for number in count() for pid in range(1, people + 1))
         workers = processes or max(1, cores() - 1)
         self._places = TemporaryDirectory(prefix="semreid-places-", ignore_cleanup_errors=True)
@@ -122,7 +122,7 @@ class LivePeople:
     @property
     def people(self) -> int:
         """How many people have pictures by now."""
-        return len(self._ready)
+        return len(self._round)
 
     def renew(self) -> int:
         """Take in what was finished since the last call, without waiting.
@@ -164,19 +164,19 @@ class LivePeople:
             Rows of the store, (P * K,), grouped by person; for :meth:`semreid.training.trainer.Trainer.batch`.
         """
         k = self.recipe.images_per_identity
-        chosen = rng.choice(self._ready, P, replace=False)
+        chosen = rng.choice(list(self._round), P, replace=False)
         return np.concatenate([(pid - 1) * k + rng.choice(k, K, replace=k < K) for pid in chosen])
 
     def _next(self) -> Future[Pictures]:
         return self._pool.submit(take_pictures, self.recipe, *next(self._turns))
 
     def _put(self, found: Pictures) -> None:
+        if found.number < self._round.get(found.pid, 0):
+            return  # those of a later round are here
         k, device = self.recipe.images_per_identity, self.store.images.device
         rows = slice((found.pid - 1) * k, found.pid * k)
-        for array, new in zip((self.store.images, self.store.regions, self.store.textures), found[1:], strict=True):
+        for array, new in zip((self.store.images, self.store.regions, self.store.textures), found[2:], strict=True):
             if array is not None:
                 array[rows] = sent(torch.from_numpy(new), device)
-        if not self._seen[found.pid]:
-            self._ready.append(found.pid)
-        self._seen[found.pid] = True
+        self._round[found.pid] = found.number
         self.made += k
