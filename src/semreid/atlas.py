@@ -82,7 +82,7 @@ class Chart:
     def angle(self) -> Array:
         """Angle at the centre of each column, (width,)."""
         around = (np.arange(self.width, dtype=np.float32) + 0.5) / self.width
-        return _angle(around, self.side)
+        return angle_around(around, self.side)
 
     @property
     def t(self) -> Array:
@@ -102,7 +102,8 @@ class Chart:
         return np.stack((self.left + around * self.width, self.top + t * self.height), -1).astype(np.float32) / SIZE
 
 
-def _angle(around: Array, side: int) -> Array:
+def angle_around(around: Array, side: int) -> Array:
+    """Return the angle at a share of the turn from the seam, in the direction of growing u, float32."""
     if side == 0:
         return ((around - 0.5) * 2 * pi).astype(np.float32)
     from_seam = around if side > 0 else 1 - around

@@ -116,12 +116,7 @@ class Body:
 
 
 def build_body(shape: Shape, silhouette: Silhouette) -> Body:
-    """Build a dressed body at rest.
-
-    Args:
-        shape: Its proportions.
-        silhouette: What clothes, hair and bags add.
-    """
+    """Build a dressed body at rest: its proportions, and what clothes, hair and bags add."""
     grids = {
         "head": _head(shape, silhouette),
         "torso": _torso(shape, silhouette),

@@ -120,14 +120,7 @@ def _linear_table() -> Image:
 
 
 def install_camera(seed: int, camid: int) -> Camera:
-    """Draw a camera.
-
-    Args:
-        seed: Seed of the camera network.
-        camid: Number of the camera, from 1.
-
-    Returns:
-        The same camera for the same arguments; different ones differ strongly.
+    """Draw a camera of a network, numbered from 1: the same for the same arguments; different ones differ strongly.
 
     Raises:
         SemreidError: A number is negative.
@@ -236,13 +229,7 @@ def _sharpness(rng: np.random.Generator) -> dict[str, Any]:
 def develop(image: Image, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Take the picture: from light to the 8-bit picture of a camera, before it is compressed.
 
-    Args:
-        image: Linear light RGB, white in full light about 1, (H, W, 3).
-        camera: The camera.
-        rng: Source of what differs from picture to picture.
-
-    Returns:
-        RGB, (H, W, 3).
+    ``image`` is linear RGB (H, W, 3), white in full light about 1; ``rng`` draws what differs from picture to picture.
     """
     height, width = image.shape[:2]
     native = max(16, min(height, round(camera.height * rng.uniform(0.75, 1.25))))
@@ -289,8 +276,7 @@ def _expose(image: Image, camera: Camera, rng: np.random.Generator) -> Image:
     index = np.minimum(light * ((_STEPS - 1) / _WHITE), _STEPS - 1).astype(np.uint16)
     toned = _curve(camera.gamma, camera.contrast, camera.black)[index]
     grey = np.tile(LUMA, (3, 1))
-    coloured: Image = cv2.transform(toned, grey + camera.saturation * (np.eye(3) - grey))
-    return coloured
+    return cv2.transform(toned, grey + camera.saturation * (np.eye(3) - grey))
 
 
 @lru_cache(4096)

@@ -162,10 +162,6 @@ def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = N
 def is_made(recipe: PeopleRecipe, folder: Path) -> bool:
     """Tell whether a folder holds what `synthesize` makes of a recipe.
 
-    Args:
-        recipe: The recipe.
-        folder: The folder.
-
     Raises:
         SemreidError: If its settings are damaged.
     """
@@ -179,10 +175,6 @@ def _settings(recipe: PeopleRecipe) -> dict[str, Any]:
 
 def require_free(recipe: PeopleRecipe, out: Path) -> None:
     """Find out before the work whether there is nothing at a place but what an interrupted run of a recipe left.
-
-    Args:
-        recipe: The recipe.
-        out: Folder to make.
 
     Raises:
         SemreidError: If ``out`` exists, or an interrupted run had another recipe.
@@ -262,9 +254,6 @@ def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> I
 def result_of(future: Future[T]) -> T:
     """Take what a process that makes people has made.
 
-    Args:
-        future: What it was asked for.
-
     Raises:
         SemreidError: If the process was ended from outside; and as what it did.
     """
@@ -283,10 +272,7 @@ _PLACES = ".places"
 def work_alone(places: Path | None = None) -> None:
     """Let a process that makes people keep to one core, for each has a process of its own, and end with the first one.
 
-    Workers of a pool whose owner is killed wait for work for ever.
-
-    Args:
-        places: Folder in which these processes share the places that they build.
+    Workers of a pool whose owner is killed wait for work for ever. Those of one pool share the folder ``places``.
     """
     share_places(places)
     cv2.setNumThreads(1)
@@ -302,26 +288,12 @@ def _end_with_parent() -> None:
 
 
 def write_identity(recipe: PeopleRecipe, work: Path, pid: int) -> None:
-    """Create an identity and write its files.
-
-    Args:
-        recipe: What to synthesise.
-        work: Folder of the data set.
-        pid: The identity.
-
-    Raises:
-        SemreidError: If a file cannot be written.
-    """
+    """Create an identity and write its files, as `write_person` does."""
     write_person(recipe, work, create_person(recipe.seed, pid))
 
 
 def write_person(recipe: PeopleRecipe, work: Path, person: Person) -> None:
     """Write the files of a person and, last, its rows of the table: with them it is done.
-
-    Args:
-        recipe: What to synthesise.
-        work: Folder of the data set.
-        person: The person.
 
     Raises:
         SemreidError: If a file cannot be written.
@@ -406,10 +378,6 @@ def _finish(recipe: PeopleRecipe, work: Path) -> None:
 def save_contact_sheet(recipe: PeopleRecipe, path: Path) -> None:
     """Draw the contact sheet of a recipe into a PNG file.
 
-    Args:
-        recipe: What to synthesise.
-        path: The file.
-
     Raises:
         SemreidError: If it cannot be written.
     """
@@ -418,16 +386,7 @@ def save_contact_sheet(recipe: PeopleRecipe, path: Path) -> None:
 
 
 def contact_sheet(recipe: PeopleRecipe, people: int = 8, pictures: int = 6) -> NDArray[np.uint8]:
-    """Lay out pictures for the eye: for each person its texture, then pictures with their masks below.
-
-    Args:
-        recipe: What to synthesise.
-        people: How many people.
-        pictures: How many pictures of each.
-
-    Returns:
-        RGB uint8 image.
-    """
+    """Lay out pictures for the eye, RGB: for each person its texture, then pictures with their masks below."""
     rows = []
     height, width = recipe.size
     for pid in range(1, min(people, recipe.identities) + 1):

@@ -71,7 +71,12 @@ _CLOTHS: dict[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
     "T-shirt": (UPPER, _PLAIN), "tank": (UPPER, _PLAIN), "polo": (UPPER, _PLAIN), "shirt": (UPPER, _WOVEN),
     "blouse": (UPPER, _LADIES), "sweater": (UPPER, _KNITTED), "hoodie": (OUTER, _PLAIN),
     "jacket": (OUTER, _JACKETS), "coat": (OUTER, _COATS), "cardigan": (OUTER, _KNITTED), "suit": (DARK, _COATS),
-    "vest": (OUTER, _JACKETS), "dress": (SKIRT, _LADIES),
+    "vest": (OUTER, _JACKETS), "dress": (SKIRT, _LADIES), "skirt": (SKIRT, _LADIES),
+    "jeans": ({"denim": 42, "washed": 13, "navy": 19, "black": 16, "charcoal": 8, "white": 1.5}, {"worn": 1}),
+    "trousers": (LOWER, {"plain": 80, "melange": 10, "worn": 5, "pinstripes": 0.4, "plaid": 1, "check": 0.6,
+                         "camouflage": 1.5}),
+    "shorts": ({**LOWER, "beige": 12, "washed": 9, "blue": 5, "red": 3},
+               {"plain": 62, "worn": 15, "melange": 8, "camouflage": 4, "plaid": 6, "check": 3, "floral": 2}),
 }  # fmt: skip
 _UPPERS: dict[Season, dict[str, float]] = {
     "warm": {"T-shirt": 55, "polo": 9, "shirt": 17, "tank": 5, "blouse": 5, "dress": 6, "vest": 1},
@@ -131,14 +136,7 @@ _CUTS = {"raglan": 2, "sleeves": 4, "yoke": 3, "chest": 2, "bottom": 2, "sides":
 
 
 def draw_upper(rng: Generator, gender: Gender, season: Season, dresses: bool = True) -> Upper:
-    """Draw an upper garment and what is worn under it.
-
-    Args:
-        rng: Source of randomness.
-        gender: Whose style.
-        season: Which weather.
-        dresses: Whether dresses may be drawn.
-    """
+    """Draw an upper garment and what is worn under it."""
     weights = _leaning(_UPPERS[season], gender)
     if not dresses:
         weights.pop("dress", None)
@@ -207,16 +205,9 @@ def _prints(rng: Generator, kind: str, fabric: Fabric, opening: float) -> tuple[
 
 
 def draw_prints(rng: Generator, fabric: Fabric, is_open: bool, small: bool = False) -> tuple[Print, ...]:
-    """Draw what is printed on a garment: at the front, at the back or on both, each side its own.
+    """Draw one or two prints of a garment: at the front, at the back or on both, each side its own.
 
-    Args:
-        rng: Source of randomness.
-        fabric: Cloth of the garment.
-        is_open: Whether its front is open, so that only the back can be printed.
-        small: Whether there is only a badge at the front.
-
-    Returns:
-        One or two prints.
+    An open front cannot be printed; at the front of a ``small`` one there is only a badge.
     """
     places = (True,) if is_open else pick(rng, {(False,): 5.0, (True,): 2.5, (False, True): 2.5})
     return tuple(_print(rng, fabric, back, small) for back in places)
@@ -238,7 +229,7 @@ def draw_lower(rng: Generator, gender: Gender, season: Season, upper: Upper) -> 
     if upper.kind == "dress":
         return Lower("dress", upper.fabric, _skirt_end(rng, season), flare=rng.uniform(0.0, 0.05))
     kind = "trousers" if upper.kind == "suit" and rng.random() < 0.75 else pick(rng, _leaning(_LOWERS[season], gender))
-    fabric = _LOWER_CLOTH.get(kind, _trouser_cloth)(rng)
+    fabric = draw_fabric(rng, *_CLOTHS.get(kind, _CLOTHS["trousers"]))
     if (upper.kind, kind) in (("suit", "trousers"), ("hoodie", "track"), ("jacket", "track")) and rng.random() < 0.5:
         fabric = replace(upper.fabric, kind="plain")
     end = rng.uniform(0.22, 0.52) if kind == "shorts" else rng.uniform(0.93, 1.0)
@@ -266,29 +257,6 @@ def draw_lower(rng: Generator, gender: Gender, season: Season, upper: Upper) -> 
 
 def _skirt_end(rng: Generator, season: Season) -> float:
     return rng.uniform(0.24, 0.5) if rng.random() < (0.65 if season == "warm" else 0.5) else rng.uniform(0.5, 0.9)
-
-
-def _jeans_cloth(rng: Generator) -> Fabric:
-    return draw_fabric(
-        rng, {"denim": 42, "washed": 13, "navy": 19, "black": 16, "charcoal": 8, "white": 1.5}, {"worn": 1}
-    )
-
-
-def _trouser_cloth(rng: Generator) -> Fabric:
-    kinds = {"plain": 80, "melange": 10, "worn": 5, "pinstripes": 0.4, "plaid": 1, "check": 0.6, "camouflage": 1.5}
-    return draw_fabric(rng, LOWER, kinds)
-
-
-def _skirt_cloth(rng: Generator) -> Fabric:
-    return draw_fabric(rng, SKIRT, _LADIES)
-
-
-def _short_cloth(rng: Generator) -> Fabric:
-    kinds = {"plain": 62, "worn": 15, "melange": 8, "camouflage": 4, "plaid": 6, "check": 3, "floral": 2}
-    return draw_fabric(rng, {**LOWER, "beige": 12, "washed": 9, "blue": 5, "red": 3}, kinds)
-
-
-_LOWER_CLOTH = {"jeans": _jeans_cloth, "skirt": _skirt_cloth, "shorts": _short_cloth}
 
 
 def draw_feet(rng: Generator, gender: Gender, season: Season, lower: Lower) -> Feet:

@@ -26,18 +26,7 @@ def linear_paint(painted: Image) -> Image:
 
 
 def noise(height: int, width: int, cell: float, rng: Rng, stretch: float = 1.0) -> Image:
-    """Smooth noise, about ±1.
-
-    Args:
-        height: Rows.
-        width: Columns.
-        cell: Size of its features in pixels.
-        rng: Source of randomness.
-        stretch: How much longer features are along columns.
-
-    Returns:
-        Noise (height, width).
-    """
+    """Smooth noise, about ±1; its features are ``cell`` pixels wide, and ``stretch`` times as long along columns."""
     small = rng.standard_normal((int(height / cell / stretch) + 2, int(width / cell) + 2), np.float32)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -70,8 +59,7 @@ def _joints(height: int, width: int, cell: tuple[int, int], thick: int, shift: f
     """Where the joints of a running bond are; ``shift`` moves every other row by that share of a brick."""
     rows, cols = np.arange(height)[:, None], np.arange(width)[None]
     along = cols + np.int64(shift * cell[1]) * (rows // cell[0] % 2)
-    joints: NDArray[np.bool_] = (rows % cell[0] < thick) | (along % cell[1] < thick)
-    return joints
+    return (rows % cell[0] < thick) | (along % cell[1] < thick)
 
 
 def _bricks(height: int, width: int, cell: tuple[int, int], spread: float, rng: Rng, shift: float = 0.0) -> Image:
@@ -413,15 +401,7 @@ THINGS: dict[str, tuple[Paint, tuple[float, float], tuple[float, float], bool]] 
 
 
 def thing(kind: str, rng: Rng) -> Image:
-    """Paint something that stands about.
-
-    Args:
-        kind: One of ``THINGS``.
-        rng: Source of its size and looks.
-
-    Returns:
-        RGBA, its bottom row on the floor.
-    """
+    """Paint something that stands about, one of ``THINGS``: RGBA, its bottom row on the floor."""
     paint, tall, wide, _ = THINGS[kind]
     height, width = int(rng.uniform(*tall) * DENSITY), int(rng.uniform(*wide) * DENSITY)
     return paint(max(height, 8), max(width, 8), rng)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import pi
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.atlas import CHARTS, Chart
+from semreid.atlas import CHARTS, Chart, angle_around
 
 Array = NDArray[Any]
 
@@ -91,10 +90,7 @@ def _around(tube: Tube) -> Array:
 
 def theta_of(tube: Tube) -> Array:
     """Return the angle around the axis of every column, (columns,); 0 is in front."""
-    around = _around(tube)
-    if tube.chart.side == 0:
-        return (around - 0.5) * 2 * pi
-    return (around if tube.chart.side > 0 else 1 - around) * 2 * pi - pi / 2
+    return angle_around(_around(tube), tube.chart.side)
 
 
 def rings_around(tube: Tube, y: Array, radii: Sequence[Array], power: float = 2.2) -> Array:

@@ -59,16 +59,13 @@ def stripes(place: Image, period: float, duty: float, phase: float = 0.0) -> Ima
 def field(octave: int, seed: int) -> Image:
     """Return a periodic smooth noise field with values in [0, 1], evenly spread, (256, 256).
 
-    Args:
-        octave: Cycles of its finest waves over the field.
-        seed: Which one of several.
+    ``octave`` is how many cycles of its finest waves fit into it, ``seed`` which one of several it is.
     """
     white = np.random.default_rng((octave, seed)).standard_normal((_FIELD, _FIELD))
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(_FIELD, 1 / _FIELD), np.fft.fftfreq(_FIELD, 1 / _FIELD)))
     smooth = np.fft.ifft2(np.fft.fft2(white) * np.exp(-((frequency / octave) ** 2)) * (frequency > 0)).real
     rank = smooth.ravel().argsort().argsort().reshape(smooth.shape)
-    evened: Image = (rank / rank.max()).astype(np.float32)
-    return evened
+    return (rank / rank.max()).astype(np.float32)
 
 
 def noise(x: Image, y: Image, scale: float, seed: int) -> Image:
@@ -189,15 +186,10 @@ WEAVES: dict[str, tuple[Callable[[Fabric, Image, Image, Image], Image], int]] = 
 
 
 def weave(cloth: Fabric, x: Image, y: Image) -> Image:
-    """Paint a cloth.
+    """Paint a cloth: sRGB in about [0, 1], (H, W, 3).
 
-    Args:
-        cloth: The cloth.
-        x: Metres around the body from the front centre to the person's left, (1, W).
-        y: Metres down from the base of the neck, (H, 1).
-
-    Returns:
-        sRGB in about [0, 1], (H, W, 3).
+    ``x`` is in metres around the body from the front centre to the person's left, (1, W); ``y`` in metres down from the
+    base of the neck, (H, 1).
     """
     shape = np.broadcast_shapes(x.shape, y.shape)
     below = np.broadcast_to(srgb(cloth.base), (*shape, 3))
@@ -205,5 +197,4 @@ def weave(cloth: Fabric, x: Image, y: Image) -> Image:
     start = np.random.default_rng(cloth.seed).integers(64, size=2)
     fine = field(90, 0)[start[0] : start[0] + shape[0], start[1] : start[1] + shape[1], None] - 0.5
     broad = noise(x, y, 0.09, cloth.seed + 7)[..., None] - 0.5
-    textured: Image = (painted * (1 + 2 * cloth.grain * broad) + cloth.grain * fine).astype(np.float32)
-    return textured
+    return (painted * (1 + 2 * cloth.grain * broad) + cloth.grain * fine).astype(np.float32)

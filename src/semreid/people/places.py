@@ -71,8 +71,7 @@ _shelf: Path | None = None
 def share_places(folder: Path | None) -> None:
     """Let processes that work side by side build each place once, and read it from a folder after that.
 
-    Args:
-        folder: Where this process and the others keep the places of one network of cameras; None for nowhere.
+    A folder is for one network of cameras; None shares nothing.
     """
     global _shelf  # of the process, as the cache of `build_place` is
     _shelf = folder
@@ -80,13 +79,9 @@ def share_places(folder: Path | None) -> None:
 
 @lru_cache(maxsize=256)
 def build_place(camera: Camera) -> Place:
-    """Build the place that a camera sees.
+    """Build the place that a camera sees; its seed decides it.
 
-    Args:
-        camera: The camera; its seed decides the place.
-
-    Returns:
-        The place, from a cache where it was built before in this process, or from a folder (`share_places`).
+    It is kept in this process, and where there is a folder for it (`share_places`) also there.
     """
     if _shelf is None:
         return _build_place(camera)
@@ -239,8 +234,7 @@ def _sunlit(x: Image, z: Image, camera: Camera, rng: Rng) -> Image:
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT,
     )
-    lit: Image = np.clip(0.5 + sharp * 0.4 * found, 0, 1)
-    return lit
+    return np.clip(0.5 + sharp * 0.4 * found, 0, 1)
 
 
 def _uprights(camera: Camera, rng: Rng, indoor: bool) -> list[_Upright]:
@@ -309,13 +303,7 @@ def _lit_wall(painted: Image, y: Image, camera: Camera, sine: float, cosine: flo
 def background(place: Place, rng: Rng, size: tuple[int, int]) -> Image:
     """Crop the place as it is behind a person who fills about 90 % of the height of the picture.
 
-    Args:
-        place: The place.
-        rng: Source of where the person stands.
-        size: Height and width of the picture.
-
-    Returns:
-        Linear light RGB, (H, W, 3), at most 1.6.
+    It is linear light RGB, (H, W, 3), at most 1.6; where the person stands is drawn.
     """
     camera = place.camera
     x, z = rng.uniform(-1.6, 1.6), rng.uniform(-0.9, 0.9)

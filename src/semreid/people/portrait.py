@@ -100,7 +100,5 @@ def _hat(patch: Patch, head: Head) -> None:
     if head.hat == "cap":
         patch.shade(0.75, np.minimum(crown, patch.below(edge - 0.03)))
         patch.lay(head.hat_accent, patch.spot(0.0, 0.2, 0.3, 0.05))
-    elif head.hat == "beanie":
-        patch.lay(head.hat_accent, np.minimum(crown, patch.below(edge - 0.07)))
     else:
-        patch.lay(head.hat_accent, np.minimum(crown, patch.below(edge - 0.06)))
+        patch.lay(head.hat_accent, np.minimum(crown, patch.below(edge - (0.07 if head.hat == "beanie" else 0.06))))

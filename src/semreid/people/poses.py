@@ -64,12 +64,7 @@ class Figure:
 
 
 def take_pose(body: Body, pose: Pose) -> Figure:
-    """Move a body into a pose by linear blend skinning.
-
-    Args:
-        body: The body at rest.
-        pose: The pose.
-    """
+    """Move a body into a pose by linear blend skinning."""
     turn, shift = _bone_motions(body, pose)
     vertices, normals = _kernels.skin(body.weights, turn, shift, body.vertices, body.normals)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
@@ -133,10 +128,7 @@ def _other_side(name: str) -> str:
 def draw_pose(body: Body, rng: np.random.Generator, bag_side: int = 1) -> Pose:
     """Draw what a person does as a camera passes: mostly walking, arms never symmetric.
 
-    Args:
-        body: The body; bags and backpacks decide what its hands do.
-        rng: Source of randomness.
-        bag_side: On which side a bag is carried.
+    Bags and backpacks decide what the hands do; ``bag_side`` is 1 where a bag is carried on the left, else -1.
     """
     angles = np.zeros((len(BONES), 3), np.float32)
     walks = rng.random() < 0.75

@@ -87,12 +87,7 @@ class Rendering:
 
 
 def project(figure: Figure, view: View) -> Projection:
-    """Look at a figure.
-
-    Args:
-        figure: The figure.
-        view: Where from.
-    """
+    """Look at a figure."""
     turn = camera_rotation(view)
     middle = np.array([0, figure.vertices[:, 1].max() / 2, 0], np.float32)
     seen = (figure.vertices - middle) @ turn.T
@@ -113,14 +108,7 @@ def camera_rotation(view: View) -> NDArray[np.float64]:
 
 
 def bounding_box(projection: Projection) -> Box:
-    """Return the tight box around a projected figure.
-
-    Args:
-        projection: The figure as seen.
-
-    Returns:
-        Left, top, right, bottom on the image plane.
-    """
+    """Return the tight box around a projected figure: left, top, right, bottom on the image plane."""
     x, y = np.ascontiguousarray(projection.points.T)
     return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 

@@ -21,14 +21,7 @@ Cutout = tuple[Image, Image]
 def occlude(place: Place, rng: Rng, size: tuple[int, int], sprites: Sequence[Cutout]) -> Cutout | None:
     """Put something before the person, as often as is usual here: a thing of this place or somebody else.
 
-    Args:
-        place: The place.
-        rng: Source of randomness.
-        size: Height and width of the picture.
-        sprites: Other people, cut out tightly.
-
-    Returns:
-        Its colours and opacity on a layer of the size of the picture, or None.
+    ``sprites`` are other people, cut out tightly; what comes back is a layer of the ``size`` of the picture.
     """
     if rng.random() >= place.camera.occlusion:
         return None
@@ -43,14 +36,7 @@ def occlude(place: Place, rng: Rng, size: tuple[int, int], sprites: Sequence[Cut
 def crowd(place: Place, rng: Rng, size: tuple[int, int], sprites: Sequence[Cutout]) -> Cutout | None:
     """Let one to three others pass behind the person, as often as is usual here.
 
-    Args:
-        place: The place.
-        rng: Source of randomness.
-        size: Height and width of the picture.
-        sprites: Other people, cut out tightly.
-
-    Returns:
-        Their colours and opacity on a layer of the size of the picture, or None.
+    ``sprites`` are other people, cut out tightly; what comes back is a layer of the ``size`` of the picture.
     """
     if rng.random() >= place.camera.crowding:
         return None
@@ -143,15 +129,7 @@ def _lay_over(layer: Cutout, where: tuple[slice, slice], light: Image, alpha: Im
 
 
 def cast_shadow(camera: Camera, person: Image) -> Image:
-    """Shade the floor about a person.
-
-    Args:
-        camera: The camera, with its sun.
-        person: Opacity of the person, (H, W).
-
-    Returns:
-        What to multiply the background by, (H, W), in (0, 1].
-    """
+    """Shade the floor about a person of the opacity (H, W): what to multiply the background by, in (0, 1]."""
     height, width = person.shape
     rows = np.flatnonzero(person.max(1) > 0.5)
     foot = float(rows[-1]) if rows.size else height - 1.0

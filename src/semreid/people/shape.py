@@ -81,12 +81,7 @@ class Silhouette:
 
 
 def draw_shape(rng: np.random.Generator, female: bool) -> Shape:
-    """Draw the proportions of a person.
-
-    Args:
-        rng: Source of randomness.
-        female: From which of two overlapping populations.
-    """
+    """Draw the proportions of a person, from one of two overlapping populations."""
     heavy = float(np.clip(rng.normal(0, 1), -1.6, 2.6))
 
     def near(mean: float, deviation: float) -> float:

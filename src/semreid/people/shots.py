@@ -106,12 +106,7 @@ def _rng(seed: int, stream: str, *more: int) -> np.random.Generator:
 def create_person(seed: int, pid: int) -> Person:
     """Create an identity; many even-numbered ones resemble the one before, which is what makes a set hard.
 
-    Args:
-        seed: Seed of the population.
-        pid: Number of the identity, from 1.
-
-    Returns:
-        The same person for the same arguments, whoever asks.
+    The same arguments make the same person, whoever asks; ``pid`` counts from 1.
     """
     rng = _rng(seed, "person", pid)
     if pid % 2 == 0 and rng.random() < RELATIVES:
@@ -128,15 +123,7 @@ def _dress(pid: int, outfit: Outfit, rng: np.random.Generator) -> Person:
 
 @lru_cache(4)
 def network(seed: int, cameras: int) -> tuple[Camera, ...]:
-    """Install the cameras of a network.
-
-    Args:
-        seed: Seed of the network.
-        cameras: How many.
-
-    Returns:
-        The cameras, numbered from 1.
-    """
+    """Install the cameras of a network, numbered from 1."""
     first = int(_rng(seed, "network").integers(2**31))
     return tuple(install_camera(first, camid) for camid in range(1, cameras + 1))
 
@@ -153,17 +140,8 @@ def shoot(
 ) -> Iterator[Shot]:
     """Take pictures of a person as it passes some cameras of a network, one camera after the other.
 
-    Args:
-        person: The person.
-        cameras: The network.
-        count: How many pictures.
-        passes: How many cameras it passes, if there are so many.
-        seed: Seed of the pictures.
-        size: Height and width in pixels.
-        numbers: Which of the pictures to take; those behind the last begin another pass. All of one if None.
-
-    Yields:
-        The pictures; each depends on the seed, the identity and its number only.
+    It passes ``passes`` of them, if there are so many, in ``count`` pictures. ``numbers`` are the pictures to take, all
+    if None; those behind the last begin another pass. Each depends on the seed, the identity and its number only.
     """
     rng = _rng(seed, "shot", person.pid)
     passed = rng.permutation(len(cameras))[: min(passes, count)]
@@ -182,15 +160,10 @@ def _heading(camera: Camera, rng: np.random.Generator) -> float:
 def take(
     person: Person, place: Place, heading: float, rng: np.random.Generator, size: tuple[int, int], seed: int
 ) -> Shot:
-    """Take one picture.
+    """Take one picture of a person.
 
-    Args:
-        person: The person.
-        place: The surroundings of the camera.
-        heading: Where the person walks, in degrees: 0 towards the camera, 90 to the right of the picture.
-        rng: Source of all chance in it.
-        size: Height and width in pixels.
-        seed: Seed of the bystanders.
+    It walks towards ``heading``, in degrees: 0 towards the camera, 90 to the right of the picture. All chance is of
+    ``rng``, but for the bystanders, who are of ``seed``.
     """
     camera, body = place.camera, person.body
     pose = draw_pose(body, rng, person.outfit.bag.side if person.outfit.bag else 1)
@@ -305,12 +278,7 @@ def _compose(whole: Rendering, window: tuple[slice, slice], behind: Array, befor
 def bystanders(camera: Camera, seed: int) -> tuple[tuple[Array, Array], ...]:
     """Cut out other people as a camera sees them: they pass behind and stand in the way, and are nobody's identity.
 
-    Args:
-        camera: The camera, for view and light.
-        seed: Seed of the population.
-
-    Returns:
-        Colours in linear light (H, W, 3) and opacity (H, W) of each.
+    Each is colours in linear light (H, W, 3) and opacity (H, W).
     """
     rng = _rng(seed, "bystander", camera.camid)
     chosen = rng.choice(_BYSTANDERS, 6, replace=False)

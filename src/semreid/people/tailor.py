@@ -23,14 +23,9 @@ _WATCH, _BUCKLE = (18.0, 0.0, 0.0), (70.0, 0.0, 12.0)
 
 
 def paint(outfit: Outfit) -> NDArray[np.uint8]:
-    """Paint the texture of an outfit.
+    """Paint the texture of an outfit: unlit albedo over the atlas, sRGB, (256, 256, 3).
 
-    Args:
-        outfit: The outfit.
-
-    Returns:
-        Unlit albedo over the atlas, sRGB, (256, 256, 3). Gutters continue their charts; the charts of bags that are
-        not carried are mid-grey.
+    Gutters continue their charts; the charts of bags that are not carried are mid-grey.
     """
     texture = np.full((SIZE, SIZE, 3), _NO_BAG, np.float32)
     _torso(Patch(texture, "torso"), outfit)

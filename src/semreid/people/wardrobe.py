@@ -16,10 +16,7 @@ from semreid.people.palette import Generator, colour_name, pick
 
 
 def draw_outfit(rng: Generator) -> Outfit:
-    """Draw the looks of a new person.
-
-    Args:
-        rng: Source of randomness; the same state gives the same outfit.
+    """Draw the looks of a new person; the same state of the generator gives the same outfit.
 
     >>> a, b = (draw_outfit(np.random.default_rng(7)) for _ in range(2))
     >>> a == b
@@ -51,12 +48,7 @@ def _dressed(rng: Generator, gender: Gender, season: Season, dresses: bool = Tru
 def relative(outfit: Outfit, rng: Generator) -> Outfit:
     """Draw somebody who is easily mistaken for the wearer of an outfit: a hard negative.
 
-    Args:
-        outfit: The outfit.
-        rng: Source of randomness.
-
-    Returns:
-        An outfit that shares the upper or the lower garment, or everything but one detail; see ``RELATIONS``.
+    It shares the upper or the lower garment, or everything but one detail; see ``RELATIONS``.
     """
     return RELATIONS[pick(rng, _RELATION_WEIGHTS)](outfit, rng)
 
@@ -128,17 +120,12 @@ _RELATION_WEIGHTS = {"upper": 3, "lower": 3, "clothes": 1, "bag": 1, "feet": 1, 
 def folds(outfit: Outfit, rng: Generator) -> NDArray[np.float32]:
     """Draw the shading of cloth folds in one picture.
 
-    Args:
-        outfit: The outfit.
-        rng: Source of randomness.
-
-    Returns:
-        A factor of the light, 0.3 to 1.7 and 1 on skin, over the atlas, (256, 256).
+    It is a factor of the light, 0.3 to 1.7 and 1 on skin, over the atlas, (256, 256).
     """
     fields = _fold_fields()
     first, second = rng.integers(len(fields), size=2)
     shift = rng.integers(256, size=(2, 2))
-    mixed = _rolled(fields[first], shift[0]) + _rolled(fields[second][:, ::-1], shift[1])
+    mixed = np.roll(fields[first], shift[0], (0, 1)) + np.roll(fields[second][:, ::-1], shift[1], (0, 1))
     _close_seam(mixed)
     factor: NDArray[np.float32] = mixed * _fold_strength(outfit, rng.uniform(1.0, 3.2)) + np.float32(1)
     return factor.clip(0.3, 1.7)
@@ -156,15 +143,11 @@ def _fold_field(index: int) -> NDArray[np.float32]:
     total = np.zeros((SIZE, SIZE))
     for turn in rng.uniform(-0.7, 0.7, 3):
         across, along = fy * np.cos(turn) - fx * np.sin(turn), fx * np.cos(turn) + fy * np.sin(turn)
-        filtered = np.exp(-(((np.hypot(across, 0) - 9) / 5) ** 2) - (along / 5) ** 2)
+        filtered = np.exp(-(((np.abs(across) - 9) / 5) ** 2) - (along / 5) ** 2)
         wave = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIZE, SIZE))) * filtered).real
         total += wave / wave.std()
     ridged = np.tanh(total / 2.2)
     return np.asarray(ridged - ridged.mean(), np.float32)
-
-
-def _rolled(field: NDArray[np.float32], shift: NDArray[np.int64]) -> NDArray[np.float32]:
-    return np.roll(field, shift, axis=(0, 1))
 
 
 def _close_seam(field: NDArray[np.float32]) -> None:
@@ -197,15 +180,7 @@ def _top_rows(texture: NDArray[np.float32], name: str, t: float) -> NDArray[np.f
 
 
 def attributes(outfit: Outfit) -> dict[str, str]:
-    """Describe an outfit with attributes like those of Market-1501.
-
-    Args:
-        outfit: The outfit.
-
-    Returns:
-        Values by name: gender, hair, sleeve, upper, upper_pattern, upper_colour, lower, lower_length, lower_colour,
-        shoe_colour, hat, hood, backpack, bag, handbag, glasses.
-    """
+    """Describe an outfit with attributes like those of Market-1501."""
     upper, lower, head = outfit.upper, outfit.lower, outfit.head
     kind = "none" if outfit.bag is None else outfit.bag.kind
     return {
