@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.gallery import Entry, Filter, Gallery, memory, parquet
+from semreid.gallery import Entry, Filter, Gallery, memory, milvus, parquet
 from semreid.gallery.enroll import enroll_features
 from semreid.gallery.entry import Meta
 from semreid.gallery.parquet import KEY, read_features
@@ -245,7 +245,7 @@ def test_numbers_that_are_no_seconds_are_told_by_their_row(tmp_path: Path, time:
         list(read_features(tmp_path / "f.parquet", Meta(4, "")))
 
 
-FORMLESS = ["", "memory", "g.sqlite", "ftp://host", "gallery", "/tmp"]
+FORMLESS = ["", "memory", "g.sqlite", "ftp://host", "ftp://host/g.db", "ftp://host/g.parquet", "gallery", "/tmp"]
 BROKEN = ["http://[::1", "http://host:99999", "serve:http://[::1", "~nobody-at-all/g.db", f"{'x' * 300}.parquet"]
 
 
@@ -255,6 +255,24 @@ def test_what_names_no_gallery(uri: str, dim: int | None) -> None:
     with pytest.raises(SemreidError, match="names no gallery") as caught:
         Gallery.open(uri, dim=dim)
     assert "the forms are FILE.parquet" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("http://127.0.0.1:9#people.db", "'people.db' cannot name a gallery"),
+        ("http://127.0.0.1:9/people.db", "http://127.0.0.1:9/people.db: cannot connect"),
+        ("serve:http://127.0.0.1:9/people.db", "http://127.0.0.1:9/people.db cannot be reached"),
+    ],
+)
+def test_an_address_that_ends_like_a_file_is_no_file(
+    uri: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(milvus, "TIMEOUT", 1.0)
+    with pytest.raises(SemreidError, match=re.escape(says)):
+        Gallery.open(uri, dim=DIM)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class MilvusStore(LookingStore):
 
     def __init__(self, uri: str, name: str, client: MilvusClient, options: dict[str, Any]) -> None:
         self._uri, self._name, self._client, self._options = uri, name, client, options
-        self._lite = uri.endswith(".db")
+        self._lite = is_lite(uri)
         self._unflushed = LITE_UNFLUSHED  # a process that was killed may have left any number
         self._open = True
         self.meta = Meta(0, "")
@@ -80,7 +80,7 @@ class MilvusStore(LookingStore):
             SemreidError: If there is none, Milvus is not installed, in use or out of reach, or what is there is no
                 gallery.
         """
-        if uri.endswith(".db"):
+        if is_lite(uri):
             address, name, options = _lite_path(uri, make=meta is not None), NAME, _options("")
         else:
             address, name, options = _server(uri)
@@ -241,9 +241,14 @@ class MilvusStore(LookingStore):
             yield
 
 
+def is_lite(uri: str) -> bool:
+    """Tell whether a URI names a folder of Milvus Lite; a name of a server may end like one."""
+    return uri.endswith(".db") and "://" not in uri
+
+
 def _connect(address: str) -> MilvusClient:
     pymilvus = _pymilvus()
-    lite = address.endswith(".db")
+    lite = is_lite(address)
     if lite:
         with _lite_lock:
             _lite_users[address] += 1
@@ -285,7 +290,7 @@ def _translated(address: str, failure: str) -> Iterator[None]:
         reason = (getattr(error, "message", "") or str(error)).replace(address, without_password(address))
         raise SemreidError(
             f"{without_password(address)}: {failure}: {reason.splitlines()[0] if reason else type(error).__name__}",
-            fix=f"{LITE_FIX if address.endswith('.db') else SERVER_FIX}; rows that were acknowledged are safe, and "
+            fix=f"{LITE_FIX if is_lite(address) else SERVER_FIX}; rows that were acknowledged are safe, and "
             "running the same command again completes it",
         ) from error
 

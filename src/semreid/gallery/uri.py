@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from semreid.errors import SemreidError
 from semreid.gallery.entry import Meta
 from semreid.gallery.memory import MemoryStore
+from semreid.gallery.milvus import MilvusStore, is_lite
 from semreid.gallery.store import Store, missing, without_password
 
 FORMS = (
@@ -41,15 +42,13 @@ def open_store(uri: str, meta: Meta | None) -> Store:
                 fix=f"in Python, say how wide its vectors will be: dim=...; for one that is kept, {FORMS}",
             )
         return MemoryStore(meta)
-    if uri.startswith(("http://", "https://")) or uri.endswith(".db"):
-        from semreid.gallery.milvus import MilvusStore
-
-        return MilvusStore.open(uri, meta)
     if uri.startswith("serve:"):
         from semreid.gallery.remote import RemoteStore
 
         return RemoteStore.open(uri)
-    if not uri.endswith(".parquet"):
+    if uri.startswith(("http://", "https://")) or is_lite(uri):
+        return MilvusStore.open(uri, meta)
+    if "://" in uri or not uri.endswith(".parquet"):
         raise SemreidError(f"{without_password(uri)!r} names no gallery", fix=FORMS)
     file = Path(uri).expanduser()
     if file.exists():
