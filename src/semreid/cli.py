@@ -332,7 +332,7 @@ def embed(
     flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
-    """Embed images into a Parquet file with path, camera (where the file name tells it) and unit vector.
+    """Embed images into a Parquet file with path, camera (where file name or folder tells it) and unit vector.
 
     Under torchrun, all its processes share the images.
     """

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from semreid.data.crops import crops_at
 from semreid.errors import SemreidError
+from semreid.evaluation.embeddings import embed_files
 from semreid.gallery import Entry, Gallery
 from semreid.gallery import enroll as enrolling
 from semreid.gallery.corrections import Corrections
@@ -50,6 +52,17 @@ def test_loose_images_single_images_and_unlabelled_folders_show_nobody_known(tmp
     unlabelled = crops_below(tmp_path / "days", unlabelled=True)
     assert facts(unlabelled) == {"c_c2.png": (None, 2, None), "d.png": (None, None, None)}
     assert facts(crops_below(tmp_path / "days"))["d.png"] == ("tuesday", None, None)
+
+
+def test_folders_tell_the_same_cameras_to_all_who_take_a_tree_of_images(tmp_path: Path) -> None:
+    place(tmp_path, "cam1/a.png", "day/cam2/b_c3.png", "day/c.png", "cam4/anna/d.png")
+    seen = crops_at(tmp_path)
+    known = {s.path.name: None if camera < 0 else camera for s, camera in zip(seen.samples, seen.cameras, strict=True)}
+    assert known == {"a.png": 1, "b_c3.png": 3, "c.png": None, "d.png": 4}
+    assert {name: camid for name, (_, camid, _) in facts(crops_below(tmp_path, unlabelled=True)).items()} == known
+    embed_files(Stub(), tmp_path, tmp_path / "f.parquet")
+    rows = pq.read_table(tmp_path / "f.parquet").to_pylist()
+    assert {Path(row["path"]).name: row["camid"] for row in rows} == known
 
 
 def test_csv_with_times(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from semreid import distributed
 from semreid.data.images import read_image, resize
 from semreid.data.listing import list_images
-from semreid.data.names import camera_of
+from semreid.data.names import camera_below
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.models.embedder import Embedder
@@ -39,8 +39,8 @@ def embed_files(
     The next images are decoded while the model works. Under ``torchrun``, the processes share the images, and the first
     writes the file that one process would write, byte for byte.
 
-    Columns: ``path`` (string), ``camid`` (int32, null where the file name tells none), ``vector`` (fixed-size
-    list of float32, L2-normalised).
+    Columns: ``path`` (string), ``camid`` (int32, null where neither file name nor folder tells it), ``vector``
+    (fixed-size list of float32, L2-normalised).
 
     Args:
         model: The model.
@@ -59,7 +59,7 @@ def embed_files(
     """
     _require_own(out)
     paths = [images] if images.is_file() else list_images(images, nested=True)
-    cameras = {path: camera_of(path) for path in paths}  # all names are judged before the work
+    cameras = {path: camera_below(path, images) for path in paths}  # all names are judged before the work
     skipped: list[str] = []
     done = 0
     work = partial(_embedded, model, flip=flip, skip_corrupt=skip_corrupt)

@@ -18,7 +18,7 @@ from semreid import distributed
 from semreid.data.benchmarks import load_dataset
 from semreid.data.images import is_image, read_image, resize
 from semreid.data.listing import ANNOTATIONS, holds_image, list_images
-from semreid.data.names import camera_of
+from semreid.data.names import camera_below, camera_of
 from semreid.data.rows import Row, read_csv, read_rows
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
@@ -81,7 +81,7 @@ def crops_below(path: Path, *, unlabelled: bool = False) -> list[Crop]:
         raise SemreidError(f"there is no {path}", fix="give an image, a folder or a CSV file")
     if is_image(path) or _is_loose(path) or (unlabelled and path.is_dir()):
         images = [path] if path.is_file() else list_images(path, nested=unlabelled)
-        return [_crop(image, camid=camera_of(image)) for image in images]
+        return [_crop(image, camid=camera_below(image, path)) for image in images]
     rows = read_csv(path, unlabelled=True) if unlabelled else read_rows(path)
     people = [row for row in rows if not JUNK.fullmatch(row.identity)]
     each_once = {row.path: row for row in reversed(people)}  # a crop may be both a query and of the gallery
