@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from semreid.functional.calibration import Calibration, calibrate
 from semreid.gallery import Entry, Gallery
-from semreid.models.embedder import embed_in_batches
+from semreid.models.embedder import prepared_batches
 from semreid.serving.app import create_app
 from semreid.serving.guard import Access
 from semreid.serving.service import Service
@@ -32,7 +32,7 @@ class Stripes:
         self.batches = []
 
     def embed(self, images, *, batch_size=64, flip=False):
-        return embed_in_batches(images, self, lambda batch: self.step(batch, flip), batch_size)
+        return np.concatenate([self.step(batch, flip) for batch in prepared_batches(images, self.size, batch_size)])
 
     def step(self, batch, flip):
         self.batches.append((len(batch), flip))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ from semreid.errors import SemreidError
 from semreid.export.agreement import Int8, accepted
 from semreid.files import atomic_path, require_suffix, require_writable, temporary_folder, write_bytes
 from semreid.models.card import is_untrained, read_card
-from semreid.models.exported import KEY, ExportedModel, Metadata, open_onnx, open_openvino, signed
+from semreid.models.exported import KEY, ExportedModel, Metadata, open_exported, signed
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.parallel import Progress
@@ -111,7 +110,7 @@ def _checked_graph(
     with temporary_folder() as folder:
         trial = folder / f"trial{SUFFIXES[kind]}"
         save(graph, metadata, trial, kind)
-        exported = open_onnx(trial) if kind == "onnx" else open_openvino(trial, trial.with_suffix(".bin"))
+        exported = open_exported(trial)
         cosine = least_cosine(network, exported, images)
         if int8:
             metadata = replace(metadata, measured=accepted(model, exported, int8, progress))
@@ -134,13 +133,7 @@ def _require_sense(out: Path, kind: Kind, float_input: bool, int8: Int8 | None) 
 
 
 def least_cosine(network: nn.Module, exported: ExportedModel, images: Tensor) -> float:
-    """Return the least cosine between what a network and its exported form make of images.
-
-    Args:
-        network: What was exported.
-        exported: The exported form.
-        images: Input of both.
-    """
+    """Return the least cosine between what a network and its exported form make of images."""
     with torch.inference_mode():
         wanted = network(images)[0].double().numpy()
     found = exported.step(images.numpy())["embedding"].astype(np.float64)
@@ -160,8 +153,7 @@ def save(graph: Any, metadata: Metadata, out: Path, kind: Kind) -> Metadata:  # 
     Raises:
         SemreidError: If OpenVINO is needed and not installed, or the file cannot be written.
     """
-    writers: dict[Kind, Callable[[Any, Metadata, Path], Metadata]] = {"onnx": _save_onnx, "openvino": _save_openvino}
-    return writers[kind](graph, metadata, out)
+    return (_save_onnx if kind == "onnx" else _save_openvino)(graph, metadata, out)
 
 
 def _save_onnx(graph: Any, metadata: Metadata, out: Path) -> Metadata:  # noqa: ANN401

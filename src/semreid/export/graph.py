@@ -49,30 +49,16 @@ class _Normalised(_Crops):
 
 
 def crops_to_vectors(model: ReIDModel, *, float_input: bool = False) -> nn.Module:
-    """Wrap a model into what its graph computes.
+    """Wrap a model, on the CPU, into what its graph computes, in evaluation mode.
 
-    Args:
-        model: The model, on the CPU.
-        float_input: Take float32 (B, 3, H, W) from which the caller has removed mean and deviation of ImageNet,
-            instead of uint8 (B, H, W, 3); for other programs.
-
-    Returns:
-        The network, in evaluation mode; it returns the first of `OUTPUTS`, or all if the model knows body regions.
+    It returns the first of `OUTPUTS`, or all if the model knows body regions. With ``float_input`` it takes, for other
+    programs, float32 (B, 3, H, W) without mean and deviation of ImageNet instead of uint8 (B, H, W, 3).
     """
     return (_Normalised if float_input else _Crops)(model).eval()
 
 
 def example_input(model: ReIDModel, images: int, *, float_input: bool = False) -> Tensor:
-    """Return smooth random pictures in the form that the graph takes.
-
-    Args:
-        model: The model.
-        images: Number of pictures.
-        float_input: In the form for other programs.
-
-    Returns:
-        uint8 (B, H, W, 3), or float32 (B, 3, H, W).
-    """
+    """Return smooth random pictures: uint8 (B, H, W, 3), or float32 (B, 3, H, W) in the form for other programs."""
     coarse = torch.rand(images, 3, 8, 4, generator=torch.Generator().manual_seed(0))
     pictures = F.interpolate(coarse, model.size, mode="bilinear")
     if float_input:
@@ -81,14 +67,9 @@ def example_input(model: ReIDModel, images: int, *, float_input: bool = False) -
 
 
 def to_onnx(network: nn.Module, images: Tensor) -> Any:  # noqa: ANN401 - onnx is optional, its types unknown here
-    """Export a network as an ONNX graph for batches of any size.
+    """Export what :func:`crops_to_vectors` returns as a graph for batches of any size, without traces of this machine.
 
-    Args:
-        network: What :func:`crops_to_vectors` returns.
-        images: An example of its input, two images or more.
-
-    Returns:
-        The graph (``onnx.ModelProto``), without traces of the machine it was made on.
+    ``images`` is an example of its input, two images or more; the graph is an ``onnx.ModelProto``.
 
     Raises:
         SemreidError: If the exporter is not installed.

@@ -37,7 +37,8 @@ def quantize(graph: Any, samples: Sequence[Sample], size: tuple[int, int]) -> An
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    images = calibration_images(samples, size)
+    chosen = np.unique(np.linspace(0, len(samples) - 1, CALIBRATION_IMAGES).round().astype(int))
+    images = np.stack(parallel(lambda i: resize(read_image(samples[i]), size), chosen.tolist()))
     with temporary_folder() as folder:
         plain, prepared, quantised = (folder / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
         plain.write_bytes(graph.SerializeToString())
@@ -56,37 +57,13 @@ def quantize(graph: Any, samples: Sequence[Sample], size: tuple[int, int]) -> An
 
 
 def other_sums(graph: Any) -> list[str]:  # noqa: ANN401 - onnx is optional
-    """Name the sums of a graph that are not sums of maps, as a residual connection is one.
-
-    Args:
-        graph: The graph (``onnx.GraphProto``).
-
-    Returns:
-        Names of ``Add`` nodes.
-    """
+    """Name the ``Add`` nodes of an ``onnx.GraphProto`` that are not sums of maps, as a residual connection is one."""
     maker = {output: node.op_type for node in graph.node for output in node.output}
     return [
         node.name
         for node in graph.node
         if node.op_type == "Add" and not all(maker.get(each) in MAPS for each in node.input)
     ]
-
-
-def calibration_images(samples: Sequence[Sample], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Read up to 256 images, evenly spread over the samples.
-
-    Args:
-        samples: The samples.
-        size: Height and width.
-
-    Returns:
-        RGB (N, height, width, 3).
-
-    Raises:
-        SemreidError: If an image cannot be read.
-    """
-    chosen = np.unique(np.linspace(0, len(samples) - 1, CALIBRATION_IMAGES).round().astype(int))
-    return np.stack(parallel(lambda i: resize(read_image(samples[i]), size), chosen.tolist()))
 
 
 class _Reader:

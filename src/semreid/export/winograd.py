@@ -57,14 +57,9 @@ class WinogradConv(nn.Module):
 
 
 def with_winograd(model: nn.Module, images: Tensor) -> nn.Module:
-    """Copy a network and replace the convolutions for which it pays.
+    """Copy a network, in evaluation mode, and replace the convolutions for which it pays.
 
-    Args:
-        model: The network, in evaluation mode.
-        images: Input for a trial run, which tells the sizes of the maps.
-
-    Returns:
-        The copy; it shares no parameters with the network.
+    A trial run on images tells the sizes of the maps; the copy shares no parameters with the network.
     """
     model = copy.deepcopy(model)
     sizes: dict[str, set[tuple[int, int]]] = {}
@@ -85,12 +80,7 @@ def with_winograd(model: nn.Module, images: Tensor) -> nn.Module:
 
 
 def pays(conv: nn.Conv2d, height: int, width: int) -> bool:
-    """Tell whether Winograd's way applies to a convolution and saves enough.
-
-    Args:
-        conv: The convolution.
-        height: Height of its input.
-        width: Width of its input.
+    """Tell whether Winograd's way applies to a convolution of maps (height, width) and saves enough.
 
     Example:
         >>> pays(nn.Conv2d(512, 512, 3, padding=1), 16, 8), pays(nn.Conv2d(64, 64, 3, padding=1), 64, 32)

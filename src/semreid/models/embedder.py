@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, Protocol, overload
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +20,22 @@ Image = NDArray[np.uint8] | Path | str
 Join = Literal["equal", "plain"]
 
 
-class Embedder(Protocol):
-    """Anything that embeds crops: a model, or a file exported from one."""
+class Embedder(ABC):
+    """What embeds crops: a model, or a file exported from one.
+
+    Attributes:
+        size: Input height and width in pixels; crops of any size are resized to it.
+    """
+
+    size: tuple[int, int]
 
     @property
+    @abstractmethod
     def dim(self) -> int:
         """Width of the embedding."""
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Input height and width in pixels; crops of any size are resized to it."""
-
-    @property
+    @abstractmethod
     def fingerprint(self) -> str:
         """Hexadecimal digest of the embedding function; an exported file has that of the model it came from.
 
@@ -40,36 +43,9 @@ class Embedder(Protocol):
         """
 
     @property
+    @abstractmethod
     def join(self) -> Join:
         """How the blocks of several heads became one embedding."""
-
-    def embed(
-        self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False, unit: bool = True
-    ) -> NDArray[np.float32]:
-        """Compute L2-normalised embeddings of crops.
-
-        Args:
-            images: RGB uint8 arrays (H, W, 3) of any size, or paths.
-            batch_size: Images a step; bounds the memory.
-            flip: Average with the mirrored image (test-time augmentation).
-            unit: Normalise; if not, embeddings keep their lengths.
-
-        Returns:
-            Unit vectors (N, dim) in float32, or raw embeddings.
-
-        Raises:
-            SemreidError: If an image cannot be read or is no RGB image.
-        """
-
-
-class CropEmbedder(ABC):
-    """What models and exported files share: ``embed``, by what each computes of a batch.
-
-    Attributes:
-        size: Input height and width in pixels.
-    """
-
-    size: tuple[int, int]
 
     @overload
     def embed(
@@ -118,10 +94,10 @@ class CropEmbedder(ABC):
             >>> model.embed([np.zeros((80, 40, 3), np.uint8)]).shape
             (1, 128)
         """
+        batches = prepared_batches(images, self.size, batch_size)
         if parts:
-            batches = prepared_batches(images, self.size, batch_size)
             return Parts.concatenate([self._embed_parts(batch, flip) for batch in batches])
-        return embed_in_batches(images, self, partial(self._embed_rows, flip=flip, unit=unit), batch_size)
+        return np.concatenate([self._embed_rows(batch, flip, unit) for batch in batches])
 
     @abstractmethod
     def _embed_rows(self, batch: NDArray[np.uint8], flip: bool, unit: bool) -> NDArray[np.float32]:
@@ -130,29 +106,6 @@ class CropEmbedder(ABC):
     @abstractmethod
     def _embed_parts(self, batch: NDArray[np.uint8], flip: bool) -> Parts:
         """Tell what their embeddings are made of."""
-
-
-def embed_in_batches(
-    images: Iterable[Image],
-    embedder: Embedder | CropEmbedder,
-    step: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    batch_size: int,
-) -> NDArray[np.float32]:
-    """Read, check and resize crops, and embed them a batch at a time: the shared half of every ``embed``.
-
-    Args:
-        images: RGB uint8 arrays (H, W, 3) of any size, or paths.
-        embedder: Whose size to use.
-        step: Embeds images (B, height, width, 3) of the right size.
-        batch_size: Images a step.
-
-    Returns:
-        The embeddings (N, dim).
-
-    Raises:
-        SemreidError: As `prepared_batches`.
-    """
-    return np.concatenate([step(batch) for batch in prepared_batches(images, embedder.size, batch_size)])
 
 
 def prepared_batches(images: Iterable[Image], size: tuple[int, int], batch_size: int) -> Iterator[NDArray[np.uint8]]:
@@ -173,7 +126,8 @@ def prepared_batches(images: Iterable[Image], size: tuple[int, int], batch_size:
         raise SemreidError(f"embed() takes a list of images, not one ({images})", fix=f"embed(['{images}'])")
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise SemreidError(f"batch_size={batch_size!r} is no number of images", fix="give a whole number from 1 on")
-    chunks = _chunks(enumerate(images), batch_size)
+    numbered = enumerate(images)
+    chunks = iter(lambda: list(islice(numbered, batch_size)), [])
     for chunk in chain([next(chunks, [])], chunks):
         batch = [_prepare(number, image, size) for number, image in chunk]
         yield np.array(batch, np.uint8).reshape(-1, *size, 3)
@@ -181,9 +135,3 @@ def prepared_batches(images: Iterable[Image], size: tuple[int, int], batch_size:
 
 def _prepare(number: int, image: Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return resize(read_image(image) if isinstance(image, (str, Path)) else as_rgb(image, f"image {number}"), size)
-
-
-def _chunks(images: Iterable[tuple[int, Image]], size: int) -> Iterator[list[tuple[int, Image]]]:
-    iterator = iter(images)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
-from semreid.models.embedder import CropEmbedder, Join
+from semreid.models.embedder import Embedder, Join
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.reading import Object, brief, parse_json, read_bytes, reading
 from semreid.version import __version__
@@ -85,7 +85,7 @@ _ADAPTER = TypeAdapter(Metadata)
 CALIBRATION = TypeAdapter(Calibration)
 
 
-class ExportedModel(CropEmbedder):
+class ExportedModel(Embedder):
     """An embedder that runs an exported file on the CPU; several threads may use it at once.
 
     Args:
@@ -211,18 +211,11 @@ def open_exported(path: Path) -> ExportedModel:
     """
     if not path.is_file():
         raise SemreidError(f"no exported model at {path}", fix="make one with `semreid export`")
-    return open_openvino(path, path.with_suffix(".bin")) if path.suffix == ".xml" else open_onnx(path)
+    return _open_openvino(path) if path.suffix == ".xml" else _open_onnx(path)
 
 
-def open_onnx(path: Path) -> ExportedModel:
-    """Open an ONNX file with onnxruntime.
-
-    Args:
-        path: The file.
-
-    Raises:
-        SemreidError: If the file is damaged, semreid did not make it, or onnxruntime is not installed.
-    """
+def _open_onnx(path: Path) -> ExportedModel:
+    """Open an ONNX file with onnxruntime."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -241,21 +234,13 @@ def open_onnx(path: Path) -> ExportedModel:
     return ExportedModel(_metadata(session.get_modelmeta().custom_metadata_map.get(KEY), path), step)
 
 
-def open_openvino(path: Path, weights: Path) -> ExportedModel:
-    """Open an OpenVINO pair of files.
-
-    Args:
-        path: The ``.xml`` file.
-        weights: The ``.bin`` file.
-
-    Raises:
-        SemreidError: If a file is damaged or missing, they do not belong together, semreid did not make them,
-            or OpenVINO is not installed.
-    """
+def _open_openvino(path: Path) -> ExportedModel:
+    """Open an OpenVINO pair of files, of which this is the ``.xml``."""
     try:
         import openvino
     except ImportError as error:
         raise SemreidError("OpenVINO is not installed", fix="pip install 'semreid[openvino]'") from error
+    weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise SemreidError(f"{path} lacks its weights, {weights}", fix="keep the two files side by side")
     core = openvino.Core()

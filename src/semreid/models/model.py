@@ -21,14 +21,14 @@ from semreid.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from semreid.data.batch import Batch
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
-from semreid.models.embedder import CropEmbedder, Image, Join, prepared_batches
+from semreid.models.embedder import Embedder, Image, Join, prepared_batches
 from semreid.models.foreground import Foreground, white_balanced
 from semreid.models.heads import Head, Supervision, Texture
-from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
+from semreid.models.parts import Parts, normalise_parts, read_parts
 from semreid.models.trunk import Maps, Trunk
 
 
-class ReIDModel(nn.Module, CropEmbedder):
+class ReIDModel(nn.Module, Embedder):
     """One trunk, many heads. Preprocessing is part of the model, so it can never be wrong.
 
     Args:
@@ -228,21 +228,6 @@ class ReIDModel(nn.Module, CropEmbedder):
                 fix="semreid label MODEL --data DATA --out DIR; to embed, use a model such as baseline",
             )
 
-    def raw_parts(self, images: Tensor) -> RawParts:
-        """Compute what the embedding is made of.
-
-        Args:
-            images: RGB (B, 3, H, W), float in [0, 1] or uint8.
-
-        Returns:
-            Blocks and region vectors, not normalised, with the visibility of the regions.
-
-        Raises:
-            SemreidError: If no head of the model knows body regions.
-        """
-        maps = self.maps(images)
-        return read_parts(self._blocks(maps), maps)
-
     @torch.inference_mode()
     def embed_batch(self, images: Tensor, *, flip: bool = False, unit: bool = True) -> Tensor:
         """Compute L2-normalised embeddings of images of the right size, in evaluation mode.
@@ -276,10 +261,7 @@ class ReIDModel(nn.Module, CropEmbedder):
         Raises:
             SemreidError: If no head of the model parses.
         """
-        images = images.to(self.device)
-        with self._evaluating():
-            found = self._region_probabilities(images)
-            return (found + self._region_probabilities(images.flip(-1)).flip(-1)) / 2 if flip else found
+        return self._with_mirrored(self._region_probabilities, images, flip)
 
     def parse(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
         """Tell the body region of every pixel of crops, at the input size of the model.
@@ -320,10 +302,7 @@ class ReIDModel(nn.Module, CropEmbedder):
         painter = next((head for head in self._heads() if isinstance(head, Texture)), None)
         if painter is None:
             raise SemreidError("no head of this model paints textures", fix="use a model such as san or san_pg")
-        images = images.to(self.device)
-        with self._evaluating():
-            found = painter.texture(self.maps(images))
-            return (found + painter.texture(self.maps(images.flip(-1))).flip(-1)) / 2 if flip else found
+        return self._with_mirrored(lambda seen: painter.texture(self.maps(seen)), images, flip)
 
     def texture(self, images: Iterable[Image], *, batch_size: int = 64, flip: bool = False) -> NDArray[np.float32]:
         """Paint the body textures of people: what they look like from all sides, on the atlas of the synthetic people.
@@ -397,7 +376,14 @@ class ReIDModel(nn.Module, CropEmbedder):
         images = torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device)
         views = [images, images.flip(-1)] if flip else [images]
         with self._evaluating():
-            return normalise_parts([self.raw_parts(view) for view in views])
+            return normalise_parts([read_parts(self._blocks(maps := self.maps(view)), maps) for view in views])
+
+    def _with_mirrored(self, step: Callable[[Tensor], Tensor], images: Tensor, flip: bool) -> Tensor:
+        """Maps of images, averaged with those of their mirror images if asked, in evaluation mode."""
+        images = images.to(self.device)
+        with self._evaluating():
+            found = step(images)
+            return (found + step(images.flip(-1)).flip(-1)) / 2 if flip else found
 
     def _region_probabilities(self, images: Tensor) -> Tensor:
         maps = self.maps(images)
