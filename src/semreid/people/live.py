@@ -8,7 +8,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
-from types import TracebackType
 from typing import NamedTuple
 
 import cv2
@@ -113,9 +112,7 @@ class LivePeople:
     def __enter__(self) -> LivePeople:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
         self._places.cleanup()
 
