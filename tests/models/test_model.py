@@ -112,6 +112,10 @@ def test_info_of_the_published_baseline() -> None:
     assert create_model("baseline", num_ids=751).info((384, 192))["macs"] == pytest.approx(9.12e9, rel=1e-3)
 
 
+PARSER = {"trunk": "resnet18", "width": 0.125, "last_stride": 1, "size": (64, 32)}
+ODD = ({"size": 64}, {"size": [64]}, {"width": "a"}, {"last_stride": 3}, {"trunk": 18}, {"white_balance": 2}, {"x": 1})
+
+
 @pytest.mark.parametrize(
     ("option", "values"),
     [
@@ -120,6 +124,8 @@ def test_info_of_the_published_baseline() -> None:
         ("width", ["a", "0.5", 0, -1, float("nan"), 9, None]),
         ("last_stride", [0, 3, "1", None]),
         ("trunk", [None, 18]),
+        ("foreground", [3, [], {}, {"trunk": "resnet18"}, *({**PARSER, **odd} for odd in ODD)]),
+        ("shares", [3, ["identity"], {"identity": "much"}, {"identity": 0}, {"identity": None}]),
     ],
 )
 def test_what_no_model_can_be_built_from_is_named(option: str, values: list[object]) -> None:
@@ -129,6 +135,21 @@ def test_what_no_model_can_be_built_from_is_named(option: str, values: list[obje
             create_model("baseline", **{**arguments, option: value})
         assert caught.value.fix
     assert create_model("baseline", **{**arguments, "width": 1}).architecture["width"] == 1
+
+
+def test_a_nested_argument_is_named_with_what_is_wrong_in_it() -> None:
+    with pytest.raises(SemreidError) as caught:
+        create_model("baseline", 3, trunk="resnet18", foreground={**PARSER, "size": [64, 0]})
+    assert caught.value.fix.startswith("size: 1: ")
+
+
+def test_lists_of_cards_and_recipes_become_tuples() -> None:
+    model = create_model("baseline", 3, trunk="resnet18", width=0.125, size=[64, 32], foreground=PARSER)
+    listed = {**PARSER, "size": [64, 32]}
+    again = create_model("baseline", 3, trunk="resnet18", width=0.125, size=(64, 32), foreground=listed)
+    again.load_state_dict(model.state_dict())
+    assert model.size == again.size == (64, 32)
+    assert model.fingerprint == again.fingerprint
 
 
 def test_zoo_refuses_what_it_does_not_know() -> None:

@@ -107,7 +107,7 @@ class Card:
 
     def build(self) -> ReIDModel:
         """Build the model, with random weights."""
-        return create_model(**{**self.model, "size": tuple(self.model["size"])})
+        return create_model(**self.model)
 
     def origin(self) -> dict[str, Any]:
         """Return what it was trained on as the card of a model that came from it tells it: without the sketch."""

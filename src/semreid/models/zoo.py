@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, get_args, get_type_hints
 
-from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from semreid.errors import SemreidError
 from semreid.models.embedder import Join
@@ -43,7 +44,7 @@ def baseline(trunk: Trunk, num_ids: int, *, pool: Pooling = "avg", center: bool 
     return {"identity": Identity("layer4", trunk.channels["layer4"], num_ids, pool=pool, center=center)}
 
 
-MagnifierNetVariant = Literal["released", "published"]
+Variant = Literal["published", "released"]
 Branch = Literal["srb", "sfb"]
 
 
@@ -51,7 +52,7 @@ def magnifiernet(
     trunk: Trunk,
     num_ids: int,
     *,
-    variant: MagnifierNetVariant = "released",
+    variant: Variant = "released",
     branches: tuple[Branch, ...] = ("srb", "sfb"),
     pool: Pooling = "avg",
     cell: Cell | None = None,
@@ -122,7 +123,6 @@ def parser(trunk: Trunk, num_ids: int) -> dict[str, Head]:
     return {"parser": Parser(trunk)}
 
 
-SANVariant = Literal["published", "released"]
 Painted = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -130,7 +130,7 @@ def san(
     trunk: Trunk,
     num_ids: int,
     *,
-    variant: SANVariant = "published",
+    variant: Variant = "published",
     embedding: Embedding | None = None,
     pool: Pooling = "avg",
     skips: bool | None = None,
@@ -319,17 +319,30 @@ MODELS: dict[str, Callable[..., dict[str, Head]]] = {
 Count = Annotated[int, Field(strict=True, ge=1)]
 Side = Annotated[int, Field(strict=True, ge=1, le=4096)]
 Width = Annotated[float, Field(strict=True, gt=0, le=8)]
+Name = Annotated[str, Field(strict=True)]
+Stride = Literal[1, 2]
+
+
+class ForegroundOptions(TypedDict):
+    """The parser that fades the background, and whether the model undoes the cast that it shows."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+    trunk: Name
+    width: Width
+    last_stride: Stride
+    size: tuple[Side, Side]
+    white_balance: NotRequired[Annotated[bool, Field(strict=True)]]
 
 
 def create_model(
     name: str,
     num_ids: Count,
     *,
-    trunk: Annotated[str, Field(strict=True)] = "resnet50",
+    trunk: Name = "resnet50",
     width: Width = 1.0,
-    last_stride: Literal[1, 2] = 1,
+    last_stride: Stride = 1,
     size: tuple[Side, Side] = (256, 128),
-    foreground: Mapping[str, Any] | None = None,
+    foreground: ForegroundOptions | None = None,
     join: Join = "equal",
     stem_relu: bool = True,
     shares: Mapping[str, PositiveFloat] | None = None,
@@ -367,8 +380,10 @@ def create_model(
         every = ", ".join((*known, *_ANY))
         raise SemreidError(f"model {name} has no option '{unknown[0]}'", fix=f"its options are {every}")
     given = {"num_ids": num_ids, "trunk": trunk, "width": width, "last_stride": last_stride, "size": size}
-    for option, value in given.items():
-        _checked(create_model, name, option, value)
+    given["foreground"] = foreground
+    num_ids, trunk, width, last_stride, size, foreground = (
+        _checked(create_model, name, option, value) for option, value in given.items()
+    )
     options = {option: _checked(MODELS[name], name, option, value) for option, value in options.items()}
     general = {"join": join, "stem_relu": stem_relu, "shares": shares or {}}
     unusual = {  # others leave no trace
@@ -382,7 +397,7 @@ def create_model(
     _require_embeddings(name, shares or {}, heads)
     if foreground is None:
         return ReIDModel(built, heads, size, architecture)
-    return ReIDModel(built, heads, size, {**architecture, "foreground": dict(foreground)}, _foreground(**foreground))
+    return ReIDModel(built, heads, size, {**architecture, "foreground": foreground}, _foreground(**foreground))
 
 
 _ANY: Mapping[str, object] = {"join": "equal", "stem_relu": True, "shares": {}}
@@ -405,10 +420,11 @@ def _foreground(
     return Foreground(built, Parser(built), (size[0], size[1]), white_balance)
 
 
-def _checked(takes: Callable[..., object], model: str, option: str, value: object) -> object:
+def _checked(takes: Callable[..., object], model: str, option: str, value: object) -> Any:  # noqa: ANN401 - what it is annotated as
     """Validate an option against its annotation; lists, as cards and recipes hold them, become tuples."""
     try:
         return TypeAdapter(get_type_hints(takes, include_extras=True)[option]).validate_python(value)
     except ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        raise SemreidError(f"model {model}: option '{option}' is {value!r}", fix=problem) from error
+        problem = error.errors()[0]
+        fix = ": ".join(map(str, (*problem["loc"], problem["msg"])))
+        raise SemreidError(f"model {model}: option '{option}' is {value!r}", fix=fix) from error
