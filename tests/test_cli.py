@@ -360,7 +360,7 @@ def test_a_fault_of_ours_is_one_line_and_the_traceback_is_for_those_who_ask(run,
     def broken() -> str:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("semreid.cli.describe_benchmarks", broken)
+    monkeypatch.setattr("semreid.data.cli.describe_benchmarks", broken)
     code, out, err = run("datasets")
     assert (code, out) == (70, "")
     assert err == "error: this is a fault of semreid, please report it: ZeroDivisionError: by nothing\n"

@@ -1,6 +1,8 @@
 import pytest
+from rich.table import Table
 
-from semreid.console import say
+from semreid.console import say, stdout, warn, write
+from semreid.training.record import Reporter
 
 
 @pytest.mark.parametrize(("number", "told"), [(None, "hello\n"), ("0", "hello\n"), ("1", "")])
@@ -13,3 +15,18 @@ def test_of_processes_that_are_not_joined_the_first_speaks(
         monkeypatch.setenv("LOCAL_RANK", number)
     say("hello")
     assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize("name", ["[/x]", "[bold]a[/bold]", ":dog: 12:cat:30", "a\\[b"])
+def test_names_of_users_are_printed_as_they_are(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    write(name, name)
+    table = Table(name, title=name)
+    table.add_row(name)
+    stdout.print(table)
+    say(name)
+    warn(name, name)
+    Reporter(1).say(name)
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{name}\n{name}\n")
+    assert told.out.count(name) == 5
+    assert told.err == f"{name}\nwarning: {name}\nwarning: {name}\n{name}\n"

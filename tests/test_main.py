@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from semreid import cli
+from semreid.console import stdout
 from semreid.training import loop
 from tests.training.test_loop import recipe
 
@@ -72,7 +72,7 @@ def test_a_reader_that_has_seen_enough_ends_the_program_in_silence(run, monkeypa
 
 def test_terminals_that_know_ascii_only_get_all_there_is(run, monkeypatch: pytest.MonkeyPatch) -> None:
     content = io.BytesIO()
-    monkeypatch.setattr(cli, "describe_benchmarks", lambda: cli.stdout.print("caméra 128×64 \udcff") or "")
+    monkeypatch.setattr("semreid.data.cli.describe_benchmarks", lambda: stdout.print("caméra 128×64 \udcff") or "")
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii"))
     assert run("datasets").code == 0
     assert content.getvalue() == b"cam\\xe9ra 128\\xd764 \\udcff\n\n"

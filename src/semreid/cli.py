@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,14 +23,10 @@ from rich.table import Table
 from typer.core import TyperCommand, TyperOption
 
 from semreid import distributed
-from semreid.console import interruptible, stdout
-from semreid.console import progress as _progress
-from semreid.console import say as _say
-from semreid.console import show as _show
-from semreid.data.benchmarks import describe_benchmarks, load_dataset
-from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
+from semreid.console import Json, interruptible, progress, say, show, stdout, warn, write
+from semreid.data.cli import Data, SkipCorrupt, dataset_of, datasets, doctor
 from semreid.data.listing import left_out
-from semreid.data.sample import MAX_CAMID, ReIDDataset
+from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture, write_report
 from semreid.explain.people import group
@@ -45,7 +42,7 @@ from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
 from semreid.teachers.cli import label
 from semreid.tracking.cli import link, tracks
-from semreid.training.cli import adapt, each_once
+from semreid.training.cli import adapt, average, train
 from semreid.training.record import run_files
 
 if TYPE_CHECKING:
@@ -59,49 +56,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
-app.command()(models)
-app.command()(explain)
-app.command()(stages)
-app.command()(texture)
-app.command()(label)
-app.command()(adapt)
-app.command()(group)
-app.command()(tracks)
-app.command()(link)
+for _each in (datasets, doctor, models, train, average, adapt, explain, stages, texture, label, group, tracks, link):
+    app.command()(_each)
 SHARED = ("train", "evaluate", "embed", "gallery add")
 """Commands that several processes of torchrun share."""
 RENAMED = {"--part": "--split"}
 """Flags of earlier versions, and what they are called now."""
 FAULT = 70
 """What sysexits.h calls EX_SOFTWARE."""
-MOST_DIGITS = 10
-"""Of a number that a user writes: camera numbers fit into 31 bits."""
+SIZE = ("x", range(1, 10**10), "size", "HEIGHTxWIDTH, such as 256x128")
+CAMERAS = (",", range(MAX_CAMID + 1), "cameras", f"two camera numbers from 0 to {MAX_CAMID}, such as 1,2")
+"""How options of two numbers are written, as `_pair` reads them."""
 MOST_SIDE = 2048
 """Pixels of a side of the images that recipes train on."""
-Data = Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-SkipCorrupt = Annotated[
-    bool, typer.Option("--skip-corrupt", help="Leave unreadable images out; the report counts them.")
-]
-
-
-@app.command()
-def datasets() -> None:
-    """List the data sets that can be named in --data."""
-    typer.echo(describe_benchmarks())
-
-
-@app.command()
-def doctor(
-    data: Annotated[str, typer.Argument(help="NAME[/VARIANT]:PATH")],
-    json_: Json = False,
-) -> None:
-    """Say what is in a data set, what is wrong with it, and how to mend it; exit 1 if it cannot be evaluated."""
-    with _progress("looking at images") as progress:
-        diagnosis = diagnose(load_dataset(data), progress=progress)
-    _show(diagnosis.to_json()) if json_ else _show_diagnosis(diagnosis)
-    if not diagnosis.healthy:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -124,7 +91,7 @@ def synthesize(
     from semreid.people.dataset import PeopleRecipe, require_free, save_contact_sheet
     from semreid.people.dataset import synthesize as run
 
-    height, width = _size(size) or (256, 128)
+    height, width = _pair(size, *SIZE) or (256, 128)
     recipe = PeopleRecipe(identities, images_per_identity, seed, height, width, cameras, occlusion)
     if preview is not None:
         require_suffix(preview, ".png", "a PNG picture")
@@ -135,51 +102,9 @@ def synthesize(
         _outputs(preview, inputs=())
         require_free(recipe, out)
         save_contact_sheet(recipe, preview)
-    with interruptible(lambda: "the same command goes on"), _progress("making people") as progress:
-        run(recipe, out, progress=progress)
-    _say(f"made: {out}. Next: semreid doctor people:{out}")
-
-
-@app.command()
-def train(
-    data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
-    recipe: Annotated[
-        str, typer.Argument(help="YAML file, such as recipes/tiny/baseline.yaml; recipes/tiny/best.yaml if left out.")
-    ] = "",
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, such as optim.lr=3e-4.")] = None,
-    annotations: Annotated[
-        Path | None,
-        typer.Option("--annotations", help="Folder with masks/, textures/ or attributes of the training images."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    skip_corrupt: SkipCorrupt = False,
-) -> None:
-    """Train a model and leave a run folder; under torchrun, on all its processes."""
-    from semreid.training.loop import train as run
-    from semreid.training.recipe import BEST, load_recipe
-    from semreid.training.record import way_on
-
-    changes = overrides or []
-    if "=" in recipe and not recipe.endswith(".yaml"):  # an override, and no recipe
-        recipe, changes = "", [recipe, *changes]
-    settings = load_recipe(recipe or BEST, each_once(changes))
-    with distributed.process_group(), interruptible(lambda: f"the same command {way_on(out)}"):
-        trained = run(settings, _load(data, skip_corrupt), out, annotations=annotations, resume=resume)
-        step = f"evaluate {out} --data {data}" if trained.dim else f"label {out} --data DATA --out DIR"
-        _say(f"trained: {out}. Next: semreid {step}")
-
-
-@app.command()
-def average(
-    runs: Annotated[list[str], typer.Argument(help="Run folders that started from the same weights.")],
-    out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
-) -> None:
-    """Average the weights of runs: one model, usually better than each of them, and no slower."""
-    from semreid.training.average import average_runs
-
-    average_runs(runs, out)
-    _say(f"averaged: {out}. Next: semreid evaluate {out} --data DATA")
+    with interruptible(lambda: "the same command goes on"), progress("making people") as told:
+        run(recipe, out, progress=told)
+    say(f"made: {out}. Next: semreid doctor people:{out}")
 
 
 @app.command()
@@ -211,12 +136,13 @@ def evaluate(
     if plot is not None:
         require_suffix(plot, ".png", "a PNG picture")
         require_matplotlib()
-    files = _outputs(out, html, plot, inputs=(model, _place(data)))
+    place = os.path.expanduser(data.partition(":")[2])  # noqa: PTH111 - may be no path at all
+    files = _outputs(out, html, plot, inputs=(model, place))
     with distributed.process_group():
-        loaded, dataset = embedder_of(model), _load(data, skip_corrupt)
+        loaded, dataset = embedder_of(model), dataset_of(data, skip_corrupt=skip_corrupt)
         require_apart(files, (s.path for s in (*dataset.query, *dataset.gallery)))
         weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
-        with _progress("decoding") as progress:
+        with progress("decoding") as told:
             evaluation = judge(
                 loaded,
                 dataset,
@@ -226,17 +152,16 @@ def evaluate(
                 checkpoint=weights,
                 metric=metric,
                 map_within=map_within,
-                progress=progress,
+                progress=told,
             )
         if distributed.rank() > 0:
             return
     content = {"model": model, **evaluation.to_json()}
-    for warning in content["protocol"]["warnings"][len(dataset.warnings) :]:  # those of the data were told before
-        _say(f"warning: {warning}", style="yellow")
+    warn(*content["protocol"]["warnings"][len(dataset.warnings) :])  # those of the data were told before
     if out is not None:
         write_json(out, content)
     write_report(evaluation, model, html=html, plot=plot)
-    _show(content) if json_ else _show_report(content)
+    show(content) if json_ else _show_report(content)
 
 
 @app.command()
@@ -278,20 +203,19 @@ def calibrate(
     if out is not None:
         require_matplotlib()
         require_writable(out / "calibration.json")
-    loaded, dataset = load_model(model).to(distributed.local_device()), _load(data, skip_corrupt)
+    loaded, dataset = load_model(model).to(distributed.local_device()), dataset_of(data, skip_corrupt=skip_corrupt)
     options: dict[str, Any] = {"split": split, "fars": far, "flip": flip, "per_camera_pair": per_camera_pair}
-    with _progress("decoding") as progress:
-        report = calibrate_model(loaded, model, dataset, progress=progress, **options)
-    for warning in report.warnings:
-        _say(f"warning: {warning}", style="yellow")
+    with progress("decoding") as told:
+        report = calibrate_model(loaded, model, dataset, progress=told, **options)
+    warn(*report.warnings)
     if out is not None:
         write_json(out / "calibration.json", report.to_json())
         save_plot(report, out / "calibration.png", f"Calibration of {model} on {dataset.name}")
     if not is_shipped(model):
         save_calibration(model, report.calibration)
-    _show(report.to_json()) if json_ else _show_calibration(report.calibration)
+    show(report.to_json()) if json_ else _show_calibration(report.calibration)
     kept = f" --calibration {out / 'calibration.json'}" if is_shipped(model) and out is not None else ""
-    _say(f"calibrated: {card_file(model) if not kept else out}. Next: semreid verify {model} A B{kept}")
+    say(f"calibrated: {card_file(model) if not kept else out}. Next: semreid verify {model} A B{kept}")
 
 
 @app.command()
@@ -317,9 +241,9 @@ def verify(
     if b is None:
         model, a, b = DEFAULT, no_model(model, "A.jpg B.jpg", f"{a} is the only image"), a
     verifier = load_verifier(model, calibration or model, device=distributed.local_device())
-    verdict = verifier.verify(a, b, far=far, prior=prior, cameras=_camera_pair(cameras))
+    verdict = verifier.verify(a, b, far=far, prior=prior, cameras=_pair(cameras, *CAMERAS))
     basis = verifier.calibration.basis
-    _show({**asdict(verdict), "basis": basis}) if json_ else _show_verdict(verdict, basis)
+    show({**asdict(verdict), "basis": basis}) if json_ else _show_verdict(verdict, basis)
 
 
 @app.command()
@@ -343,16 +267,16 @@ def embed(
     require_suffix(out, ".parquet", "a Parquet file")
     _outputs(out, inputs=(model, images))
     if images.is_dir() and (lost := left_out(images)):
-        _say(f"warning: {lost}", style="yellow")
+        warn(lost)
     with distributed.process_group():
-        with _progress("embedding") as progress:
+        with progress("embedding") as told:
             done, skipped = embed_files(
-                embedder_of(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=progress
+                embedder_of(model), images, out, flip=flip, skip_corrupt=skip_corrupt, progress=told
             )
         if distributed.rank() > 0:
             return
     for problem in skipped:
-        _say(f"skipped: {problem}", style="yellow")
+        say(f"skipped: {problem}", style="yellow")
     typer.echo(f"{done} embeddings in {out}; {len(skipped)} images skipped")
 
 
@@ -367,16 +291,16 @@ def info(
     from semreid.models.loading import load_model
 
     if is_exported(model):
-        _show(asdict(open_exported(Path(model)).metadata))
+        show(asdict(open_exported(Path(model)).metadata))
         return
     card = {} if is_untrained(model) else {"card": read_card(model).to_json()}
-    size = _size(input_)
+    size = _pair(input_, *SIZE)
     if size and max(size) > MOST_SIDE:
         raise SemreidError(
             f"--input {size[0]}x{size[1]} is larger than any model takes",
             fix=f"choose sides of up to {MOST_SIDE} pixels",
         )
-    _show({**told_untrained(model, load_model(model)).info(size), **card})
+    show({**told_untrained(model, load_model(model)).info(size), **card})
 
 
 @app.command()
@@ -402,10 +326,10 @@ def export(
 
     if int8 != bool(data):
         raise SemreidError("int8 needs data, and nothing else does", fix="give both --int8 and --data, or neither")
-    wish = Int8(_load(data, skip_corrupt=False), max_map_loss) if int8 else None
-    with _progress("decoding") as progress:
-        done = export_model(model, out, kind=format_, float_input=float_input, int8=wish, progress=progress)
-    _show(done.to_json()) if json_ else _show_exported(done)
+    wish = Int8(dataset_of(data), max_map_loss) if int8 else None
+    with progress("decoding") as told:
+        done = export_model(model, out, kind=format_, float_input=float_input, int8=wish, progress=told)
+    show(done.to_json()) if json_ else _show_exported(done)
 
 
 @app.command()
@@ -445,8 +369,8 @@ def serve(
     )
     name = service.gallery.uri  # without a password
     if service.judge.reason:
-        _say(f"no probabilities: {service.judge.reason}", style="yellow")
-    run(service, access, host=host, port=port, ready=lambda address: _say(f"serving {name} at {address}"))
+        say(f"no probabilities: {service.judge.reason}", style="yellow")
+    run(service, access, host=host, port=port, ready=lambda address: say(f"serving {name} at {address}"))
 
 
 @app.command()
@@ -472,12 +396,12 @@ def demo(
         raise SemreidError("--train makes a model, and --model names one", fix="leave out one of the two")
     name = "trained" if trained else Path(model).name
     out = out or Path("demo" if name == DEFAULT else f"demo-{name}")
-    with _progress("making people") as progress:
-        report = run_demo(data, out, model=model, trained=trained, progress=progress)
+    with progress("making people") as told:
+        report = run_demo(data, out, model=model, trained=trained, progress=told)
     _show_report(report)
-    _say(f"all searches: {out / 'report.html'}; the middle one, explained: {out / 'search' / 'explanation.html'}")
+    say(f"all searches: {out / 'report.html'}; the middle one, explained: {out / 'search' / 'explanation.html'}")
     named = "" if name == DEFAULT else f" --model {out / 'run' if trained else model}"
-    _say(f"to search on a page: semreid serve --gallery {out / 'gallery.parquet'}{named}")
+    say(f"to search on a page: semreid serve --gallery {out / 'gallery.parquet'}{named}")
 
 
 class _Command(TyperCommand):
@@ -491,8 +415,8 @@ class _Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-for _each in (*app.registered_commands, *gallery_app.registered_commands):
-    _each.cls = _Command
+for _command in (*app.registered_commands, *gallery_app.registered_commands):
+    _command.cls = _Command
 
 
 def main() -> None:
@@ -550,7 +474,7 @@ def _require_shared(arguments: Sequence[str]) -> None:
 def _fail(text: str, status: int) -> NoReturn:
     with contextlib.suppress(OSError):
         if text:
-            _say(text, style="bold red")
+            say(text, style="bold red")
         sys.stdout.flush()
         sys.exit(status)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left could not be written at exit either
@@ -567,47 +491,15 @@ def _outputs(*files: Path | None, inputs: Iterable[Path | str]) -> list[Path]:
     return wanted
 
 
-def _place(spec: str) -> str:
-    """The path in NAME[/VARIANT]:PATH."""
-    return os.path.expanduser(spec.partition(":")[2])  # noqa: PTH111 - may be no path at all
-
-
-def _load(spec: str, skip_corrupt: bool) -> ReIDDataset:
-    dataset = load_dataset(spec)
-    if skip_corrupt:
-        with _progress("looking for unreadable images") as progress:
-            dataset = without_corrupt(dataset, progress=progress)
-    for warning in dataset.warnings:
-        _say(f"warning: {warning}", style="yellow")
-    return dataset
-
-
-def _size(text: str) -> tuple[int, int] | None:
+def _pair(text: str, between: str, allowed: range, what: str, form: str) -> tuple[int, int] | None:
+    """Two whole numbers that are written as one option; None where nothing is."""
     if not text:
         return None
-    height, x, width = text.partition("x")
-    sides = _number(height), _number(width)
-    if not (x and min(sides) > 0):
-        raise SemreidError(f"cannot read the size '{brief(text)}'", fix="write HEIGHTxWIDTH, such as 256x128")
-    return sides
-
-
-def _camera_pair(text: str) -> tuple[int, int] | None:
-    if not text:
-        return None
-    a, comma, b = text.partition(",")
-    pair = _number(a), _number(b)
-    if not (comma and 0 <= min(pair) <= max(pair) <= MAX_CAMID):
-        raise SemreidError(
-            f"cannot read the cameras '{brief(text)}'",
-            fix=f"write two camera numbers from 0 to {MAX_CAMID}, such as 1,2",
-        )
-    return pair
-
-
-def _number(text: str) -> int:
-    """A number of few digits; -1 for anything else."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else -1
+    cells = text.split(between)
+    pair = [int(cell) for cell in cells if re.fullmatch(r"\d{1,10}", cell, re.ASCII)]
+    if not len(cells) == len(pair) == 2 or not all(number in allowed for number in pair):
+        raise SemreidError(f"cannot read the {what} '{brief(text)}'", fix=f"write {form}")
+    return pair[0], pair[1]
 
 
 def _show_report(content: Mapping[str, Any]) -> None:
@@ -619,7 +511,7 @@ def _show_report(content: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{name} {value:,}" for name, value in content["counts"].items())
     extras = [name.replace("_", " ") for name in ("flip", "center_cameras", "rerank") if content["protocol"][name]]
     extras += ["euclidean distance of raw embeddings"] if content["protocol"]["distance"] == "euclidean" else []
-    stdout.print(counts + (f"; with {' and '.join(extras)}" if extras else ""), highlight=False, soft_wrap=True)
+    write(counts + (f"; with {' and '.join(extras)}" if extras else ""))
 
 
 def _show_calibration(calibration: Calibration) -> None:
@@ -645,8 +537,7 @@ def _show_calibration(calibration: Calibration) -> None:
         f"{_percent(point.dir)} % of the searches for known people found them"
         for point in calibration.identification
     ]
-    for line in lines:
-        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+    write(*lines)
 
 
 def _percent(rate: Rate) -> str:
@@ -661,15 +552,14 @@ def _digits(value: float, digits: int) -> str:
 def _show_verdict(verdict: Verdict, basis: str) -> None:
     cameras = f" for cameras {verdict.cameras}" if verdict.cameras else ""
     decision = "one person" if verdict.same else "not accepted as one person"
-    for line in (
+    write(
         f"probability that they are one person: {percent_text(verdict.probability)} (before looking: "
         f"{percent_text(verdict.prior)})",
         f"decision by the score alone: {decision}, at a false-accept rate of {verdict.asked_far:g} "
         f"(95 % interval {verdict.far.low:.2g} to {verdict.far.high:.2g})",
         f"score {verdict.score:.4f}, threshold {verdict.threshold:.4f}{cameras}",
         basis,
-    ):
-        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+    )
 
 
 def _show_exported(done: Exported) -> None:
@@ -686,20 +576,4 @@ def _show_exported(done: Exported) -> None:
         lines.append(f"int8 and model there: {cosines}, {measured['same_neighbours']:.0%} of the ten nearest the same")
     if metadata.terms:
         lines.append(f"terms: {metadata.terms}")
-    for line in lines:
-        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _show_diagnosis(diagnosis: Diagnosis) -> None:
-    table = Table("part", "identities", "images", "cameras", "height", "width", title=diagnosis.name)
-    for name, part in diagnosis.parts.items():
-        sides = [" / ".join(map(str, side)) or "-" for side in (part.heights, part.widths)]
-        table.add_row(name, f"{part.identities:,}", f"{part.images:,}", str(part.cameras), *sides)
-    stdout.print(table)
-    styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
-    for finding in diagnosis.findings:
-        way_out = f"\n  way out: {finding.fix}" if finding.fix else ""
-        text = f"{finding.level}: {finding.what}{way_out}"
-        stdout.print(text, style=styles[finding.level], highlight=False, markup=False, soft_wrap=True)
-    verdict = "can be evaluated" if diagnosis.healthy else "cannot be evaluated honestly as it is"
-    stdout.print(f"{diagnosis.name} {verdict}", style="bold", highlight=False)
+    write(*lines)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +15,10 @@ from rich.progress import Progress as Bar
 from semreid import distributed
 from semreid.parallel import Progress
 
-stdout, stderr = Console(), Console(stderr=True)
+_AS_IT_IS = {"markup": False, "emoji": False, "highlight": False}
+stdout, stderr = Console(**_AS_IT_IS), Console(stderr=True, **_AS_IT_IS)  # type: ignore[arg-type]
+"""What users and their files call things is printed as it is: ``[/x]`` is no markup, and ``:dog:`` no picture."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 INTERRUPTED = 130
 """The status that shells expect after Ctrl-C: 128, and the number of the signal."""
 
@@ -23,7 +26,19 @@ INTERRUPTED = 130
 def say(text: str, style: str = "") -> None:
     """Print a line on stderr; of several processes, the first one speaks, or that of a machine while they are apart."""
     if distributed.rank() == 0 and os.environ.get("LOCAL_RANK", "0") == "0":
-        stderr.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        stderr.print(text, style=style, soft_wrap=True)
+
+
+def warn(*texts: str) -> None:
+    """Print warnings on stderr."""
+    for text in texts:
+        say(f"warning: {text}", style="yellow")
+
+
+def write(*lines: str, style: str = "") -> None:
+    """Print lines of a result on stdout, each as long as it is."""
+    for line in lines:
+        stdout.print(line, style=style, soft_wrap=True)
 
 
 def show(content: Mapping[str, Any]) -> None:
@@ -45,28 +60,21 @@ def interruptible(way_on: Callable[[], str]) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-class progress:  # noqa: N801 - reads as a function
-    """A progress bar on stderr that is told (done, all).
+@contextmanager
+def progress(title: str, line: str = "") -> Iterator[Progress]:
+    """Show a progress bar on stderr that is told (done, all).
 
     Args:
         title: What is being done.
         line: What to print at each step where stderr is no terminal, such as ``{done} of {total} images``;
             nothing if empty.
     """
+    with Bar(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
 
-    def __init__(self, title: str, line: str = "") -> None:
-        self.bar = Bar(console=stderr, transient=True, disable=not stderr.is_terminal)
-        self.task = self.bar.add_task(title, total=None)
-        self.line = "" if stderr.is_terminal else line
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if line and not stderr.is_terminal:
+                say(line.format(done=done, total=total))
 
-    def __enter__(self) -> Progress:
-        self.bar.start()
-        return self._tell
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def _tell(self, done: int, total: int) -> None:
-        self.bar.update(self.task, completed=done, total=total)
-        if self.line:
-            say(self.line.format(done=done, total=total))
+        yield tell

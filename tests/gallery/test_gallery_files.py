@@ -296,6 +296,15 @@ def test_no_message_tells_a_password(uri: str) -> None:
     assert not re.search("me:|sec|ret", f"{caught.value.what} {caught.value.fix}".replace("SEMREID_SERVE_TOKEN", ""))
 
 
+def test_a_fingerprint_is_told_as_it_is(tmp_path: Path, run) -> None:
+    Gallery.open(tmp_path / "g.parquet", dim=2, fingerprint="[/x]").add([[1, 0]], [Entry("a")])
+    code, out, _ = run("gallery", "info", "--gallery", tmp_path / "g.parquet")
+    assert (code, out.splitlines()[-1]) == (
+        0,
+        "1 crops of 0 people, 1 of nobody known; no times; 2 values a vector, model [/x]",
+    )
+
+
 def test_rows_of_a_filter_are_removed_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes, write = [], memory.write_gallery
     monkeypatch.setattr(memory, "SCAN", 4)

@@ -202,7 +202,7 @@ def test_sketch_recognises_copies_of_images_and_no_others(people: ReIDDataset, t
 
 
 def test_plot_shows_something_in_each_panel(report: CalibrationReport, tmp_path: Path) -> None:
-    plot.save_plot(report, tmp_path / "plot.png", "Calibration")
+    plot.save_plot(report, tmp_path / "plot.png", "Calibration of runs/$x^{$")  # which is no formula
     image = cv2.imread(str(tmp_path / "plot.png"))
     assert image.shape[0] > 500
     assert image.shape[1] > 1500

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Column, Table
 
-from semreid import distributed
-from semreid.console import say, show, stdout
+from semreid.console import Json, say, show, stdout
 from semreid.data.images import read_image
 from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
@@ -20,7 +18,7 @@ from semreid.explain.explanation import MOST, TOP, Explanation
 from semreid.explain.texts import GLYPHS, grounds_text, percent_text
 from semreid.files import require_apart, require_suffix, require_writable, write_json, write_text
 from semreid.gallery import Gallery
-from semreid.models.cli import FirstModel, no_model
+from semreid.models.cli import FirstModel, model_of, no_model
 from semreid.models.exported import is_exported
 from semreid.models.shipped import DEFAULT
 from semreid.plots import require_matplotlib
@@ -43,11 +41,9 @@ def explain(
     prior: Annotated[
         float | None, typer.Option("--prior", help="Probability of a match before looking; else one in all people.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json_: Json = False,
 ) -> None:
     """Show why a gallery answers a query as it does: ranked matches with marks, and what makes each pair similar."""
-    from semreid.models.loading import load_model, told_untrained
-
     if query is None:
         model, query = DEFAULT, no_model(model, "QUERY", "no query is named")
     require_matplotlib()
@@ -55,7 +51,7 @@ def explain(
     require_apart([out / f"explanation.{kind}" for kind in ("html", "png", "json")], [query], "the query")
     if is_exported(model):
         raise SemreidError(f"{model} has no gradients to explain it by", fix="give the run folder it was exported from")
-    loaded = told_untrained(model, load_model(model)).to(distributed.local_device())
+    loaded = model_of(model)
     options = {"pid": pid, "camid": camid, "other_cameras": other_cameras, "rerank": rerank, "prior": prior}
     with Gallery.open(uri) as gallery:
         found = explanations.explain(loaded, query, gallery, top=top, **options)  # type: ignore[arg-type]
@@ -73,14 +69,9 @@ def stages(
 ) -> None:
     """Draw what each stage of PMM looks at, and what is taken from the next because of it."""
     from semreid.explain.stages import save_stages
-    from semreid.models.loading import load_model, told_untrained
 
     _require_picture(out, images)
-    save_stages(
-        told_untrained(model, load_model(model)).to(distributed.local_device()),
-        [read_image(path) for path in images],
-        out,
-    )
+    save_stages(model_of(model), [read_image(path) for path in images], out)
     say(f"drawn: {out}")
 
 
@@ -91,10 +82,9 @@ def texture(
 ) -> None:
     """Draw what people look like from all sides, as a model believes: their textures, and a body that wears them."""
     from semreid.explain.textures import save_textures
-    from semreid.models.loading import load_model, told_untrained
 
     _require_picture(out, images)
-    save_textures(told_untrained(model, load_model(model)).to(distributed.local_device()), images, out)
+    save_textures(model_of(model), images, out)
     say(f"drawn: {out}")
 
 
@@ -147,12 +137,12 @@ def _require_picture(out: Path, images: list[Path]) -> None:
 
 def _table(explanation: Explanation) -> Table:
     columns = ("#", "", "similarity", "probability", "person", "camera", Column("path or id", overflow="fold"))
-    table = Table(*columns, title=escape(explanation.query.path or "query"))
+    table = Table(*columns, title=explanation.query.path or "query")
     for c in explanation.candidates:
         entry = c.match.entry
         mark = "" if c.is_same is None else GLYPHS[c.is_same]
         probability = "-" if c.probability is None else percent_text(c.probability)
         facts = (entry.pid, entry.camid, entry.path or entry.id)
-        texts = ("-" if fact is None else escape(str(fact)) for fact in facts)
+        texts = ("-" if fact is None else str(fact) for fact in facts)
         table.add_row(str(c.rank), mark, f"{c.match.similarity:.3f}", probability, *texts)
     return table

@@ -12,7 +12,8 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from semreid.console import interruptible, progress, say, show, stdout
+from semreid.console import Json, interruptible, progress, say, show, stdout, warn, write
+from semreid.data.cli import SkipCorrupt
 from semreid.data.images import read_image
 from semreid.data.rows import SPLITS
 from semreid.data.sample import Sample
@@ -24,7 +25,7 @@ from semreid.gallery.unlabelled import with_words
 from semreid.gallery.uri import require_kept
 from semreid.models.cli import ModelOption, embedder_of
 from semreid.models.shipped import DEFAULT
-from semreid.training.cli import CropsArgument, SkipCorrupt, crops_from, tell_said
+from semreid.training.cli import CropsArgument, crops_from, tell_said
 from semreid.verification.people import (
     People,
     find_people,
@@ -100,7 +101,7 @@ def group(
     ] = None,
     min_samples: Annotated[int, typer.Option("--min-samples", min=2, help="Crops that make a person.")] = 4,
     skip_corrupt: SkipCorrupt = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json_: Json = False,
 ) -> None:
     """Tell who is who in your own crops, without identities: a table, a page, and names in a gallery if wanted."""
     _require_possible(out, crops, gallery, folders=folders is not None, flip=flip)
@@ -116,7 +117,7 @@ def group(
             if own:
                 features = rows.vectors(seen.ids)
                 if gone := sum(not sample.path.is_file() for sample in seen.samples):
-                    say(f"warning: {gone:,} of {len(seen):,} pictures are gone; their vectors tell", style="yellow")
+                    warn(f"{gone:,} of {len(seen):,} pictures are gone; their vectors tell")
             else:
                 seen = with_words(seen, rows)
                 tell_said(seen)
@@ -134,7 +135,7 @@ def group(
                 named = name_in_gallery(people, rows)
     one_track = seen.tracks[0] >= 0 and (seen.tracks == seen.tracks[0]).all()  # which no cut takes apart
     if people.count == 1 and not one_track:
-        say("warning: all crops that are alike at all were taken for one person; --cut 0.6 takes fewer", style="yellow")
+        warn("all crops that are alike at all were taken for one person; --cut 0.6 takes fewer")
     result = _result(people) | ({} if named is None else {"gallery": named._asdict()})
     show(result) if json_ else _show(result)
     say(f"grouped: look at {out / 'people.html'}; all crops are in {out / 'people.csv'}")
@@ -194,8 +195,7 @@ def _result(people: People) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> None:
-    for line in _lines(result):
-        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+    write(*_lines(result))
     if result["scores"] is None:
         return
     table = Table("", "precision, %", "recall, %", "F1, %", title="against the people that are known")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Column, Table
 
 from semreid import distributed
-from semreid.console import interruptible, progress, say, show, stdout
+from semreid.console import Json, interruptible, progress, say, show, stdout, warn, write
+from semreid.data.cli import SkipCorrupt
 from semreid.data.images import read_image
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_of
@@ -46,23 +46,16 @@ from semreid.parallel import parallel
 app = typer.Typer(no_args_is_help=True)
 
 
-def _kept(uri: str) -> str:
-    require_kept(uri)
-    return uri
-
-
 URI = Annotated[
     str,
     typer.Option(
         "--gallery",
-        callback=_kept,
+        callback=require_kept,
         help="FOLDER.db, FILE.parquet, http://HOST:PORT[/DATABASE][#NAME] of Milvus, or serve:http://HOST:PORT of "
         "`semreid serve`.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Renew what is in the gallery already, not just add to it.")]
-Skip = Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")]
 Camids = Annotated[
     list[int] | None, typer.Option("--camid", min=0, help="From this camera (may be repeated: or that).")
 ]
@@ -90,7 +83,7 @@ def add(
     tags: Annotated[list[str] | None, typer.Option("--tag", help="All get this tag (may be repeated).")] = None,
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Sub-folders are not people.")] = False,
     replace_known: Replace = False,
-    skip_corrupt: Skip = False,
+    skip_corrupt: SkipCorrupt = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step; those counted are safe.")] = 64,
 ) -> None:
     """Embed images and add them; under torchrun, on all its processes. Makes the gallery if there is none.
@@ -146,7 +139,7 @@ def search(
     parts: Annotated[
         bool, typer.Option("--parts", help="Let the body regions decide that both show; embeds the best again.")
     ] = False,
-    skip_corrupt: Skip = False,
+    skip_corrupt: SkipCorrupt = False,
     json_: Json = False,
 ) -> None:
     """Find the crops that are most similar to images."""
@@ -162,8 +155,14 @@ def search(
         order = PartOrder(embedder, paths) if parts else None
         vectors = order.vectors if order else embedder.embed(paths)
         found = gallery.search(vectors, k, where=where, query_camids=cameras, rerank=rerank, reorder=order)
-    results = [{"query": str(path), "matches": [_match(m) for m in ms]} for path, ms in zip(paths, found, strict=True)]
     if json_:
+        results = [
+            {
+                "query": str(path),
+                "matches": [{"similarity": round(m.similarity, 6), **asdict(m.entry)} for m in matches],
+            }
+            for path, matches in zip(paths, found, strict=True)
+        ]
         show({"gallery": gallery.uri, "results": results})
         return
     for path, matches in zip(paths, found, strict=True):
@@ -183,10 +182,11 @@ def remove(
     """Remove rows by their ids, or all of a person, a camera, a tag or a time."""
     where = _filter(camids, pids, tags, since, until)
     with Gallery.open(uri) as gallery:
-        uploads = _uploads(_wanted(gallery, ids or [], where)) if bool(ids) != bool(where) else []
+        wanted = _wanted(gallery, ids or [], where) if bool(ids) != bool(where) else ()
+        uploads = [row.path for row in wanted if UPLOADED.search(row.path)]
         typer.echo(f"{gallery.remove(ids or (), where=where):,} rows removed from {gallery.uri}")
     if uploads and not uri.startswith("serve:"):
-        _warn(
+        warn(
             f"{len(uploads):,} pictures that were sent to a server stay on its disk, such as {uploads[0]}: delete them "
             "by hand; what is removed through the server (serve:http://HOST:PORT) takes them along"
         )
@@ -234,12 +234,8 @@ def _wanted(gallery: Gallery, ids: list[str], where: Filter) -> Iterator[Entry]:
             raise SemreidError(
                 what, fix="`semreid gallery search --json` shows ids; --pid, --camid, --tag find by facts"
             )
-        _warn(what)
+        warn(what)
     return filter(None, rows.values())
-
-
-def _uploads(rows: Iterable[Entry]) -> list[str]:
-    return [row.path for row in rows if UPLOADED.search(row.path)]
 
 
 def _readable(queries: list[Path], *, skip_corrupt: bool) -> list[Path]:
@@ -293,7 +289,7 @@ def _crops(images: Path | None, data: str, split: str, other: str, unlabelled: b
     if other:
         return distributed.by_first(partial(_rows_of, other))  # one process at a time may open a .db folder
     if images is None:
-        return crops_of_data(data, split, warn=_warn)
+        return crops_of_data(data, split, warn=warn)
     _warn_of_left_out([images])
     return crops_below(images, unlabelled=unlabelled)
 
@@ -303,13 +299,9 @@ def _rows_of(other: str) -> list[Crop]:
         return crops_of_rows(rows)
 
 
-def _warn(text: str) -> None:
-    say(f"warning: {text}", style="yellow")
-
-
 def _warn_of_left_out(paths: list[Path]) -> None:
     if lost := left_out(*(path for path in paths if path.is_dir())):
-        _warn(lost)
+        warn(lost)
 
 
 def _tell(done: Enrolled, uri: str) -> None:
@@ -329,24 +321,20 @@ def _require_some(gallery: Gallery, where: Filter) -> None:
         raise SemreidError(f"{gallery.uri} has {what}", fix="`semreid gallery info` tells its cameras and times")
 
 
-def _match(match: Match) -> dict[str, Any]:
-    return {"similarity": round(match.similarity, 6), **asdict(match.entry)}
-
-
 def _table(title: str, matches: list[Match]) -> Table:
     long = Column("time", no_wrap=True), Column("path or id", overflow="fold")
-    table = Table("#", "similarity", "person", "camera", *long, title=escape(title))
+    table = Table("#", "similarity", "person", "camera", *long, title=title)
     for rank, match in enumerate(matches, 1):
         entry = match.entry
         time = None if entry.timestamp is None else time_code(entry.timestamp)
         facts = (entry.pid, entry.camid, time, entry.path or entry.id)
-        texts = ("-" if fact is None else escape(str(fact)) for fact in facts)
+        texts = ("-" if fact is None else str(fact) for fact in facts)
         table.add_row(str(rank), f"{match.similarity:.3f}", *texts)
     return table
 
 
 def _show_stats(uri: str, stats: Stats) -> None:
-    table = Table("camera", "crops", title=escape(uri))
+    table = Table("camera", "crops", title=uri)
     for camid, rows in stats.cameras.items():
         table.add_row("unknown" if camid is None else str(camid), f"{rows:,}")
     stdout.print(table)
@@ -355,4 +343,4 @@ def _show_stats(uri: str, stats: Stats) -> None:
     named = shipped_as(stats.fingerprint) or stats.fingerprint[:12]
     model = f"model {named}" if named else "no model stated"
     line = f"{stats.rows:,} crops of {stats.people:,} people, {stats.unknown:,} of nobody known; {times}; "
-    stdout.print(line + f"{stats.dim} values a vector, {model}", highlight=False, soft_wrap=True)
+    write(line + f"{stats.dim} values a vector, {model}")

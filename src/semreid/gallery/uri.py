@@ -19,17 +19,15 @@ FORMS = (
 MEMORY = "memory:"
 
 
-def require_kept(uri: str) -> None:
-    """Refuse a gallery that is gone when a command ends.
-
-    Args:
-        uri: As `semreid.gallery.Gallery.open` takes it.
+def require_kept(uri: str) -> str:
+    """Return the URI of a gallery, unless it is gone when a command ends.
 
     Raises:
         SemreidError: If it is kept in memory alone, which is for Python.
     """
     if uri == MEMORY:
         raise SemreidError(f"{MEMORY} is empty, and gone when the command ends", fix=f"keep the gallery: {FORMS}")
+    return uri
 
 
 def open_store(uri: str, meta: Meta | None) -> Store:

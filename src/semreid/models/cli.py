@@ -11,11 +11,11 @@ import typer
 from rich.table import Table
 
 from semreid import distributed
-from semreid.console import say, show, stdout
+from semreid.console import Json, say, show, stdout, write
 from semreid.errors import SemreidError
 from semreid.models.card import Card, card_file, is_untrained, learned_from, shipped_cards
 from semreid.models.exported import ExportedModel, is_exported
-from semreid.models.loading import load_embedder, read_weights, told_untrained
+from semreid.models.loading import load_embedder, load_model, read_weights, told_untrained
 from semreid.models.model import ReIDModel
 from semreid.models.shipped import DEFAULT, USES, folder, is_shipped, missing
 
@@ -29,6 +29,11 @@ FirstModel = Annotated[str, typer.Argument(metavar="[MODEL]", help=f"{HELP} {DEF
 def embedder_of(model: str) -> ReIDModel | ExportedModel:
     """Load the model that a user named, onto the GPU if there is one; say so if it never learned anything."""
     return told_untrained(model, load_embedder(model, device=distributed.local_device()))
+
+
+def model_of(model: str) -> ReIDModel:
+    """Load likewise a model that is needed as one: no exported file will do."""
+    return told_untrained(model, load_model(model)).to(distributed.local_device())
 
 
 def no_model(first: str, images: str, what: str) -> Path:
@@ -48,7 +53,7 @@ def no_model(first: str, images: str, what: str) -> Path:
     return Path(first)
 
 
-def models(json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+def models(json_: Json = False) -> None:
     """List the models that come with semreid: size, speed, accuracy, what they learned from, and on which terms."""
     cards = shipped_cards()
     if json_:
@@ -64,10 +69,8 @@ def _print(cards: Mapping[str, Card]) -> None:
         raise missing(DEFAULT)
     stdout.print(_table(cards))
     for name, card in cards.items():
-        for line in _lines(name, card):
-            stdout.print(line, highlight=False, markup=False, soft_wrap=True)
-    for name in [name for name in USES if name not in cards]:
-        stdout.print(f"\n{name}: not in this installation", highlight=False)
+        write(*_lines(name, card))
+    write(*(f"\n{name}: not in this installation" for name in USES if name not in cards))
     say(f"{DEFAULT} is used where no model is named; each `--json` entry holds the commands that made it")
 
 

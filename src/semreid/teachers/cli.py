@@ -9,19 +9,18 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from semreid import distributed
-from semreid.console import interruptible, progress, say, show, stdout
-from semreid.data.benchmarks import load_dataset
-from semreid.data.doctor import without_corrupt
+from semreid.console import Json, interruptible, progress, say, show, stdout, write
+from semreid.data.cli import Data, SkipCorrupt, dataset_of
 from semreid.errors import SemreidError
 from semreid.files import require_writable
 from semreid.models.card import card_file
+from semreid.models.cli import model_of
 from semreid.models.shipped import PAINTER, PARSER, missing
 from semreid.teachers.maps import Mapping as Scheme
 
 
 def label(
-    data: Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH; `semreid datasets` lists the names.")],
+    data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder for masks/ and textures/, to be given as --annotations.")],
     teachers: Annotated[
         list[str] | None,
@@ -35,12 +34,11 @@ def label(
         Literal["all", "train"], typer.Option("--split", help="train: only the crops that training needs.")
     ] = "all",
     replace: Annotated[bool, typer.Option("--replace", help="Label again what is labelled.")] = False,
-    skip_corrupt: Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    skip_corrupt: SkipCorrupt = False,
+    json_: Json = False,
 ) -> None:
     """Label a data set with part masks and textures, by teachers or from label maps; report how they look."""
     from semreid.data.listing import OVERVIEW
-    from semreid.models.loading import load_model, told_untrained
     from semreid.teachers.label import import_masks
     from semreid.teachers.label import label as run
     from semreid.teachers.report import write_report
@@ -49,13 +47,11 @@ def label(
         raise SemreidError("labels come from teachers or from label maps", fix="name teachers, or give --from-masks")
     require_writable(out / OVERVIEW)
     named = [] if from_masks else teachers or shipped_teachers()
-    models = [told_untrained(teacher, load_model(teacher)).to(distributed.local_device()) for teacher in named]
-    dataset = load_dataset(data)
-    for warning in dataset.warnings:
-        say(f"warning: {warning}", style="yellow")
+    models = [model_of(teacher) for teacher in named]
     way_on = f"the same command{' without --replace' if replace else ''} completes it"
+    with interruptible(lambda: way_on):
+        dataset = dataset_of(data, skip_corrupt=skip_corrupt)
     with interruptible(lambda: way_on), progress("labelling") as told:
-        dataset = without_corrupt(dataset, progress=told) if skip_corrupt else dataset
         if from_masks is not None:
             labels = import_masks(from_masks, mapping, dataset, out, split=split, replace=replace, progress=told)
         else:
@@ -98,8 +94,7 @@ def _show_report(report: Mapping[str, Any]) -> None:
             low = report["low_confidence"]
             counted = f"below {low['threshold']} in {low['count']:,} crops"
             lines.append(f"confidence {report['mean_confidence']:.3f} in the mean, {counted}")
-    for line in lines:
-        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+    write(*lines)
 
 
 def _table(report: Mapping[str, Any]) -> Table:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semreid.console import interruptible, progress, say, show, stdout
+from semreid.console import interruptible, progress, say, show, warn, write
 from semreid.data.sample import require_camera
 from semreid.data.times import seconds
 from semreid.files import require_writable
@@ -53,11 +53,11 @@ def tracks(
     if seen.left_out:
         say(f"{seen.left_out:,} rows are of no track or no person, or do not count")
     if done.unseen:
-        say(f"warning: {done.unseen:,} tracks have no box that {SEEN}", style="yellow")
+        warn(f"{done.unseen:,} tracks have no box that {SEEN}")
     if json_:
         show({**asdict(done), "table": str(done.table), "left_out": seen.left_out})
     else:
-        stdout.print(f"{done.crops:,} crops of {done.tracks:,} tracks of camera {camera}", highlight=False)
+        write(f"{done.crops:,} crops of {done.tracks:,} tracks of camera {camera}")
     say(f"cut: {done.table}. Next: other cameras, then semreid group {done.table} --out DIR")
 
 
@@ -71,11 +71,9 @@ def link(
     """Write a tracker's file once more, its tracks numbered as people, the same in all cameras."""
     done = link_tracks(boxes, people, out, camera=camera)
     if done.unknown:
-        say(f"warning: {done.unknown:,} lines are of tracks without crops: they have the number -1", style="yellow")
+        warn(f"{done.unknown:,} lines are of tracks without crops: they have the number -1")
     if json_:
         show(asdict(done))
     else:
-        stdout.print(
-            f"{done.tracks:,} tracks of {done.people:,} people, {done.alone:,} of nobody who was found", highlight=False
-        )
+        write(f"{done.tracks:,} tracks of {done.people:,} people, {done.alone:,} of nobody who was found")
     say(f"linked: {out}")

@@ -1,4 +1,4 @@
-"""``semreid adapt``: a model learns from crops whose people nobody has named."""
+"""``semreid train``, ``average`` and ``adapt``: models that learn, from people who are named and from others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from semreid.console import interruptible, progress, say, show, stdout
+from semreid import distributed
+from semreid.console import Json, interruptible, progress, say, show, stdout, warn
 from semreid.data.benchmarks import load_dataset
+from semreid.data.cli import Data, SkipCorrupt, dataset_of
 from semreid.data.crops import Crops, crops_at, crops_of
 from semreid.evaluation.protocol import evaluate
 from semreid.gallery import Gallery
@@ -28,7 +30,48 @@ CropsArgument = Annotated[
         help="Folder, searched with all below; or CSV: path[,camid][,timestamp][,track]. Or --data instead.",
     ),
 ]
-SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreadable images out, and say how many.")]
+
+
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
+    recipe: Annotated[
+        str, typer.Argument(help="YAML file, such as recipes/tiny/baseline.yaml; recipes/tiny/best.yaml if left out.")
+    ] = "",
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, such as optim.lr=3e-4.")] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", help="Folder with masks/, textures/ or attributes of the training images."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Train a model and leave a run folder; under torchrun, on all its processes."""
+    from semreid.training.loop import train as run
+    from semreid.training.recipe import BEST, load_recipe
+    from semreid.training.record import way_on
+
+    changes = overrides or []
+    if "=" in recipe and not recipe.endswith(".yaml"):  # an override, and no recipe
+        recipe, changes = "", [recipe, *changes]
+    settings = load_recipe(recipe or BEST, each_once(changes))
+    with distributed.process_group(), interruptible(lambda: f"the same command {way_on(out)}"):
+        trained = run(
+            settings, dataset_of(data, skip_corrupt=skip_corrupt), out, annotations=annotations, resume=resume
+        )
+        step = f"evaluate {out} --data {data}" if trained.dim else f"label {out} --data DATA --out DIR"
+        say(f"trained: {out}. Next: semreid {step}")
+
+
+def average(
+    runs: Annotated[list[str], typer.Argument(help="Run folders that started from the same weights.")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
+) -> None:
+    """Average the weights of runs: one model, usually better than each of them, and no slower."""
+    from semreid.training.average import average_runs
+
+    average_runs(runs, out)
+    say(f"averaged: {out}. Next: semreid evaluate {out} --data DATA")
 
 
 def adapt(
@@ -53,7 +96,7 @@ def adapt(
     minutes: Annotated[float | None, typer.Option("--minutes", help="Begin no round that would end later.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last round that was done.")] = False,
     skip_corrupt: SkipCorrupt = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json_: Json = False,
 ) -> None:
     """Let a model learn from your own crops, without identities: group them, learn from the groups, and again."""
     from semreid.training.adapt import adapt as run
@@ -81,7 +124,7 @@ def adapt(
     result = {"run": str(out), "crops": len(seen), **judged}
     show(result) if json_ else _show(judged)
     if judged and judged["after"]["metrics"]["mAP"] < judged["before"]["metrics"]["mAP"]:
-        say(f"warning: it got worse on these people; {start} finds them better", style="yellow")
+        warn(f"it got worse on these people; {start} finds them better")
     source = f"--data {data}" if data else crops
     say(
         f"adapted: {out}. Next: semreid gallery add --from {without_password(gallery)} --gallery NEW --model {out}"
@@ -135,8 +178,7 @@ def crops_from(
             tell_said(found)
         else:
             found = crops_of(data, splits, **options) if crops is None else crops_at(crops, **options)
-    for warning in found.warnings:
-        say(f"warning: {warning}", style="yellow")
+    warn(*found.warnings)
     return found
 
 

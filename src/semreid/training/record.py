@@ -31,7 +31,7 @@ class Reporter(AbstractContextManager["Reporter"]):
     """
 
     def __init__(self, epochs: int, *, quiet: bool = False, unit: str = "epoch") -> None:
-        self.console = Console(stderr=True, quiet=quiet)
+        self.console = Console(stderr=True, quiet=quiet, markup=False, emoji=False)
         self.epochs = epochs
         self.note = ""
         columns = (

@@ -29,7 +29,7 @@ def save_plot(report: CalibrationReport, target: Path, title: str) -> None:
     """
     with drawn(target, 15, 5.2, dpi=120) as figure:
         figure.set_layout_engine("constrained", w_pad=0.2, h_pad=0.1)
-        figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold", color=INK)
+        figure.suptitle(title, parse_math=False, x=0.012, ha="left", fontsize=14, fontweight="bold", color=INK)
         axes = figure.subplots(1, 3)
         _draw_scores(axes[0], report)
         _draw_rates(axes[1], report)
