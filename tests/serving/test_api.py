@@ -264,6 +264,23 @@ def test_a_name_that_is_taken_keeps_its_row_and_no_file_is_shared(serving, tmp_p
     assert client.get(picture_url("b")).status_code == 200
 
 
+def test_a_picture_whose_row_cannot_be_written_is_not_kept(serving, tmp_path, gallery, monkeypatch):
+    client, files = serving(uploads=tmp_path / "up"), {"image": ("x.png", png(draw_figure(8, 1, 0)))}
+
+    def full(*_):
+        raise SemreidError("the disk is full", fix="make room there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery, "add", full)
+        assert client.post("/api/gallery", files=files).json()["error"] == "the disk is full"
+    assert not list((tmp_path / "up").rglob("*.png"))
+    row = client.post("/api/gallery", files=files).json()["row"]
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery, "add", full)
+        assert client.post("/api/gallery", files=files).status_code == 503
+    assert Path(row["path"]).exists()  # a row names it
+
+
 def test_removing_a_row_leaves_a_picture_that_was_there_before(serving, tmp_path, crops):
     client = serving(uploads=tmp_path / "up")
     assert client.delete("/api/gallery", params={"id": "3_c1_0"}).json() == {"removed": 1}

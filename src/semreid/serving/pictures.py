@@ -124,7 +124,7 @@ class Pictures:
         return Sample(file, pid=0, camid=0, item=item) if file else None
 
 
-def keep(image: Image, folder: Path, id_: str) -> Path:
+def keep(image: Image, folder: Path, id_: str) -> tuple[Path, bool]:
     """Store an uploaded crop under a name made from its row and pixels, so that the same one is stored once.
 
     It is written anew, as PNG: place, device and other things that photographs tell are left out.
@@ -134,15 +134,19 @@ def keep(image: Image, folder: Path, id_: str) -> Path:
         folder: Where to.
         id_: Id of its row, if one was chosen: no two rows share a file.
 
+    Returns:
+        The file, and whether it was not there before.
+
     Raises:
         SemreidError: If it cannot be written.
     """
     content = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
     name = hashlib.sha256(id_.encode() + content).hexdigest()[:32]
     file = folder.resolve() / name[:2] / f"{name}.png"
-    if not file.exists():
+    fresh = not file.exists()
+    if fresh:
         write_bytes(file, content)
-    return file
+    return file, fresh
 
 
 def discard(path: str, folder: Path) -> None:

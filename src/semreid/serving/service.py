@@ -309,15 +309,19 @@ class Service:
         camid = camera_of(Path(plain_name(name))) if entry.camid is None else entry.camid
 
         def add() -> tuple[Entry, bool]:
-            path = keep(image, folder, entry.id)
-            placed = replace(entry, path=str(path), camid=camid)
-            placed = replace(placed, id=entry.id or derived_id(placed, vector))
-            if self.gallery.add(vector[None], [placed]).new:
-                return placed, True
-            known = self.gallery.get([placed.id])[0] or placed
+            path, fresh = keep(image, folder, entry.id)
+            try:
+                placed = replace(entry, path=str(path), camid=camid)
+                placed = replace(placed, id=entry.id or derived_id(placed, vector))
+                new = bool(self.gallery.add(vector[None], [placed]).new)
+                known = placed if new else self.gallery.get([placed.id])[0] or placed
+            except Exception:
+                if fresh:  # no row names it; sent again, it is kept again
+                    path.unlink(missing_ok=True)
+                raise
             if known.path != placed.path:
                 path.unlink(missing_ok=True)
-            return known, False
+            return known, new
 
         return await self._written(add)
 
