@@ -68,7 +68,7 @@ def test_a_tie_with_a_stranger_is_no_identification():
 
 
 def test_rare_alarms_need_many_people():
-    known = [point.is_known for point in identify_open_set(*split(people=200), (0.2, 0.001))]
+    known = [point.far.is_known for point in identify_open_set(*split(people=200), (0.2, 0.001))]
     assert known == [True, False]
 
 

@@ -187,8 +187,8 @@ def test_interval_holds_the_truth_where_that_of_independent_pairs_does_not():
 
 
 def test_too_few_people_are_known_to_be_too_few():
-    assert not operating_points(*crowd(people=12), [0.01])[0].is_known
-    assert operating_points(*crowd(people=80), [0.05])[0].is_known
+    assert not operating_points(*crowd(people=12), [0.01])[0].far.is_known
+    assert operating_points(*crowd(people=80), [0.05])[0].far.is_known
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))

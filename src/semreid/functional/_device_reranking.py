@@ -25,18 +25,7 @@ class Rows(NamedTuple):
 
 
 def blocks(pooled: Tensor, queries: int, k1: int, k2: int, lambda_value: float) -> Iterator[Tensor]:
-    """Yield re-ranked distances of consecutive queries.
-
-    Args:
-        pooled: Features of the queries and, behind them, of the gallery, (Q + G, D) float32.
-        queries: How many of them are queries.
-        k1: As in `k_reciprocal_rerank`.
-        k2: As in `k_reciprocal_rerank`.
-        lambda_value: As in `k_reciprocal_rerank`.
-
-    Yields:
-        Distances (q, G) on the device of the features.
-    """
+    """Yield re-ranked distances (q, G) of the first rows of ``pooled``, (Q + G, D) float32, to those behind them."""
     lists, largest = _neighbours(pooled, min(k1 + 1, len(pooled)))
     encoding = _encoded(pooled, lists, largest, min(round(k1 / 2) + 1, lists.shape[1]))
     encoding = _averaged(encoding, lists[:, : min(k2, lists.shape[1])])

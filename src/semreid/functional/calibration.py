@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from statistics import fmean
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -275,7 +276,7 @@ def calibrate(
     halves = [pair_scores(features[half], pids[half], camids[half]) for half in (first, ~first)]
     asked = _reachable(FARS, scores, *halves) or FARS if fars is None else fars
     points = _known_points(features, pids, camids, asked, scores, every=fars is not None)
-    losses = {name: _mean([log_loss(*pair) for pair in _crossed(name, halves)]) for name in _FITS}
+    losses = {name: fmean([log_loss(*pair) for pair in _crossed(name, halves)]) for name in _FITS}
     method = min(losses, key=lambda name: losses[name])
     tables = [reliability_table(*pair) for pair in _crossed(method, halves)]
     calibration = Calibration(
@@ -283,7 +284,7 @@ def calibrate(
         knots=_FITS[method](scores),
         points=points,
         eer=equal_error_rate(scores),
-        ece=_mean([expected_calibration_error(table) for table in tables]),
+        ece=fmean([expected_calibration_error(table) for table in tables]),
         log_loss=losses[method],
         cross_check=tuple(_cross_check(halves, point.asked_far) for point in points),
         counts=_counts(scores, pids, camids),
@@ -293,14 +294,7 @@ def calibrate(
 
 
 def log_likelihood_ratio(score: ArrayLike, knots: Knots) -> NDArray[np.float64]:
-    """Read the log-likelihood ratio of scores off a map.
-
-    Args:
-        score: Scores, any shape.
-        knots: The map.
-
-    Returns:
-        Natural logarithms of the likelihood ratios, same shape.
+    """Read the natural logarithm of the likelihood ratio of scores, of any shape, off a map.
 
     Example:
         >>> log_likelihood_ratio([-1.0, 0.25, 2.0], ((0.0, -1.0), (0.5, 1.0)))
@@ -316,9 +310,6 @@ LEAST_PRIOR = 1e-12
 def require_prior(prior: float) -> None:
     """Refuse a probability before looking that leaves nothing to be learned.
 
-    Args:
-        prior: The probability.
-
     Raises:
         SemreidError: If it is not between 0 and 1, or nearer to either than one in a million million.
     """
@@ -330,14 +321,7 @@ def require_prior(prior: float) -> None:
 
 
 def posterior(llr: ArrayLike, prior: float) -> NDArray[np.float64]:
-    """Weigh a likelihood ratio with what was to be expected (rule of Bayes).
-
-    Args:
-        llr: Log-likelihood ratios, any shape.
-        prior: Probability of a genuine pair before looking.
-
-    Returns:
-        Probabilities after looking, same shape.
+    """Weigh log-likelihood ratios, of any shape, with the probability of a genuine pair before looking (rule of Bayes).
 
     Raises:
         SemreidError: If the prior is not between 0 and 1.
@@ -351,17 +335,11 @@ def posterior(llr: ArrayLike, prior: float) -> NDArray[np.float64]:
 
 
 def fit_logistic(scores: PairScores) -> Knots:
-    """Fit a straight line from score to log-likelihood ratio by logistic regression (Platt's scaling).
+    """Fit a straight line from score to log-likelihood ratio by logistic regression (Platt's scaling): its two ends.
 
     Genuine and impostor pairs weigh the same in all, so the log-odds are log-likelihood ratios. The line ends
     where the evidence does: no ratio is claimed that is larger than the number of pairs of people that were
     seen, or smaller than one by the number of people.
-
-    Args:
-        scores: The scores.
-
-    Returns:
-        The map: the two ends of the line.
 
     Raises:
         SemreidError: If genuine pairs do not score higher than impostor pairs on average.
@@ -379,14 +357,8 @@ def fit_logistic(scores: PairScores) -> Knots:
 def fit_isotonic(scores: PairScores) -> Knots:
     """Fit any map that never falls, by pooling adjacent violators among groups of pairs.
 
-    Groups of a twentieth of the evidence each keep single pairs from bending the map; it ends where the
-    evidence does, as in `fit_logistic`.
-
-    Args:
-        scores: The scores.
-
-    Returns:
-        The map: the mean score of each pool, with its log-likelihood ratio.
+    It is the mean score of each pool, with its log-likelihood ratio. Groups of a twentieth of the evidence each keep
+    single pairs from bending it; it ends where the evidence does, as in `fit_logistic`.
 
     Raises:
         SemreidError: If genuine pairs do not score higher than impostor pairs on average.
@@ -429,13 +401,7 @@ def reliability_table(scores: PairScores, knots: Knots, *, prior: float = 0.5) -
 
 
 def expected_calibration_error(table: NDArray[np.float64]) -> float:
-    """Average by how much probabilities differ from what came true.
-
-    Args:
-        table: As `reliability_table` gives it.
-
-    Returns:
-        The mean over pairs of the difference in their bin, between 0 and 1.
+    """Average over pairs by how much the probabilities of a `reliability_table` differ from what came true, 0 to 1.
 
     Example:
         >>> round(expected_calibration_error(np.array([[0.5, 0.05, 0.0], [0.5, 0.45, 0.5]])), 3)
@@ -447,12 +413,7 @@ def expected_calibration_error(table: NDArray[np.float64]) -> float:
 def log_loss(scores: PairScores, knots: Knots) -> float:
     """Measure how good probabilities are at prior 0.5; this is the cost that speaker recognition calls Cllr.
 
-    Args:
-        scores: The scores of pairs.
-        knots: The map.
-
-    Returns:
-        Mean surprise in bits: 0 is certain and right, 1 is the loss of a coin.
+    It is the mean surprise in bits: 0 is certain and right, 1 is the loss of a coin.
     """
     genuine, impostor = _shares(scores)
     llr = log_likelihood_ratio(_CENTERS, knots)
@@ -460,14 +421,7 @@ def log_loss(scores: PairScores, knots: Knots) -> float:
 
 
 def camera_pair(a: int, b: int) -> str:
-    """Name a pair of cameras.
-
-    Args:
-        a: One camera.
-        b: The other one.
-
-    Returns:
-        The name, whatever their order.
+    """Name a pair of cameras, whatever their order.
 
     Example:
         >>> camera_pair(3, 1)
@@ -522,10 +476,6 @@ def _crossed(method: Method, halves: Sequence[PairScores]) -> list[tuple[PairSco
     return [(second, _FITS[method](first)), (first, _FITS[method](second))]
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
 def _cross_check(halves: Sequence[PairScores], far: float) -> CrossCheck:
     first, second = halves
     there, back = second.rates(threshold_at_far(first, far)), first.rates(threshold_at_far(second, far))
@@ -549,8 +499,8 @@ def _known_points(
 ) -> tuple[OperatingPoint, ...]:
     """The points of which enough is known; refuses if that is not ``every`` one, or none."""
     points = operating_points(features, pids, camids, fars, scores=scores)
-    known = tuple(point for point in points if point.is_known)
-    unknown = [point for point in points if not point.is_known]
+    known = tuple(point for point in points if point.far.is_known)
+    unknown = [point for point in points if not point.far.is_known]
     if unknown and (every or not known):
         raise _unknown_rate(unknown[0], len(np.unique(pids[pids >= 0])))
     return known
@@ -579,7 +529,7 @@ def _camera_pairs(
         crops = features[rows], pids[rows], camids[rows]
         scores = pair_scores(*crops)
         fars = _reachable([point.asked_far for point in points], scores)
-        if known := tuple(point for point in operating_points(*crops, fars, scores=scores) if point.is_known):
+        if known := tuple(point for point in operating_points(*crops, fars, scores=scores) if point.far.is_known):
             found[camera_pair(a, b)] = known
     return found
 

@@ -54,20 +54,9 @@ def pairwise_distance(query: Features, gallery: Features, metric: Metric = "cosi
 
 
 def distance_blocks(query: Features, gallery: Features, metric: Metric = "cosine") -> Iterator[Distances]:
-    """Yield the rows of `pairwise_distance` in consecutive blocks of bounded size.
+    """Yield the rows of `pairwise_distance` in consecutive blocks (q, G) of bounded size.
 
-    Input is checked at the call, not at the first block.
-
-    Args:
-        query: Query features, (Q, D).
-        gallery: Gallery features, (G, D).
-        metric: As in `pairwise_distance`.
-
-    Returns:
-        An iterator over (q, G) blocks whose rows together are the Q queries in order.
-
-    Raises:
-        SemreidError: As `pairwise_distance`.
+    Arguments and errors as of `pairwise_distance`; input is checked at the call, not at the first block.
 
     Example:
         >>> features = np.eye(3)
@@ -78,19 +67,7 @@ def distance_blocks(query: Features, gallery: Features, metric: Metric = "cosine
 
 
 def tensor_blocks(query: Features, gallery: Features, metric: Metric = "cosine") -> Iterator[Tensor]:
-    """Yield the blocks of `distance_blocks` as tensors on the device of the queries.
-
-    Args:
-        query: Query features, (Q, D).
-        gallery: Gallery features, (G, D).
-        metric: As in `pairwise_distance`.
-
-    Returns:
-        An iterator over (q, G) blocks.
-
-    Raises:
-        SemreidError: As `pairwise_distance`.
-    """
+    """Yield the blocks of `distance_blocks` as tensors on the device of the queries."""
     left, right = paired_features(query, gallery)
     if metric == "cosine":
         return _cosine_blocks(_unit(left), _unit(right))
@@ -177,15 +154,7 @@ def row_blocks(rows: int, columns: int) -> Iterator[slice]:
 
 
 def stacked(blocks: Iterable[Distances], rows: int, columns: int) -> Distances:
-    """Put consecutive row blocks into one matrix, without holding everything twice.
-
-    Args:
-        blocks: Consecutive row blocks.
-        rows: Number of rows that they have together.
-        columns: Number of columns.
-
-    Returns:
-        The matrix, (rows, columns).
+    """Put consecutive row blocks into one matrix (rows, columns), without holding everything twice.
 
     Example:
         >>> stacked(iter([np.zeros((2, 3)), np.ones((1, 3))]), 3, 3).sum()

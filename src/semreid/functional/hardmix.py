@@ -7,6 +7,7 @@ numbers are arguments, so that several processes can take their shares of one dr
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor
 from semreid.errors import SemreidError
 
 
-def fit_grid(size: tuple[int, int], grid: tuple[int, int] = (8, 4), k: int = 3) -> tuple[int, int, int]:
+def fit_grid(size: Sequence[int], grid: tuple[int, int] = (8, 4), k: int = 3) -> tuple[int, int, int]:
     """Fit a grid of blocks to a map: as many blocks whatever its size, but none smaller than a position.
 
     On 24×8 positions, blocks of the published 8×4 grid have 3×2 positions; on 8×4, they have one. On a map with fewer
@@ -118,13 +119,12 @@ def rectangle_blocks(draws: Tensor, grid: tuple[int, int], k: int) -> Tensor:
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
-def stripe(draw: Tensor, size: tuple[int, int], height: float = 1 / 3) -> Tensor:
-    """Choose a stripe across the whole width, the same in all images (BatchDropBlock).
+def stripe(draw: Tensor, size: Sequence[int]) -> Tensor:
+    """Choose a stripe of a third of the height across the whole width, the same in all images (BatchDropBlock).
 
     Args:
         draw: A number in [0, 1) that decides where it is, a scalar.
         size: Height and width of the map.
-        height: Share of the height that it takes.
 
     Returns:
         Which positions are chosen, (1, h, w) bool.
@@ -133,7 +133,7 @@ def stripe(draw: Tensor, size: tuple[int, int], height: float = 1 / 3) -> Tensor
         >>> stripe(torch.tensor(0.6), (3, 2))[0, :, 0]
         tensor([False,  True, False])
     """
-    rows = max(1, round(height * size[0]))
+    rows = max(1, round(size[0] / 3))
     first = (draw * (size[0] - rows + 1)).long()
     place = torch.arange(size[0], device=draw.device)
     return ((place >= first) & (place < first + rows))[None, :, None].expand(1, *size)

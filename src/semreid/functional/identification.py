@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from semreid.errors import SemreidError
 from semreid.functional.distance import Features, distance_blocks
-from semreid.functional.pairs import ENOUGH, Rate, jackknife_rate
+from semreid.functional.pairs import Rate, jackknife_rate
 from semreid.functional.ranking import JUNK_RULES, Junk, checked_blocks, checked_ids, position
 
 
@@ -32,11 +32,6 @@ class IdentificationPoint:
     far: Rate
     dir: Rate
     gallery: int
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there were enough people to state the false-alarm rate (within a factor of two)."""
-        return self.far.value * self.far.effective >= ENOUGH
 
 
 def identify_open_set(

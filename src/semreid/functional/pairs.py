@@ -70,6 +70,11 @@ class Rate:
     high: float
     effective: float
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there were enough people to state the rate of an error (within a factor of two)."""
+        return self.value * self.effective >= ENOUGH
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -86,11 +91,6 @@ class OperatingPoint:
     threshold: float
     far: Rate
     tar: Rate
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there were enough people to state the false-accept rate (within a factor of two)."""
-        return self.far.value * self.far.effective >= ENOUGH
 
 
 def pair_scores(features: Features, pids: ArrayLike, camids: ArrayLike) -> PairScores:
@@ -184,14 +184,7 @@ def equal_error_rate(scores: PairScores) -> float:
 
 
 def histogram(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Add up cells of the score to bars.
-
-    Args:
-        counts: As in `PairScores`, (CELLS,).
-
-    Returns:
-        Counts of bars that are HISTOGRAM_CELLS / HALF wide, from a score of -1 on.
-    """
+    """Add up cells of the score, (CELLS,), to bars that are HISTOGRAM_CELLS / HALF wide, from a score of -1 on."""
     padded = np.pad(counts, (0, -len(counts) % HISTOGRAM_CELLS))
     return np.asarray(padded.reshape(-1, HISTOGRAM_CELLS).sum(axis=1))
 
@@ -214,7 +207,7 @@ def operating_points(
         scores: Their `pair_scores`, if they are known already.
 
     Returns:
-        One point for each rate; see its ``is_known`` before trusting it.
+        One point for each rate; see whether its ``far.is_known`` before trusting it.
 
     Raises:
         SemreidError: As `pair_scores` and `threshold_at_far`.
@@ -224,7 +217,7 @@ def operating_points(
         >>> pids, camids = np.repeat(np.arange(100), 4), np.tile([1, 2], 200)
         >>> features = rng.normal(size=(100, 16))[pids] + 0.5 * rng.normal(size=(400, 16))
         >>> point = operating_points(features, pids, camids, [0.01])[0]
-        >>> point.is_known, round(point.threshold, 2), round(point.tar.value, 2)
+        >>> point.far.is_known, round(point.threshold, 2), round(point.tar.value, 2)
         (True, 0.55, 0.97)
     """
     crops = _checked(features, pids, camids)
@@ -380,7 +373,9 @@ def _accepted(crops: _Crops, thresholds: Sequence[float]) -> tuple[NDArray[np.fl
     return impostor, genuine
 
 
-def _wilson(rate: float, trials: float, z: float = 1.96) -> tuple[float, float]:
+def _wilson(rate: float, trials: float) -> tuple[float, float]:
+    """The interval that holds the true rate in 95 of 100 cases."""
+    z = 1.96
     shrink = z * z / trials
     center = (rate + shrink / 2) / (1 + shrink)
     half = z / (1 + shrink) * np.sqrt(rate * (1 - rate) / trials + shrink / (4 * trials))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -52,17 +53,19 @@ def max_pool(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).flatten(1, 2).max(dim=1).values  # in the order of memory where channels are last
 
 
-def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor:
+_FLOOR = 1e-6  # keeps a power and its gradient finite
+
+
+def gem_pool(maps: Tensor, p: Tensor | float = 3.0) -> Tensor:
     """Generalised mean: ``p = 1`` is the average, a large ``p`` comes near the maximum.
 
     Computed in float32 also under autocast, because powers overflow in half precision, and of values divided by the
     largest one, because they vanish in float32, too: a channel of zeros would have no gradient from p = 7.5 on.
 
     Args:
-        maps: Feature maps, (B, C, h, w); values below ``eps`` count as ``eps``.
+        maps: Feature maps, (B, C, h, w); values below 1e-6 count as that.
         p: The exponent, a number or a learned scalar or (C,) tensor; must be positive, which of a tensor
             is not checked: that would wait for the device.
-        eps: Floor that keeps the power and its gradient finite.
 
     Returns:
         Vectors, (B, C), float32.
@@ -77,7 +80,7 @@ def gem_pool(maps: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Tensor
     if not isinstance(p, Tensor) and not p > 0:
         raise SemreidError(f"no generalised mean has the exponent {p}", fix="give a positive one; 1 is the average")
     exponent = p[..., None] if isinstance(p, Tensor) and p.ndim else p
-    values = _positions(maps).float().clamp(min=eps)
+    values = _positions(maps).float().clamp(min=_FLOOR)
     largest = values.detach().amax(dim=2, keepdim=True)
     return largest[..., 0] * (values / largest).pow(exponent).mean(dim=2).pow(1.0 / p)
 
@@ -140,7 +143,7 @@ class _SegmentMax(torch.autograd.Function):
         return winners.mul_((gradient / ties.clamp_(min=1))[segments]), None, None
 
 
-def resize_labels(labels: Tensor, size: tuple[int, int], mode: Literal["nearest", "bilinear"] = "nearest") -> Tensor:
+def resize_labels(labels: Tensor, size: Sequence[int], mode: Literal["nearest", "bilinear"] = "nearest") -> Tensor:
     """Bring a label map to another grid.
 
     ``nearest`` takes position ``k * H // h``: where the receptive field of a strided convolution's output k is
@@ -165,7 +168,7 @@ def resize_labels(labels: Tensor, size: tuple[int, int], mode: Literal["nearest"
     """
     _require_grid(labels)
     if mode == "bilinear":
-        blurred = F.interpolate(labels[:, None].float(), size, mode="bilinear", align_corners=False)
+        blurred = F.interpolate(labels[:, None].float(), tuple(size), mode="bilinear", align_corners=False)
         return blurred[:, 0].round().to(labels.dtype)
     rows, cols = (
         torch.arange(n, device=labels.device) * full // n for n, full in zip(size, labels.shape[1:], strict=True)

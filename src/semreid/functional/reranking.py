@@ -69,22 +69,10 @@ def k_reciprocal_rerank(
 def k_reciprocal_blocks(
     query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
 ) -> Iterator[Distances]:
-    """Yield the rows of `k_reciprocal_rerank` in consecutive blocks of bounded size, for `rank_distances`.
+    """Yield the rows of `k_reciprocal_rerank` in consecutive blocks (q, G) of bounded size, for `rank_distances`.
 
-    Input is checked at the call; neighbours are searched when the first block is asked for.
-
-    Args:
-        query: Query features, (Q, D).
-        gallery: Gallery features without junk, (G, D).
-        k1: As in `k_reciprocal_rerank`.
-        k2: As in `k_reciprocal_rerank`.
-        lambda_value: As in `k_reciprocal_rerank`.
-
-    Returns:
-        An iterator over (q, G) blocks whose rows together are the Q queries in order.
-
-    Raises:
-        SemreidError: As `k_reciprocal_rerank`.
+    Arguments and errors as of `k_reciprocal_rerank`. Input is checked at the call; neighbours are searched when the
+    first block is asked for.
 
     Example:
         >>> from semreid.functional import rank_distances
@@ -99,21 +87,7 @@ def k_reciprocal_blocks(
 def reranked_blocks(
     query: Features, gallery: Features, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
 ) -> Iterator[Distances | Tensor]:
-    """Yield the blocks of `k_reciprocal_blocks`: as tensors on the GPU of the queries, if they lie on one.
-
-    Args:
-        query: Query features, (Q, D).
-        gallery: Gallery features without junk, (G, D).
-        k1: As in `k_reciprocal_rerank`.
-        k2: As in `k_reciprocal_rerank`.
-        lambda_value: As in `k_reciprocal_rerank`.
-
-    Returns:
-        An iterator over (q, G) blocks.
-
-    Raises:
-        SemreidError: As `k_reciprocal_rerank`.
-    """
+    """Yield the blocks of `k_reciprocal_blocks`: as tensors on the GPU of the queries, if they lie on one."""
     left, right = paired_features(query, gallery)
     if k1 < 1 or not 1 <= k2 <= k1 + 1 or not 0 <= lambda_value <= 1:
         raise SemreidError(
@@ -169,8 +143,13 @@ def encoded(pooled: Tensor, near: Neighbours, k1: int, k2: int) -> SparseRows:
     Returns:
         The rows V, each of sum 1.
     """
+    from semreid.functional import _reranking_kernels as kernels
+
     lists = np.ascontiguousarray(near.lists[:, : k1 + 1])
-    return _query_expanded(_encoding(pooled, lists, near.largest, k1), lists, k2)
+    count, size = lists.shape
+    half = min(round(k1 / 2) + 1, size)
+    weights = _joined(in_threads(kernels.encode, count, lists, half, pooled.numpy(), near.largest))
+    return _joined(in_threads(kernels.average, count, lists, min(k2, size), *weights))
 
 
 def neighbours(pooled: Tensor, count: int, handicap: tuple[Tensor, Tensor] | None = None) -> Neighbours:
@@ -212,23 +191,6 @@ def _tiles(pooled: Tensor, other: Tensor) -> Iterator[tuple[int, int, NDArray[np
             yield rows.start, columns.start, products.numpy()
             if columns != rows:
                 yield columns.start, rows.start, products.T.contiguous().numpy()
-
-
-def _encoding(pooled: Tensor, lists: NDArray[np.int32], largest: NDArray[np.float32], k1: int) -> SparseRows:
-    """V: the weights of every row on its expanded k-reciprocal set."""
-    from semreid.functional import _reranking_kernels as kernels
-
-    half = min(round(k1 / 2) + 1, lists.shape[1])
-    features = pooled.numpy()
-    return _joined(in_threads(kernels.encode, len(lists), lists, half, features, largest))
-
-
-def _query_expanded(encoding: SparseRows, lists: NDArray[np.int32], k2: int) -> SparseRows:
-    """V averaged over the k2 nearest neighbours of every row."""
-    from semreid.functional import _reranking_kernels as kernels
-
-    k2 = min(k2, lists.shape[1])
-    return _joined(in_threads(kernels.average, len(lists), lists, k2, *encoding))
 
 
 def _joined(parts: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> SparseRows:

@@ -66,15 +66,9 @@ class Foreground(nn.Module):
 
 
 def harden(probability: Tensor) -> Tensor:
-    """Move probabilities towards 0 or 1, whichever is nearer.
+    """Move probabilities, of any shape, towards 0 or 1, whichever is nearer: their odds to the power of 8.
 
     A model learns with exact masks. A background that a parser is half sure of, faded by half, is like nothing it saw.
-
-    Args:
-        probability: Probabilities, of any shape.
-
-    Returns:
-        Odds to the power of 8, as probabilities.
 
     Example:
         >>> import torch

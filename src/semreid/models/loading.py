@@ -119,9 +119,6 @@ def _completed(shipped: Shipped, tensors: Mapping[str, Tensor], file: Path) -> d
 def foreground_name(name: str) -> str:
     """Return what a tensor of a parser is called in a model whose background it fades.
 
-    Args:
-        name: Its name in the parser.
-
     Example:
         >>> foreground_name("trunk.conv1.weight"), foreground_name("heads.parser.classify.bias")
         ('foreground.trunk.conv1.weight', 'foreground.parser.classify.bias')

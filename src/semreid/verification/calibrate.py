@@ -122,7 +122,7 @@ def calibrate_model(
     searches = identify_open_set(features[q], features[g], *ids, IDENTIFICATION_FARS, junk=junk)
     complete = replace(
         calibration,
-        identification=tuple(point for point in searches if point.is_known),
+        identification=tuple(point for point in searches if point.far.is_known),
         flip=flip,
         fingerprint=model.fingerprint,
         made_on={

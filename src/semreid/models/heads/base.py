@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
@@ -14,6 +16,12 @@ Supervision = Literal["regions", "textures", "attributes"]
 """What the losses of a head may read of a data set, beside images and identities (docs/data.md)."""
 REGIONS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg", "foot")
 """Names of the part labels 0 to 7 of masks."""
+
+
+def imprint(classifier: nn.Linear, means: Tensor) -> None:
+    """Let a classifier begin with the directions of the mean features of all identities, (num_ids, D)."""
+    with torch.no_grad():
+        classifier.weight.copy_(F.normalize(means.float()))
 
 
 class Head(nn.Module):
@@ -48,10 +56,14 @@ class Head(nn.Module):
         """Let new classifiers begin with what is known of the people: the directions of their mean embeddings.
 
         A classifier that begins at random first spoils what the trunk knows (Qi et al., CVPR 2018, for new classes).
+        This is for heads that have one for their embedding block, named ``classifier``; others do nothing.
 
         Args:
             means: Mean embedding block of each training identity, (num_ids, dim).
         """
+        classifier = getattr(self, "classifier", None)
+        if isinstance(classifier, nn.Linear) and classifier.weight.shape == means.shape:
+            imprint(classifier, means)
 
     def embed(self, maps: Maps) -> Tensor | None:
         """Compute the head's embedding block (B, dim), or None if it has none.

@@ -11,7 +11,7 @@ from semreid.data.batch import Batch
 from semreid.functional.losses import label_smoothed_cross_entropy, semantic_diversity
 from semreid.functional.pooling import region_pool
 from semreid.models.heads.base import REGIONS, Head
-from semreid.models.heads.identity import BNNeck, id_classifier, imprint, recognition_losses
+from semreid.models.heads.identity import BNNeck, id_classifier, recognition_losses
 from semreid.models.heads.parsing import batch_share
 from semreid.models.trunk import Bottleneck, Maps
 
@@ -138,10 +138,6 @@ class Fusion(Head):
             area = torch.sigmoid(batch_share(maps["regions"])[self.first :])
             found["regions"] = (area * self.region_heads.losses(regions, batch.pids)).sum()
         return found
-
-    def imprint(self, means: Tensor) -> None:
-        """Let the classifier begin with mean features."""
-        imprint(self.classifier, means)
 
     def embed(self, maps: Maps) -> Tensor:
         """Compute the fused feature after the BNNeck, (B, dim)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
@@ -52,30 +51,14 @@ class BNNeck(nn.BatchNorm1d):
 
 
 def id_classifier(dim: int, num_ids: int) -> nn.Linear:
-    """Make a bias-free identity classifier with small weights.
-
-    Args:
-        dim: Width of the feature.
-        num_ids: Number of training identities.
-    """
+    """Make a bias-free identity classifier with small weights."""
     classifier = nn.Linear(dim, num_ids, bias=False)
     nn.init.normal_(classifier.weight, std=0.001)
     return classifier
 
 
-def imprint(classifier: nn.Linear, means: Tensor) -> None:
-    """Let a classifier begin with the directions of people's mean features.
-
-    Args:
-        classifier: The classifier.
-        means: Mean feature of each training identity, (num_ids, D).
-    """
-    with torch.no_grad():
-        classifier.weight.copy_(F.normalize(means.float()))
-
-
 def recognition_losses(
-    feature: Tensor, logits: Tensor, pids: Tensor, *, margin: float | None = 0.3, smoothing: float = 0.1
+    feature: Tensor, logits: Tensor, pids: Tensor, *, margin: float | None = 0.3
 ) -> dict[str, Tensor]:
     """Compute the two losses that teach a feature to tell people apart.
 
@@ -84,13 +67,12 @@ def recognition_losses(
         logits: Scores of the training identities after it, (B, num_ids) or (S, B, num_ids).
         pids: Training labels, (B,).
         margin: Triplet margin; None for the soft margin.
-        smoothing: Label smoothing of the identity loss.
 
     Returns:
         ``id``, and ``triplet`` mined in the global batch; scalars, or (S,).
     """
     return {
-        "id": label_smoothed_cross_entropy(logits, pids, smoothing),
+        "id": label_smoothed_cross_entropy(logits, pids),
         "triplet": batch_hard_triplet(gather(feature, dim=-2), gather(pids), margin),
     }
 
@@ -110,8 +92,6 @@ class Identity(Head):
         channels: Channels of that map.
         num_ids: Number of training identities.
         pool: Global pooling.
-        margin: Triplet margin; None for the soft margin.
-        smoothing: Label smoothing of the identity loss.
         center: Add the center loss.
         embedding: ``bnneck``; ``pooled``: no BNNeck, the pooled feature serves all ends; ``fc512``: no BNNeck, 512
             numbers from a linear layer, normalised and without negative ones, do.
@@ -126,13 +106,11 @@ class Identity(Head):
         num_ids: int,
         *,
         pool: Pooling = "avg",
-        margin: float | None = 0.3,
-        smoothing: float = 0.1,
         center: bool = False,
         embedding: Embedding = "bnneck",
     ) -> None:
         super().__init__()
-        self.source, self.margin, self.smoothing = source, margin, smoothing
+        self.source = source
         self.dim = 512 if embedding == "fc512" else channels
         self.pool = GlobalPool(pool)
         self.reduce = _embedding(channels) if embedding == "fc512" else nn.Identity()
@@ -146,15 +124,11 @@ class Identity(Head):
         """Compute ``id``, ``triplet`` and, where asked for, ``center``."""
         feature = self.reduce(self.pool(maps[self.source]))
         logits = self.classifier(self.neck(feature))
-        found = recognition_losses(feature, logits, batch.pids, margin=self.margin, smoothing=self.smoothing)
+        found = recognition_losses(feature, logits, batch.pids)
         if self.centers is not None:
             found["center"] = center_loss(feature, batch.pids, self.centers)
             self._move_centers(gather(feature).detach(), gather(batch.pids))
         return found
-
-    def imprint(self, means: Tensor) -> None:
-        """Let the classifier begin with mean features."""
-        imprint(self.classifier, means)
 
     def embed(self, maps: Maps) -> Tensor:
         """Compute the feature after the BNNeck if there is one, (B, dim)."""

@@ -30,8 +30,8 @@ from semreid.functional.hardmix import (
 )
 from semreid.functional.pooling import resize_labels
 from semreid.host import from_host
-from semreid.models.heads.base import Head
-from semreid.models.heads.identity import GlobalPool, id_classifier, imprint, recognition_losses
+from semreid.models.heads.base import Head, imprint
+from semreid.models.heads.identity import GlobalPool, id_classifier, recognition_losses
 from semreid.models.trunk import Bottleneck, Maps
 
 Mix = Literal["hardmix", "cutmix", "cutout", "batchdrop"]
@@ -253,8 +253,8 @@ class Multistage(Head):
         count, _, *size = seen.view.maps.shape
         device, mixing = seen.pooled.device, self.mixing
         if mixing.kind == "batchdrop":
-            return stripe(from_host(lambda: torch.rand(()), device), (size[0], size[1])).expand(count, -1, -1)
-        rows, columns, k = fit_grid((size[0], size[1]), mixing.grid, mixing.blocks)
+            return stripe(from_host(lambda: torch.rand(()), device), size).expand(count, -1, -1)
+        rows, columns, k = fit_grid(size, mixing.grid, mixing.blocks)
         draws = from_host(lambda: _mine(torch.rand(count * world_size(), max(2, rows * columns))), device)
         if mixing.kind == "hardmix":
             blocks = salient_blocks(
@@ -262,7 +262,7 @@ class Multistage(Head):
             )
         else:
             blocks = rectangle_blocks(draws[:, :2], (rows, columns), k)
-        return resize_labels(blocks, (size[0], size[1]))
+        return resize_labels(blocks, size)
 
     def _preference(self, feature: Tensor, count: int) -> Tensor:
         """How much each image of the global batch would take each other for its negative, (B, B)."""

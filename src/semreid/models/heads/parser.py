@@ -43,7 +43,7 @@ class Parser(Head):
         if batch.regions is None:
             raise SemreidError("this model learns from part masks, and the batch has none", fix="set Batch.regions")
         logits = maps["parsing"] = self._logits(maps).float()
-        labels = resize_labels(batch.regions, (logits.shape[2], logits.shape[3])).long()
+        labels = resize_labels(batch.regions, logits.shape[2:]).long()
         shared, joint = (gather(area).sum(dim=0) for area in soft_overlap(logits, labels))
         return {"pixel": F.cross_entropy(logits, labels), "overlap": 1 - (shared / joint).mean()}
 

@@ -21,14 +21,7 @@ _WIDTH = 256  # channels between the two convolutions, as released
 
 
 def batch_share(labels: Tensor) -> Tensor:
-    """Count which share of the global batch each region covers.
-
-    Args:
-        labels: Region of every position of the local images, (B, h, w).
-
-    Returns:
-        Shares, (R,), float32.
-    """
+    """Count which share of the global batch each region covers, (R,) float32, by labels (B, h, w) of this process."""
     return gather(region_share(labels, len(REGIONS))).mean(dim=0)
 
 
@@ -75,7 +68,7 @@ class Parsing(Head):
         if batch.regions is None:
             raise SemreidError("this model learns from part masks, and the batch has none", fix="set Batch.regions")
         logits: Tensor = self.decoder(maps[self.source])
-        labels = resize_labels(batch.regions, _grid(logits), self.label_resize)
+        labels = resize_labels(batch.regions, logits.shape[2:], self.label_resize)
         self._write(maps, logits, labels if self.masks == "offline" else logits.argmax(dim=1))
         return {"pixel": class_balanced_cross_entropy(logits, labels, batch_share(labels))}
 
@@ -86,8 +79,4 @@ class Parsing(Head):
 
     def _write(self, maps: Maps, logits: Tensor, labels: Tensor) -> None:
         maps["parsing"] = logits
-        maps["regions"] = resize_labels(labels, _grid(maps[self.grid]))
-
-
-def _grid(maps: Tensor) -> tuple[int, int]:
-    return maps.shape[-2], maps.shape[-1]
+        maps["regions"] = resize_labels(labels, maps[self.grid].shape[2:])

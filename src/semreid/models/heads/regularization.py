@@ -14,7 +14,7 @@ from semreid.functional.losses import label_smoothed_cross_entropy
 from semreid.functional.pooling import max_pool, region_pool
 from semreid.host import from_host
 from semreid.models.heads.base import REGIONS, Head
-from semreid.models.heads.identity import BNNeck, id_classifier, imprint, recognition_losses
+from semreid.models.heads.identity import BNNeck, id_classifier, recognition_losses
 from semreid.models.heads.parsing import batch_share
 from semreid.models.trunk import Bottleneck, Maps
 
@@ -73,10 +73,6 @@ class Regularization(Head):
         else:
             found = {"id": label_smoothed_cross_entropy(logits, batch.pids)}
         return found | {"id": found["id"] * torch.sigmoid((batch_share(regions) * kept).sum())}
-
-    def imprint(self, means: Tensor) -> None:
-        """Let the classifier begin with mean features."""
-        imprint(self.classifier, means)
 
     def embed(self, maps: Maps) -> Tensor:
         """Compute the feature of the whole image after the BNNeck, (B, channels)."""
