@@ -48,11 +48,7 @@ def show(content: Mapping[str, Any]) -> None:
 
 @contextmanager
 def interruptible(way_on: Callable[[], str]) -> Iterator[None]:
-    """Say how to go on when Ctrl-C ends a command, and exit with the status that shells expect.
-
-    Args:
-        way_on: Tells it, once the command has ended.
-    """
+    """Say how to go on when Ctrl-C ends a command, and exit with the status that shells expect."""
     try:
         yield
     except KeyboardInterrupt:

@@ -141,9 +141,6 @@ def _learn(dataset: ReIDDataset, diagnosis: Diagnosis, run: Path) -> ReIDModel:
 def middle_query(evaluation: Evaluation) -> tuple[Sample, int]:
     """Choose the query that `RULE` speaks of.
 
-    Args:
-        evaluation: What all queries were answered with.
-
     Returns:
         The query, and of how many it is the one in the middle: those that have a true match.
     """

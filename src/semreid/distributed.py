@@ -113,9 +113,6 @@ def shared(work: Callable[[Iterable[Item]], Iterator[Result]], items: Sequence[I
 def by_first(work: Callable[[], Result]) -> Result:
     """Let the first process do a job, and give all of them the result, or what it raised.
 
-    Args:
-        work: The job.
-
     Raises:
         Exception: What ``work`` raised, on all processes.
 

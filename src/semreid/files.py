@@ -134,10 +134,6 @@ def _identity(path: Path | str) -> tuple[int, int] | None:
 def write_text(target: Path | str, text: str) -> None:
     """Write ``text`` to ``target`` atomically (UTF-8).
 
-    Args:
-        target: The file to be written.
-        text: Its whole content.
-
     Raises:
         SemreidError: If the file cannot be written.
     """
@@ -146,10 +142,6 @@ def write_text(target: Path | str, text: str) -> None:
 
 def write_bytes(target: Path | str, content: bytes) -> None:
     """Write ``content`` to ``target`` atomically.
-
-    Args:
-        target: The file to be written.
-        content: Its whole content.
 
     Raises:
         SemreidError: If the file cannot be written.
@@ -172,11 +164,7 @@ def write_json(target: Path | str, value: Any) -> None:  # noqa: ANN401 - anythi
 
 
 def write_csv(target: Path | str, rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table as CSV, atomically.
-
-    Args:
-        target: The file to be written.
-        rows: Its rows, the header first.
+    """Write a table, its header first, as CSV, atomically.
 
     Raises:
         SemreidError: If the file cannot be written.
@@ -246,10 +234,7 @@ def exclusive(target: Path | str, *, patience: float = PATIENCE) -> Iterator[Non
 
 
 def user_path(text: Path | str) -> Path:
-    """Make a path of what a user wrote, with ``~`` for a home folder.
-
-    Args:
-        text: The path; there need not be anything.
+    """Make a path of what a user wrote, with ``~`` for a home folder; there need not be anything.
 
     Raises:
         SemreidError: If it can be no path.

@@ -56,10 +56,6 @@ def parallel(
 def pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """Cut a list into parts of at most ``size``.
 
-    Args:
-        items: The list.
-        size: Items in a part.
-
     Yields:
         The parts, in order; none of an empty list.
 
@@ -87,10 +83,6 @@ _WORTH_A_THREAD = 2e-3
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Map in a thread that is one item ahead of whoever uses the results.
-
-    Args:
-        function: What to do with each item.
-        items: The items.
 
     Yields:
         The results, in order.

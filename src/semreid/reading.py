@@ -68,10 +68,6 @@ def reading(name: Path | str, fix: str = COPY_AGAIN, fault: str = "is damaged or
 def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
     """Read a regular file that is not longer than expected.
 
-    Args:
-        path: The file.
-        most: How many bytes it may have.
-
     Raises:
         SemreidError: If there is none, it cannot be read, is no regular file, or is longer.
     """
@@ -93,12 +89,6 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
 def parse_json(content: bytes | str, shape: TypeAdapter[T], name: Path | str, fix: str = COPY_AGAIN) -> T:
     """Read JSON of a known shape.
 
-    Args:
-        content: The JSON.
-        shape: What it must be.
-        name: Where it came from, for error messages.
-        fix: The way out if it is damaged.
-
     Raises:
         SemreidError: If it is no JSON (NaN is none), or not of this shape.
 
@@ -113,12 +103,6 @@ def parse_json(content: bytes | str, shape: TypeAdapter[T], name: Path | str, fi
 def read_json(path: Path, shape: TypeAdapter[T], fix: str = COPY_AGAIN, most: int = MOST_TEXT) -> T:
     """Read a JSON file of a known shape.
 
-    Args:
-        path: The file.
-        shape: What it must hold.
-        fix: The way out if it is damaged.
-        most: How many bytes it may have.
-
     Raises:
         SemreidError: If it cannot be read, is no JSON, or not of this shape.
     """
@@ -127,11 +111,6 @@ def read_json(path: Path, shape: TypeAdapter[T], fix: str = COPY_AGAIN, most: in
 
 def parse_yaml(text: bytes | str, name: Path | str, fix: str = "") -> Any:  # noqa: ANN401 - whatever YAML holds
     """Read YAML, of which no line is executed and no alias unfolds to more than a document of this size could hold.
-
-    Args:
-        text: The YAML.
-        name: Where it came from, for error messages.
-        fix: The way out if it is damaged.
 
     Returns:
         Plain values.
@@ -234,9 +213,5 @@ def _reason(error: Exception) -> str:
 
 
 def brief(text: object) -> str:
-    """Cut what would fill the screen.
-
-    Args:
-        text: Whatever is put into a message.
-    """
+    """Cut what would fill the screen."""
     return text if len(text := str(text)) <= 500 else f"{text[:500]}…"

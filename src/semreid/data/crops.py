@@ -200,12 +200,7 @@ def arranged(
 
 
 def readable(crops: Crops, progress: Progress | None = None) -> Crops:
-    """Leave out the crops that cannot be read, and say how many.
-
-    Args:
-        crops: The crops.
-        progress: Told how far the look at all images is.
-    """
+    """Leave out the crops that cannot be read, and say how many."""
     left = without_corrupt(ReIDDataset(crops.name, Path(), crops.samples, (), ()), progress=progress)
     good = {(sample.path, sample.item) for sample in left.train}
     rows = np.array([i for i, sample in enumerate(crops.samples) if (sample.path, sample.item) in good], np.int64)

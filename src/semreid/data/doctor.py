@@ -115,12 +115,7 @@ class _Case:
 
 
 def diagnose(dataset: ReIDDataset, *, progress: Progress | None = None) -> Diagnosis:
-    """Look at every image and label of a data set.
-
-    Args:
-        dataset: The data set.
-        progress: Told how far it is.
-    """
+    """Look at every image and label of a data set."""
     case = _Case(dataset, _look_at_all(dataset, progress))
     parts = {name: _measure(part, case.looks) for name, part in case.parts.items()}
     findings = [finding for check in _CHECKS for finding in check(case)]
@@ -129,12 +124,7 @@ def diagnose(dataset: ReIDDataset, *, progress: Progress | None = None) -> Diagn
 
 
 def without_corrupt(dataset: ReIDDataset, *, progress: Progress | None = None) -> ReIDDataset:
-    """Leave out the images that cannot be read, and say so in the warnings.
-
-    Args:
-        dataset: The data set.
-        progress: Told how far it is.
-    """
+    """Leave out the images that cannot be read, and say so in the warnings."""
     looks = _look_at_all(dataset, progress)
     bad = [sample for sample in looks if looks[sample].problem]
     if not bad:

@@ -23,7 +23,7 @@ class _Parts(NamedTuple):
     gallery: list[Row]
 
 
-def load(root: Path, variant: str = "") -> ReIDDataset:
+def load(root: Path) -> ReIDDataset:
     """Load a user's own data.
 
     PATH is one of:
@@ -50,10 +50,6 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
     Identities: whole numbers stay what they are (in a CSV also as ``7.0``, which pandas writes); otherwise identities
     are numbered from 1 in sorted order. Negative numbers are junk and left out. 0 is a distractor if only the gallery
     has it; else it is a person, and all are numbered from 1.
-
-    Args:
-        root: The CSV file or the folder.
-        variant: None exist.
 
     Raises:
         SemreidError: If the CSV or the folder is not as described, or cannot be split.

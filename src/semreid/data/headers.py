@@ -33,10 +33,6 @@ _TIFF_WIDTHS = {1: "B", 3: "H", 4: "I"}  # the types of TIFF that sizes and form
 def require_bounded(data: bytes, name: str) -> None:
     """Refuse what would take more memory than its pixels may, before it is decoded.
 
-    Args:
-        data: The bytes of an image file.
-        name: How error messages call it.
-
     Raises:
         SemreidError: If it is none of the formats that are read, its size cannot be told or is beyond the bounds (64
             megapixels, 256 MiB), a part is announced that is longer than the rest of the file, or it holds no pictures

@@ -91,10 +91,6 @@ def cut(image: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:
 def decode_image(data: bytes, name: str = "image") -> NDArray[np.uint8]:
     """Decode an image held in memory, by the same rules as `read_image`.
 
-    Args:
-        data: The bytes of an image file.
-        name: How error messages call it.
-
     Returns:
         RGB uint8 array (H, W, 3).
 
@@ -111,12 +107,9 @@ def decode_image(data: bytes, name: str = "image") -> NDArray[np.uint8]:
 
 
 def decode(data: bytes, name: str, flags: int = cv2.IMREAD_UNCHANGED) -> NDArray[Any]:
-    """Decode an image within bounds, by OpenCV's ways: the one place where pictures are decoded.
+    """Decode an image within bounds, by OpenCV's ways, as it is stored if these are not given.
 
-    Args:
-        data: The bytes of an image file.
-        name: How error messages call it.
-        flags: OpenCV's; as stored, if not given.
+    This is the one place where pictures are decoded.
 
     Returns:
         What OpenCV makes of it: (H, W), or (H, W, C) in BGR.
@@ -168,9 +161,6 @@ def as_rgb(image: Any, name: str = "the image") -> NDArray[np.uint8]:  # noqa: A
 def image_bytes(source: Sample | Path | str) -> bytes:
     """Return the undecoded content of a crop: what to hash to know whether it has changed.
 
-    Args:
-        source: A sample, or the path of an image file.
-
     Returns:
         The bytes of the image file, or the pixels of a crop inside a container or a larger picture.
 
@@ -212,9 +202,6 @@ def _read_bytes(path: Path) -> bytes:
 
 def require_utf8(paths: Sequence[Path]) -> None:
     """Refuse names that no report, gallery or table can hold, before any work.
-
-    Args:
-        paths: The files.
 
     Raises:
         SemreidError: If bytes of a name are not UTF-8, or are not read so; counts them and shows one.

@@ -48,10 +48,6 @@ def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
     count as what they lead to. Hidden files (also the ``._*`` twins that macOS leaves), what lies in folders called
     ``masks`` or ``textures``, and the overview of ``semreid label`` are not images.
 
-    Args:
-        folder: The folder.
-        nested: Also look into the folders below.
-
     Returns:
         The image files, at least one.
 
@@ -72,9 +68,6 @@ def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
 def loose_images(folder: Path) -> list[Path]:
     """List the images that lie in a folder itself, as `list_images` knows them; there may be none.
 
-    Args:
-        folder: The folder.
-
     Returns:
         The image files, in no order.
 
@@ -87,9 +80,6 @@ def loose_images(folder: Path) -> list[Path]:
 def holds_image(folder: Path) -> bool:
     """Tell whether there is an image in a folder or below it, as `list_images` knows them.
 
-    Args:
-        folder: The folder.
-
     Raises:
         SemreidError: If a folder cannot be read.
     """
@@ -98,10 +88,6 @@ def holds_image(folder: Path) -> bool:
 
 def left_out(*folders: Path, nested: bool = True) -> str:
     """Say which files of folders `list_images` leaves out, so that nothing is left out in silence.
-
-    Args:
-        folders: The folders.
-        nested: Also look into the folders below.
 
     Returns:
         One line that counts and names them; empty if there are none.
@@ -144,9 +130,6 @@ def _others(files: Sequence[_File]) -> str:
 def require_folder(folder: Path) -> Path:
     """Return ``folder`` if it is one.
 
-    Args:
-        folder: A path that must be a folder.
-
     Raises:
         SemreidError: If it is missing or a file. The message lists what lies beside it.
     """
@@ -160,11 +143,6 @@ def require_folder(folder: Path) -> Path:
 
 def match_name(pattern: re.Pattern[str], path: Path, grammar: str) -> re.Match[str]:
     """Match a file's base name from its start; folders above it are never looked at.
-
-    Args:
-        pattern: What the name must begin with.
-        path: The file.
-        grammar: How error messages describe the names expected.
 
     Raises:
         SemreidError: If the name does not match.
@@ -242,10 +220,6 @@ def load_market_layout(
 
 def expect_counts(dataset: ReIDDataset, published: Mapping[str, Count]) -> ReIDDataset:
     """Compare what was found with what was published.
-
-    Args:
-        dataset: What was found.
-        published: Published counts of ``train``, ``query`` and ``gallery``.
 
     Returns:
         The data set with one more warning for each part that differs.

@@ -51,9 +51,6 @@ def read_mat5(path: Path, fault: str = "is not a readable .mat file") -> dict[st
 def require_sound(content: bytes) -> None:
     """Make sure that numbers, texts, lists and structs of them are all that a file holds, each as long as it says.
 
-    Args:
-        content: The file.
-
     Raises:
         Exception: ValueError, or that of a parser, if it is damaged, or holds anything else.
     """

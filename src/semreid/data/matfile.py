@@ -31,9 +31,6 @@ FETCH_AGAIN = "point to the folder with the original cuhk-03.mat; if it is, fetc
 def open_mat(path: Path) -> Iterator[Any]:
     """Open an HDF5 ``.mat`` file for reading.
 
-    Args:
-        path: The file.
-
     Raises:
         SemreidError: If h5py is not installed, or the file is damaged or not laid out like CUHK03.
     """
@@ -69,9 +66,6 @@ def slots(path: Path, boxes: str) -> dict[str, tuple[int, int]]:
 
 def classic_splits(path: Path) -> list[set[tuple[int, int]]]:
     """Read the fixed test sets of the classic CUHK03 protocol.
-
-    Args:
-        path: The ``cuhk-03.mat`` file.
 
     Returns:
         For each split, its test people as 1-based (camera pair, person).

@@ -20,9 +20,6 @@ MARKET_NAME = re.compile(rf"(-?\d+)_{_WORD}(\d+)", _FLAGS)
 def camera_of(path: Path) -> int | None:
     """Read the camera from a file name, by the rule of ``folder:`` data.
 
-    Args:
-        path: The file.
-
     Returns:
         The camera, or None if the name does not tell it.
 
@@ -38,11 +35,7 @@ def camera_of(path: Path) -> int | None:
 
 
 def camera_below(path: Path, folder: Path) -> int | None:
-    """Read the camera from a file name or else from the nearest folder that is named after one.
-
-    Args:
-        path: The file.
-        folder: Where folders begin to count.
+    """Read the camera from a file name or else from the nearest folder below ``folder`` that is named after one.
 
     Returns:
         The camera, or None if neither tells it.

@@ -68,9 +68,6 @@ class Row:
 def read_rows(path: Path) -> list[Row]:
     """Read a CSV file, identity folders, or a folder that is already split.
 
-    Args:
-        path: The CSV file or the folder.
-
     Returns:
         At least one row. Either all rows have a split or none.
 

@@ -112,12 +112,6 @@ class ReIDDataset:
 def num_identities(samples: Iterable[Sample]) -> int:
     """Count the distinct person ids.
 
-    Args:
-        samples: Any samples of one data set.
-
-    Returns:
-        The number of distinct ``pid`` values.
-
     Example:
         >>> num_identities([Sample(Path("a.jpg"), 3, 1), Sample(Path("b.jpg"), 3, 2)])
         1

@@ -58,10 +58,6 @@ def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[
 
     Under the same camera they are junk already; under another one they would be found first for free. Of a file that is
     asked under several cameras, no copy is left.
-
-    Args:
-        query: Query samples.
-        gallery: Gallery samples.
     """
     asked: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
     for sample in query:

@@ -75,11 +75,7 @@ class Store:
         return sum(array.nbytes for array in self._arrays().values())
 
     def to(self, device: torch.device) -> Store:
-        """Move all arrays to a device, for data that fits there.
-
-        Args:
-            device: The device.
-        """
+        """Move all arrays to a device, for data that fits there."""
         moved: dict[str, Any] = {name: array.to(device) for name, array in self._arrays().items()}
         return replace(self, **moved)
 
@@ -192,15 +188,11 @@ def annotation_paths(
 def relative_name(sample: Sample, root: Path) -> Path:
     """Return the name of a sample by which its annotations are found: its path below the data set.
 
-    Args:
-        sample: The sample.
-        root: Folder of the data set.
-
     Returns:
         The path, or the address of an item of a container file.
 
     Raises:
-        SemreidError: If the image lies outside of the folder.
+        SemreidError: If the image lies outside of ``root``.
     """
     if sample.item:
         return Path(sample.item)
@@ -233,9 +225,6 @@ def _require_atlas(folder: Path) -> None:
 def content_digest(source: Sample | Path) -> bytes:
     """Digest what the decoder would read; an unreadable file is the decoder's to report, with all others.
 
-    Args:
-        source: A sample, or the path of an image.
-
     Returns:
         16 bytes, equal for equal content only.
     """
@@ -246,19 +235,12 @@ def content_digest(source: Sample | Path) -> bytes:
 
 
 def samples_digest(samples: Sequence[Sample]) -> str:
-    """Digest the content, person and camera of samples, for model cards.
-
-    Args:
-        samples: The samples, in order.
-    """
+    """Digest the content, person and camera of samples, in their order, for model cards."""
     return digest_and_sketch(samples)[0]
 
 
 def digest_and_sketch(samples: Sequence[Sample]) -> tuple[str, list[str]]:
     """Compute `samples_digest`, and a sketch by which images of these can be recognised elsewhere; read each once.
-
-    Args:
-        samples: The samples, in order.
 
     Returns:
         The digest; and the smallest content digests in hexadecimal, sorted, at most SKETCH: a fair sample, since
@@ -318,9 +300,6 @@ def _write(
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """Read a part mask.
-
-    Args:
-        path: The PNG file.
 
     Returns:
         Labels 0 to 7, (H, W) uint8.

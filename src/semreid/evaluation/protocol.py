@@ -58,12 +58,6 @@ class Evaluation(Report):
 def embed_store(model: Embedder, store: Store, *, flip: bool = False, unit: bool = True) -> Features:
     """Embed all images of a store; under ``torchrun``, the processes share them, and all get all embeddings.
 
-    Args:
-        model: The model.
-        store: The images.
-        flip: Average with the mirrored image.
-        unit: Normalise.
-
     Returns:
         Unit vectors (N, dim) in float32, in the order of the store, or raw embeddings.
     """

@@ -89,11 +89,7 @@ def texture(
 
 
 def write_explanation(explanation: Explanation, folder: Path) -> None:
-    """Write an explanation as ``explanation.html``, ``.png`` and ``.json``.
-
-    Args:
-        explanation: The explanation.
-        folder: Where to; made if missing.
+    """Write an explanation as ``explanation.html``, ``.png`` and ``.json`` into a folder, made if missing.
 
     Raises:
         SemreidError: If matplotlib is missing, or a file cannot be written.

@@ -60,10 +60,6 @@ class Example(NamedTuple):
 def score_histograms(evaluation: Evaluation, *, seed: int = 0) -> Scores | None:
     """Score pairs of query and gallery images; of large sets, those of people drawn at random.
 
-    Args:
-        evaluation: The evaluation.
-        seed: Seed of the draw.
-
     Returns:
         The histograms; None if there are no two people to make impostor pairs of.
     """
@@ -82,9 +78,6 @@ def score_histograms(evaluation: Evaluation, *, seed: int = 0) -> Scores | None:
 
 def choose_examples(evaluation: Evaluation) -> list[Example]:
     """Choose queries at equal steps from the hardest to the easiest, and find their first matches.
-
-    Args:
-        evaluation: The evaluation.
 
     Returns:
         The queries by rising average precision; none if the protocol has no such precision, or ranks were made

@@ -43,11 +43,6 @@ def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> P
     the heads only, never through the trunk. If the heads read several maps, the finest one sets the grid and the
     others are added.
 
-    Args:
-        model: The model.
-        query: RGB crop, any size.
-        matches: K RGB crops, any size.
-
     Returns:
         The heat; over each crop it adds up to the similarity. Negative where a position takes away from it.
 
@@ -73,11 +68,6 @@ def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> P
 
 def heat_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> list[Evidence]:
     """Show the heat of each pair over its crops: a source.
-
-    Args:
-        model: The model.
-        query: RGB crop.
-        matches: K RGB crops.
 
     Returns:
         One layer for each pair.

@@ -34,9 +34,6 @@ HEADLINE = (
 def explanation_page(explanation: Explanation) -> str:
     """Write an explanation as a page.
 
-    Args:
-        explanation: The explanation.
-
     Returns:
         HTML that holds all its pictures.
     """
@@ -54,10 +51,6 @@ def explanation_page(explanation: Explanation) -> str:
 
 def evaluation_page(evaluation: Evaluation, model: str) -> str:
     """Write an evaluation as a page: figures, curves, examples, and how it was measured.
-
-    Args:
-        evaluation: The evaluation.
-        model: How the user named the model.
 
     Returns:
         HTML that holds all its pictures.
@@ -82,11 +75,7 @@ def evaluation_page(evaluation: Evaluation, model: str) -> str:
 
 
 def verdict(explanation: Explanation) -> str:
-    """Sum up the matches in a sentence.
-
-    Args:
-        explanation: The explanation.
-    """
+    """Sum up the matches in a sentence."""
     marks = [c.is_same for c in explanation.candidates]
     right, known = marks.count(True), len(marks) - marks.count(None)
     if not marks:
@@ -112,9 +101,6 @@ def _not_among(right: int, of_person: int | None) -> str:
 
 def caption(entry: Entry) -> list[str]:
     """Say who and where a crop was, as far as it is known.
-
-    Args:
-        entry: The crop.
 
     Returns:
         Short texts.

@@ -41,9 +41,6 @@ def part_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]) 
 def knows_regions(model: ReIDModel) -> bool:
     """Tell whether a model has vectors of body regions.
 
-    Args:
-        model: The model.
-
     Returns:
         Whether ``model.embed(..., parts=True)`` works.
     """

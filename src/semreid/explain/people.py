@@ -63,10 +63,6 @@ class Row(NamedTuple):
 def people_page(people: People, model: str) -> str:
     """Write who is who as a contact sheet: a row a person, those with most crops first.
 
-    Args:
-        people: Who is who.
-        model: How the user named the model.
-
     Returns:
         HTML that holds all its pictures.
 

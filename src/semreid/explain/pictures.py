@@ -90,9 +90,6 @@ def jpeg(picture: Picture, side: int = SIDE) -> bytes:
 def data_uri(content: bytes) -> str:
     """Write a JPEG file as an address, so that a page can hold it.
 
-    Args:
-        content: The file.
-
     Returns:
         A ``data:`` URI.
     """

@@ -35,10 +35,6 @@ EDGE = 5  # pixels
 def save_explanation(explanation: Explanation, target: Path) -> None:
     """Draw the query, its ranked matches and the evidence of each pair into a PNG file.
 
-    Args:
-        explanation: The explanation.
-        target: The file.
-
     Raises:
         SemreidError: If matplotlib is missing, or the file cannot be written.
     """
@@ -65,10 +61,6 @@ def save_explanation(explanation: Explanation, target: Path) -> None:
 def save_evaluation(evaluation: Evaluation, target: Path) -> None:
     """Draw CMC curve and score histogram of an evaluation into a PNG file.
 
-    Args:
-        evaluation: The evaluation.
-        target: The file.
-
     Raises:
         SemreidError: If matplotlib is missing, or the file cannot be written.
     """
@@ -82,11 +74,7 @@ def save_evaluation(evaluation: Evaluation, target: Path) -> None:
 
 
 class _Sheet:
-    """A figure with pictures and texts whose places are given in inches from the upper left corner.
-
-    Args:
-        figure: The figure.
-    """
+    """A figure with pictures and texts whose places are given in inches from the upper left corner."""
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure

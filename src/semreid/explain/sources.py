@@ -20,13 +20,7 @@ SOURCES: tuple[Source, ...] = (heat_evidence, part_evidence)
 
 
 def gather_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> list[Evidence]:
-    """Ask all sources.
-
-    Args:
-        model: The model.
-        query: RGB crop.
-        matches: K RGB crops, K may be 0.
-    """
+    """Ask all sources."""
     if not matches:
         return []
     found = zip(*(source(model, query, matches) for source in SOURCES), strict=True)

@@ -76,11 +76,6 @@ def stage_views(model: ReIDModel, crops: Sequence[Picture]) -> list[StageView]:
 def save_stages(model: ReIDModel, crops: Sequence[Picture], target: Path) -> None:
     """Draw what each stage looks at, and what is replaced before the next one looks, into a PNG file.
 
-    Args:
-        model: A model with a multi-stage head.
-        crops: RGB crops of as many people.
-        target: The file.
-
     Raises:
         SemreidError: If matplotlib is missing, the model has no stages, or the file cannot be written.
     """

@@ -50,10 +50,6 @@ def percent_text(share: float) -> str:
 def grounds_text(prior: float, basis: str) -> str:
     """Say what a probability rests on besides similarity: without it, a small one beside a right match is a riddle.
 
-    Args:
-        prior: Probability before looking.
-        basis: On whom the calibration was made.
-
     Example:
         >>> grounds_text(0.025, "calibrated on 600 people")
         'before looking 2.5 %, one in 40; calibrated on 600 people'

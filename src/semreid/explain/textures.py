@@ -91,11 +91,6 @@ def texture_row(crop: Picture, texture: NDArray[np.uint8]) -> Picture:
 def save_textures(model: ReIDModel, images: Sequence[Path], target: Path) -> None:
     """Draw crops with their textures, and bodies that wear them, into a PNG file.
 
-    Args:
-        model: A model that paints textures, such as ``san_pg``.
-        images: Paths of crops.
-        target: The file.
-
     Raises:
         SemreidError: If matplotlib is missing, an image cannot be read, the model paints no textures, or the file
             cannot be written.

@@ -160,12 +160,7 @@ class Corrections:
         return self._done(_shows(chosen, person, to), to, [*chosen.values(), *stay], change)
 
     def leave_out(self, ids: Sequence[str], person: str | None = None) -> Step:
-        """Say that crops show no person.
-
-        Args:
-            ids: Their rows.
-            person: Whom they were taken for.
-        """
+        """Say that crops show no person."""
         chosen = self._chosen(person, ids)
 
         def change(row: Entry) -> Entry:
@@ -177,9 +172,6 @@ class Corrections:
         """Take a step back, if nobody has said anything else of its rows since; rows that are gone are passed over.
 
         Nor may others have got a name that it gives back: the two would become one person.
-
-        Args:
-            number: The number of the step.
         """
         step = next((step for step in self.steps if step.number == number), None)
         if step is None:

@@ -39,9 +39,6 @@ def read_crop(entry: Entry) -> Image:
 def sample_of(entry: Entry) -> Sample:
     """Say where the crop of a row is, and when and by which camera it was taken.
 
-    Args:
-        entry: The row, which names a picture.
-
     Returns:
         A sample of no person; camera 0 where it is unknown.
     """

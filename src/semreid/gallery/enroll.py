@@ -122,9 +122,6 @@ def crops_of_data(spec: str, split: str = "gallery", *, warn: Callable[[str], No
 def crops_of_rows(gallery: Gallery) -> list[Crop]:
     """Take all rows of a gallery, to be embedded anew by another model.
 
-    Args:
-        gallery: The gallery.
-
     Returns:
         At least one crop, under the id that it has, with all that is known of it.
 
@@ -162,9 +159,6 @@ def annotated(
 
 def require_person(pid: str) -> str:
     """Return a name, unless it is one that means nobody.
-
-    Args:
-        pid: What somebody is to be called.
 
     Raises:
         SemreidError: If it is 0, which is nobody in particular, or negative, which is junk.

@@ -14,9 +14,6 @@ from semreid.gallery.entry import Filter
 def expression(where: Filter) -> str:
     r"""Write a filter in the language of Milvus.
 
-    Args:
-        where: The filter.
-
     Returns:
         The expression; empty if the filter asks for nothing.
 
@@ -42,9 +39,6 @@ def expression(where: Filter) -> str:
 def by_id(ids: Iterable[str]) -> str:
     """Ask for rows by their ids.
 
-    Args:
-        ids: The ids.
-
     Example:
         >>> print(by_id(["a", "b"]))
         id in ["a", "b"]
@@ -53,11 +47,7 @@ def by_id(ids: Iterable[str]) -> str:
 
 
 def behind(last: str, where: Filter) -> str:
-    """Ask for the rows behind an id in the order of ids.
-
-    Args:
-        last: The id; empty to begin.
-        where: What else to ask for.
+    """Ask for the rows behind an id in the order of ids; for all, where it is empty.
 
     Example:
         >>> print(behind("a", Filter(camids=[1])))

@@ -127,9 +127,6 @@ class Gallery:
     def require(self, embedder: Embedder) -> None:
         """Make sure that vectors of an embedder may be compared with those of this gallery.
 
-        Args:
-            embedder: Whatever makes the vectors.
-
         Raises:
             SemreidError: If the gallery holds vectors of another model or width.
         """
@@ -232,9 +229,6 @@ class Gallery:
     def get(self, ids: Sequence[str]) -> list[Entry | None]:
         """Look up entries.
 
-        Args:
-            ids: Their ids.
-
         Returns:
             Entry or None for each, in order.
         """
@@ -298,21 +292,13 @@ class Gallery:
     def scan(self, where: Filter = ANY, *, vectors: bool = False) -> Iterator[tuple[list[Entry], Vectors]]:
         """Go through all rows that pass a filter, in bounded memory and no particular order.
 
-        Args:
-            where: Which rows.
-            vectors: Whether to read the vectors too.
-
         Yields:
             Entries and their vectors (N, D), or (N, 0) without ``vectors``.
         """
         return self._store.scan(_filter(where), vectors=vectors)
 
     def count(self, where: Filter = ANY) -> int:
-        """Count rows.
-
-        Args:
-            where: Which rows.
-        """
+        """Count rows."""
         return self._store.count(_filter(where))
 
     def stats(self) -> Stats:

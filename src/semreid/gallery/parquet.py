@@ -95,10 +95,6 @@ def require_replaceable(file: Path, export_of: str) -> None:
 
     An export that somebody has worked with since, as with any gallery, is none any more.
 
-    Args:
-        file: The file to be written.
-        export_of: The gallery.
-
     Raises:
         SemreidError: If its name does not end in .parquet, or what is there would be lost.
     """

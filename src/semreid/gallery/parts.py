@@ -64,11 +64,7 @@ class PartOrder:
         self._seen: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def __call__(self, query: int, matches: Sequence[Match]) -> list[Match]:
-        """Order the candidates of a query.
-
-        Args:
-            query: Its row.
-            matches: The candidates.
+        """Order the candidates of a query, which is given by its row.
 
         Returns:
             The same ones, nearest first; their similarities stay those of the whole embedding.
@@ -98,9 +94,6 @@ class PartOrder:
 
 def region_weights(parts: Parts) -> NDArray[np.float32]:
     """How much the regions of crops weigh in a comparison.
-
-    Args:
-        parts: The crops.
 
     Returns:
         Square root of the share of the crop that each region covers, so that a pair weighs the geometric mean of its

@@ -59,11 +59,7 @@ class Roster(NamedTuple):
 
 
 def roster(gallery: Gallery) -> Roster:
-    """Count who is in a gallery; reads all rows, without their vectors.
-
-    Args:
-        gallery: The gallery.
-    """
+    """Count who is in a gallery; reads all rows, without their vectors."""
     people: dict[str, Person] = {}
     states: defaultdict[str, int] = defaultdict(int)
     nobody = not_people = 0
@@ -84,22 +80,13 @@ def roster(gallery: Gallery) -> Roster:
 
 
 def unnamed(gallery: Gallery, *, not_people: bool = False) -> Iterator[Entry]:
-    """Go through the rows that have no person.
-
-    Args:
-        gallery: The gallery.
-        not_people: Those that show no person, as somebody said, instead of those of whom nobody knows.
-    """
+    """Go through the rows that have no person."""
     for rows, _ in gallery.scan():
         yield from (row for row in rows if row.pid is None and (NOT_A_PERSON in row.tags) is not_people)
 
 
 def crops_of(gallery: Gallery, name: str) -> tuple[list[Entry], Vectors]:
     """Take the crops of a person, those first that look least like the others.
-
-    Args:
-        gallery: The gallery.
-        name: The person.
 
     Returns:
         The rows, and their unit vectors (N, D).

@@ -92,9 +92,6 @@ def renewed(old: Entry, new: Entry) -> Entry:
 def said_of(entries: Sequence[Entry]) -> Said | None:
     """Collect what people said of rows.
 
-    Args:
-        entries: The rows.
-
     Returns:
         By their places in the list; None if nobody said anything that binds or parts them.
 

@@ -110,10 +110,6 @@ class ChangedError(SemreidError):
 def require_rows(ids: Sequence[str], found: Container[str]) -> None:
     """Refuse to go on without a row: another thread or process may have removed it since it was seen.
 
-    Args:
-        ids: Ids of the rows that are needed.
-        found: Those that are there.
-
     Raises:
         NoSuchRowError: If one is not there.
     """
@@ -137,12 +133,5 @@ def without_password(uri: str) -> str:
 
 
 def missing(uri: str) -> SemreidError:
-    """Make the error of a gallery that is not there.
-
-    Args:
-        uri: Where it should be.
-
-    Returns:
-        The error, to be raised.
-    """
+    """Make the error of a gallery that is not there."""
     return SemreidError(f"there is no gallery at {uri}", fix="check the name, or make it: semreid gallery add")

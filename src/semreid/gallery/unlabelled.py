@@ -51,10 +51,6 @@ def crops_in(gallery: Gallery, *, skip_corrupt: bool = False, progress: Progress
 def with_words(crops: Crops, gallery: Gallery) -> Crops:
     """Add to crops from elsewhere what people said of them in a gallery.
 
-    Args:
-        crops: The crops.
-        gallery: The gallery.
-
     Returns:
         The crops; those that somebody said show no person are left out.
     """
@@ -66,10 +62,6 @@ def with_words(crops: Crops, gallery: Gallery) -> Crops:
 
 def row_of(crops: Crops, row: int) -> Entry:
     """Return the row of a gallery that `semreid gallery add` would make of a crop.
-
-    Args:
-        crops: Crops that come from no gallery.
-        row: Which of them.
 
     Returns:
         The row, of nobody known.

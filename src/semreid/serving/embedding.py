@@ -28,9 +28,6 @@ class EmbeddingThread:
     """Runs a model in one thread, so that a crowd of requests neither fights for the cores nor fills the memory.
 
     What comes while the model is busy waits, and goes through it together.
-
-    Args:
-        embedder: The model.
     """
 
     def __init__(self, embedder: Embedder) -> None:

@@ -103,10 +103,6 @@ class Access:
     def admits(self, token: str, request: Request) -> bool:
         """Tell whether this is the token, unless too many wrong ones came from the same address.
 
-        Args:
-            token: What was sent.
-            request: The request that it came with.
-
         Raises:
             RequestError: If it is too early for another guess.
         """
@@ -120,9 +116,6 @@ class Access:
 
     def refuse(self, request: Request) -> RequestError | None:
         """Find out why a request must not be answered.
-
-        Args:
-            request: The request.
 
         Returns:
             The reason, or None if it may be.
@@ -151,12 +144,6 @@ class Access:
 def is_local(host: str) -> bool:
     """Tell whether a host name or address can only mean this machine.
 
-    Args:
-        host: Name or address.
-
-    Returns:
-        Whether it does.
-
     Example:
         >>> is_local("localhost"), is_local("127.0.0.1"), is_local("::1"), is_local("0.0.0.0"), is_local("a.example")
         (True, True, True, False, False)
@@ -168,12 +155,7 @@ def is_local(host: str) -> bool:
 
 
 class Guard:
-    """Stands before an application: refuses who may not ask, and gives each response its headers.
-
-    Args:
-        app: The application.
-        access: Who may ask.
-    """
+    """Stands before an application: refuses who may not ask, and gives each response its headers."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app, self.access = app, access
@@ -200,11 +182,7 @@ class Guard:
 
 
 class Bounded:
-    """Stands before an application: bounds the bodies of requests, and how many of them are worked on at once.
-
-    Args:
-        app: The application.
-    """
+    """Stands before an application: bounds the bodies of requests, and how many of them are worked on at once."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -68,12 +68,7 @@ class Metrics:
 
 
 class Measured:
-    """Tells the metrics of each request that an application answers.
-
-    Args:
-        app: The application.
-        metrics: Where to count.
-    """
+    """Tells the metrics of each request that an application answers."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics

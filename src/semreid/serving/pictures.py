@@ -46,9 +46,6 @@ def read_upload(file: BinaryIO, name: str) -> Image:
 def plain_name(name: str) -> str:
     r"""Reduce a file name that a stranger chose to something that can be repeated.
 
-    Args:
-        name: The name.
-
     Returns:
         Its last part, printable and short.
 
@@ -98,10 +95,7 @@ class Pictures:
             ) from error
 
     def file(self, path: str) -> Path | None:
-        """Find the real place of a file.
-
-        Args:
-            path: Absolute, or relative to a root.
+        """Find the real place of a file, which is named absolutely or from a root.
 
         Returns:
             The place, if there is a file and it is below a root.

@@ -116,9 +116,6 @@ class _Regions:
 class Counted(Generic[T]):
     """What takes long to count: counted again only when some time has passed or rows were written here.
 
-    Args:
-        count: Counts.
-
     Attributes:
         known: What was counted last; None if nothing was yet.
     """
@@ -379,11 +376,7 @@ class Service:
             raise RequestError(status, error.what, error.fix) from error
 
     async def correct(self, say: Callable[[Corrections], Step]) -> Step:
-        """Say something of crops.
-
-        Args:
-            say: What to say.
-        """
+        """Say something of crops."""
         self._require_writable()
         assert self.corrections is not None
         return await self._written(say, self.corrections)

@@ -165,10 +165,6 @@ def _agreement(rows: Sequence[dict[str, Any]], confusions: Sequence[NDArray[np.i
 def draw_overview(labels: Labels, rows: Sequence[dict[str, Any]]) -> Image:
     """Lay out crops with their masks and textures: first some by chance, then the least sure ones.
 
-    Args:
-        labels: What was written.
-        rows: Row of the table of each crop.
-
     Returns:
         RGB uint8 image.
     """

@@ -9,15 +9,10 @@ from semreid.tracking.boxes import Boxes
 
 
 def visible_shares(boxes: Boxes, height: int, width: int) -> NDArray[np.float64]:
-    """Estimate how much of each box can be seen.
+    """Estimate how much of each box, in pixels, can be seen.
 
     Who stands lower in the picture stands nearer to the camera, and hides others. What several of them hide together
     counts as what the one hides that hides most.
-
-    Args:
-        boxes: Boxes in pixels.
-        height: Of the frame.
-        width: Of the frame.
 
     Returns:
         Shares (N,) from 0 to 1: of the box inside the frame, times what no nearer box covers of it.

@@ -122,10 +122,6 @@ def find_people(
 def write_people(people: People, file: Path) -> None:
     """Write ``people.csv``: path, person (from 1; empty for nobody), confidence, camera, time and track of each crop.
 
-    Args:
-        people: Who is who.
-        file: Where to.
-
     Raises:
         SemreidError: If it cannot be written.
     """
@@ -144,11 +140,8 @@ def _cells(people: People, person: int, row: np.int64) -> tuple[object, ...]:
 def require_no_folders(folder: Path) -> None:
     """Refuse to mix folders of people with those of another run.
 
-    Args:
-        folder: Where they shall be.
-
     Raises:
-        SemreidError: If there is something.
+        SemreidError: If ``folder`` is there.
     """
     if folder.exists() or folder.is_symlink():
         raise SemreidError(f"{folder} is there already", fix="move it elsewhere, or choose another folder for --out")
@@ -156,9 +149,6 @@ def require_no_folders(folder: Path) -> None:
 
 def require_files(crops: Crops) -> None:
     """Refuse crops that cannot be linked or copied.
-
-    Args:
-        crops: The crops.
 
     Raises:
         SemreidError: If one is inside another file, is gone, or may not be read.

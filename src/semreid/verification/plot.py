@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 def save_plot(report: CalibrationReport, target: Path, title: str) -> None:
     """Draw the report into a PNG file.
 
-    Args:
-        report: The report.
-        target: The file.
-        title: Its headline.
-
     Raises:
         SemreidError: If matplotlib is missing, or the file cannot be written.
     """

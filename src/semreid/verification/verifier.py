@@ -17,10 +17,6 @@ from semreid.models.loading import load_embedder
 def require_calibration(embedder: Embedder, calibration: Calibration | None) -> Calibration:
     """Return the calibration of an embedder.
 
-    Args:
-        embedder: The embedder.
-        calibration: What is given as its calibration.
-
     Raises:
         SemreidError: If there is none, or it is that of another embedder.
     """

@@ -1,6 +1,6 @@
 import pytest
 
-from semreid.data.benchmarks import dukemtmc, load_dataset, occluded_duke
+from semreid.data.benchmarks import dukemtmc, load_dataset
 
 
 @pytest.fixture
@@ -23,5 +23,5 @@ def test_the_layout_is_read_and_the_withdrawal_said_first(root, name):
 
 def test_published_counts():
     assert sum(c.images for c in dukemtmc.PUBLISHED.values()) == 36_411
-    assert occluded_duke.PUBLISHED["train"] == (702, 15_618)
-    assert occluded_duke.PUBLISHED["query"] == (519, 2_210)
+    assert dukemtmc.OCCLUDED["train"] == (702, 15_618)
+    assert dukemtmc.OCCLUDED["query"] == (519, 2_210)

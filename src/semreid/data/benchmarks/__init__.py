@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from semreid.data import folder
 from semreid.data.benchmarks import (
@@ -15,7 +14,6 @@ from semreid.data.benchmarks import (
     dukemtmc,
     market1501,
     msmt17,
-    occluded_duke,
     partial,
     viper,
 )
@@ -32,13 +30,14 @@ class Benchmark:
     """One entry of the registry.
 
     Attributes:
-        load: Makes the data set from its folder and a variant out of ``variants``.
+        load: Makes the data set from its folder and a variant out of ``variants``, if there are any. Raises
+            `SemreidError` if a folder or file of the layout is missing, empty or damaged, or is named otherwise.
         title: What it is, in one line.
         variants: Variant to number of splits; the first is the default. With more than one split, ``/N``
             (from 0) may follow the variant.
     """
 
-    load: Callable[[Path, str], ReIDDataset]
+    load: Callable[..., ReIDDataset]
     title: str
     variants: Mapping[str, int] = field(default_factory=dict)
 
@@ -66,7 +65,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "partial-reid": Benchmark(partial.load_partial_reid, "Partial-REID (test only)", _PARTIAL_REID),
     "partial-ilids": Benchmark(partial.load_partial_ilids, "Partial-iLIDS (test only)"),
     "occluded-reid": Benchmark(partial.load_occluded_reid, "Occluded-REID (test only)"),
-    "occluded-duke": Benchmark(occluded_duke.load, "Occluded-Duke (withdrawn: existing holders only)"),
+    "occluded-duke": Benchmark(dukemtmc.load_occluded, "Occluded-Duke (withdrawn: existing holders only)"),
     "dukemtmc": Benchmark(dukemtmc.load, "DukeMTMC-reID (withdrawn: existing holders only)"),
     "cuhk01": Benchmark(cuhk01.load, "CUHK01, 485/486 or 871/100", _CUHK01),
     "viper": Benchmark(viper.load, "VIPeR, ten halves", {"half": 10}),
@@ -108,7 +107,7 @@ def load_dataset(spec: str) -> ReIDDataset:
         raise SemreidError(
             f"{root} is not a folder", fix="the form is NAME[/VARIANT]:PATH, and PATH is where the data lies"
         )
-    dataset = BENCHMARKS[name].load(root, chosen)
+    dataset = BENCHMARKS[name].load(root, *([chosen] if chosen else []))
     lost = left_beside(dataset) if root.is_dir() else ()  # a CSV file names all its images
     return replace(dataset, warnings=(*dataset.warnings, *lost))
 

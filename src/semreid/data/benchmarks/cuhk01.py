@@ -26,13 +26,6 @@ def load(root: Path, variant: str = "486-multi") -> ReIDDataset:
     Some of its people are also in CUHK02: never train on one and test on the other.
 
     Published (docs/protocols.md#cuhk01): 971 people, 3,884 images.
-
-    Args:
-        root: Folder that holds the images.
-        variant: ``486-multi``, ``486-single``, ``100-multi`` or ``100-single``, with ``/0`` to ``/9``.
-
-    Raises:
-        SemreidError: If the folder is missing or empty, or a file name does not match.
     """
     kind, _, split = variant.partition("/")
     size, shots = kind.split("-")

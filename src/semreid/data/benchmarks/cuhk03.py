@@ -40,15 +40,8 @@ def load(root: Path, variant: str = "np-labeled") -> ReIDDataset:
 
     Published (docs/protocols.md#cuhk03): 1,467 people, so 1,367 train and 100 test in a classic split.
 
-    Args:
-        root: Folder that holds the files.
-        variant: One of the above.
-
     Returns:
         The data set; camera 0 is view 1 and camera 1 is view 2 of each of the five camera pairs.
-
-    Raises:
-        SemreidError: If a file is missing or damaged, or the split lists a crop that is not there.
     """
     kind, _, split = variant.partition("/")
     protocol, boxes = kind.split("-")

@@ -23,14 +23,6 @@ def load(root: Path, variant: str = "labeled") -> ReIDDataset:
 
     Published (docs/protocols.md#cuhk03), identities and images: train 767, 7,368 labeled, 7,365
     detected; query 700, 1,400 each; gallery 700, 5,328 labeled, 5,332 detected.
-
-    Args:
-        root: Folder that holds the variants, or the variant itself.
-        variant: ``labeled`` or ``detected``.
-
-    Raises:
-        SemreidError: If a folder is missing or empty, a file name does not match, or ``root`` is the other
-            variant.
     """
     return load_market_layout(
         f"cuhk03-np/{variant}",

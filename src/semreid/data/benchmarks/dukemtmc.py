@@ -1,7 +1,8 @@
-"""DukeMTMC-reID: withdrawn by its authors; for existing holders only."""
+"""DukeMTMC-reID, and its re-split Occluded-DukeMTMC: withdrawn by the authors; for existing holders only."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,14 @@ from semreid.data.listing import Count, load_market_layout
 from semreid.data.sample import ReIDDataset
 
 PUBLISHED = {"train": Count(702, 16_522), "query": Count(702, 2_228), "gallery": Count(1_110, 17_661)}
+OCCLUDED = {"train": Count(702, 15_618), "query": Count(519, 2_210), "gallery": Count(1_110, 17_661)}
 WITHDRAWN = (
     "DukeMTMC was withdrawn by its authors in 2019: students were filmed without consent. For existing "
     "holders only; do not pass it on, and do not headline results on it"
 )
 
 
-def load(root: Path, variant: str = "") -> ReIDDataset:
+def load(root: Path) -> ReIDDataset:
     """Load DukeMTMC-reID, for those who already hold it.
 
     The data set was **withdrawn** in 2019 after criticism that people had been recorded without consent. The
@@ -27,34 +29,26 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
 
     Published (docs/protocols.md#dukemtmc-reid), identities and images: train 702, 16,522; query 702, 2,228;
     gallery 702 and 408 that are never queried, 17,661.
-
-    Args:
-        root: Folder that holds the three.
-        variant: None exist.
-
-    Returns:
-        The data set, with a warning of its status.
-
-    Raises:
-        SemreidError: If a folder is missing or empty, or a file name does not match.
     """
-    return load_duke_layout("dukemtmc", root, PUBLISHED)
+    return _load("dukemtmc", root, PUBLISHED)
 
 
-def load_duke_layout(name: str, root: Path, published: dict[str, Count]) -> ReIDDataset:
-    """Load a split of DukeMTMC and say that it was withdrawn.
+def load_occluded(root: Path) -> ReIDDataset:
+    """Load Occluded-DukeMTMC (Miao et al., ICCV 2019), for those who already hold it.
 
-    Args:
-        name: Name of the split.
-        root: Folder that holds the three.
-        published: Counts of the split.
+    Its images are those of DukeMTMC-reID, which was withdrawn: the same status and warning apply. All queries
+    are occluded, as is about a tenth of the rest.
 
-    Returns:
-        The data set, with a warning of its status first.
+    Layout and names: as DukeMTMC-reID, after the conversion that its authors published.
 
-    Raises:
-        SemreidError: If a folder is missing or empty, or a file name does not match.
+    Published (docs/protocols.md#occluded-duke), identities and images: train 702, 15,618; query 519, 2,210;
+    gallery 1,110, 17,661.
     """
+    return _load("occluded-duke", root, OCCLUDED)
+
+
+def _load(name: str, root: Path, published: Mapping[str, Count]) -> ReIDDataset:
+    """Load a split; the warning of its status comes first."""
     terms = "DukeMTMC: real people; WITHDRAWN in 2019, existing holders only, no redistribution"
     dataset = load_market_layout(name, root, terms=terms, grammar="PPPP_cC_fFFFFFFF.jpg", published=published)
     return replace(

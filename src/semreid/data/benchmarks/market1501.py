@@ -10,7 +10,7 @@ from semreid.data.sample import ReIDDataset
 PUBLISHED = {"train": Count(751, 12_936), "query": Count(750, 3_368), "gallery": Count(751, 15_913)}
 
 
-def load(root: Path, variant: str = "") -> ReIDDataset:
+def load(root: Path) -> ReIDDataset:
     """Load Market-1501.
 
     Layout: ``bounding_box_train``, ``query``, ``bounding_box_test``; others, as ``gt_bbox``, are ignored.
@@ -20,13 +20,6 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
     Published (docs/protocols.md#market-1501), identities and images: train 751, 12,936; query 750, 3,368;
     gallery 750 and the distractors, 15,913 after 3,819 junk images are removed. A copy that was shipped
     without its junk is judged the same, so the junk itself is counted but not expected.
-
-    Args:
-        root: Folder that holds the three.
-        variant: None exist.
-
-    Raises:
-        SemreidError: If a folder is missing or empty, or a file name does not match.
     """
     return load_market_layout(
         "market1501",
@@ -37,14 +30,6 @@ def load(root: Path, variant: str = "") -> ReIDDataset:
     )
 
 
-def load_people(root: Path, variant: str = "") -> ReIDDataset:
-    """Load synthetic people, as ``semreid synthesize`` writes them: the layout and names of Market-1501.
-
-    Args:
-        root: Folder that holds the three.
-        variant: None exist.
-
-    Raises:
-        SemreidError: If a folder is missing or empty, or a file name does not match.
-    """
+def load_people(root: Path) -> ReIDDataset:
+    """Load synthetic people, as ``semreid synthesize`` writes them: the layout and names of Market-1501."""
     return load_market_layout("people", root, terms="synthetic people: no real person is shown")

@@ -33,13 +33,6 @@ def load(root: Path, variant: str = "trainval") -> ReIDDataset:
 
     Published (docs/protocols.md#msmt17), identities and images: train 1,041, 32,621, of which 2,373 in
     list_val; query 11,659 and gallery 82,161 of 3,060 people.
-
-    Args:
-        root: Folder that holds the lists.
-        variant: ``trainval`` or ``train``.
-
-    Raises:
-        SemreidError: If a list or a listed image is missing, or a line does not follow the grammar.
     """
     version = "V2" if (root / FOLDERS["V2"][0]).is_dir() else "V1"
     train_folder, test_folder = (require_folder(root / name) for name in FOLDERS[version])

@@ -33,16 +33,6 @@ def load_partial_reid(root: Path, variant: str = "partial") -> ReIDDataset:
       The two are not comparable.
 
     Published (docs/protocols.md#partial-reid): 60 people, 300 probes of each sort, 300 whole bodies.
-
-    Args:
-        root: Folder that holds the three.
-        variant: ``partial``, ``occluded``, ``partial-single`` or ``occluded-single``.
-
-    Returns:
-        The data set, without training samples.
-
-    Raises:
-        SemreidError: If a folder is missing or empty, or a file name does not match.
     """
     probe, _, shots = variant.partition("-")
     return _probes_and_wholes(
@@ -55,7 +45,7 @@ def load_partial_reid(root: Path, variant: str = "partial") -> ReIDDataset:
     )
 
 
-def load_partial_ilids(root: Path, variant: str = "") -> ReIDDataset:
+def load_partial_ilids(root: Path) -> ReIDDataset:
     """Load Partial-iLIDS.
 
     Layout: ``partial_body_images`` and ``whole_body_images``, or ``Probe`` and ``Gallery``: there are two
@@ -63,16 +53,6 @@ def load_partial_ilids(root: Path, variant: str = "") -> ReIDDataset:
 
     Published (docs/protocols.md#partial-ilids): 119 people, one probe and one whole body each. As each probe
     has one match, mAP is the mean reciprocal rank.
-
-    Args:
-        root: Folder that holds the two.
-        variant: None exist.
-
-    Returns:
-        The data set, without training samples.
-
-    Raises:
-        SemreidError: If a folder is missing or empty, or a file name does not match.
     """
     packaged = (root / "Probe").is_dir()
     probe, whole = ("Probe", "Gallery") if packaged else ("partial_body_images", WHOLE)
@@ -81,23 +61,13 @@ def load_partial_ilids(root: Path, variant: str = "") -> ReIDDataset:
     return _probes_and_wholes("partial-ilids", root, root / probe, root / whole, protocol, counts)
 
 
-def load_occluded_reid(root: Path, variant: str = "") -> ReIDDataset:
+def load_occluded_reid(root: Path) -> ReIDDataset:
     """Load Occluded-REID (Zhuo et al., 2018).
 
     Layout: ``occluded_body_images`` and ``whole_body_images``, each with one folder per person. Names:
     ``III_NN.tif``, person III, image NN.
 
     Published (docs/protocols.md#occluded-reid): 200 people, 1,000 occluded probes, 1,000 whole bodies.
-
-    Args:
-        root: Folder that holds the two.
-        variant: None exist.
-
-    Returns:
-        The data set, without training samples.
-
-    Raises:
-        SemreidError: If a folder is missing or empty, or a file name does not match.
     """
     counts = {"query": Count(200, 1_000), "gallery": Count(200, 1_000)}
     probe = root / "occluded_body_images"

@@ -26,13 +26,6 @@ def load(root: Path, variant: str = "half") -> ReIDDataset:
     query has one match, mAP is the mean reciprocal rank.
 
     Published (docs/protocols.md#viper): 632 people, 1,264 images, 316 people in each half.
-
-    Args:
-        root: Folder that holds the two.
-        variant: ``half``, with ``/0`` to ``/9``.
-
-    Raises:
-        SemreidError: If a folder is missing or empty, or a file name does not match.
     """
     split = variant.partition("/")[2] or "0"
     samples = [s for camid, name in enumerate(("cam_a", "cam_b")) for s in _read(root / name, camid)]
