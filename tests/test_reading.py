@@ -70,7 +70,7 @@ FILES: dict[str, tuple[Callable[[Path], object], Reader]] = {
     "a.pth": (lambda path: torch.save({"state_dict": {"x": torch.ones(3)}}, path), read_tensors),
     "checkpoint.pt": (
         lambda path: save_checkpoint(path, {**STATE, "recipe": recipe_text()}),
-        lambda path: load_checkpoint(path, recipe_text()),
+        lambda path: load_checkpoint(path, Recipe()),
     ),
     "g.parquet": (write_gallery, lambda path: Gallery.open(path).search(np.eye(4), 2)),
     "e.parquet": (write_gallery, lambda path: list(read_features(path, Gallery.open(path)._store.meta))),

@@ -11,7 +11,6 @@ from semreid.data.sampler import pk_batches
 from semreid.errors import SemreidError
 from semreid.host import from_host
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
-from semreid.training.recipe import dump_recipe
 from semreid.training.replay import WARM_UP, ReplayedStep, make_replayable
 from semreid.training.trainer import Trainer
 from tests.training.test_trainer import STEPS, make_trainer
@@ -61,7 +60,7 @@ def test_a_resumed_run_replays_from_its_own_state(tmp_path) -> None:
     expected = steps_of(first, 5, 11)
     second = trainer_of("baseline", "graphs")
     steps_of(second, 0, 5)  # what it has recorded is of weights and moments that are about to be replaced
-    second.restore(load_checkpoint(tmp_path / "checkpoint.pt", dump_recipe(second.recipe)))
+    second.restore(load_checkpoint(tmp_path / "checkpoint.pt", second.recipe))
     assert second.replayed is not None
     assert not second.replayed.recorded
     assert all(isinstance(group["lr"], torch.Tensor) for group in second.optimiser.param_groups)

@@ -216,6 +216,8 @@ def test_what_several_processes_cannot_do_is_said() -> None:
         trainer._require_divisible(plan("somewhere", count=3), build_model(plan(), 6), 2)
     with pytest.raises(SemreidError, match=r"optim\.separate_losses is for one process"):
         trainer._require_divisible(plan(optim={"separate_losses": ["texture.triplet"]}), build_model(plan(), 6), 2)
+    with pytest.raises(SemreidError, match="engine=graphs is for one process"):
+        trainer._require_divisible(plan(engine="graphs"), build_model(plan(), 6), 2)
 
 
 def test_names_of_losses_learned_apart_must_exist(figure_data: ReIDDataset, textures: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def adapt(
     folder = RunFolder(out, resume=resume, recipe=ADAPT)
     card, model = _start(start)
     text = dump_recipe(recipe)
-    state = load_checkpoint(folder.path / CHECKPOINT, text, AdaptRecipe) if resume else None
+    state = load_checkpoint(folder.path / CHECKPOINT, recipe) if resume else None
     learning = learning_heads(model, recipe.losses)
     learned = _learned_from(crops, model) | {"heads": learning}
     device = torch.device(device) if device else distributed.local_device()

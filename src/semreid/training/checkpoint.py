@@ -19,11 +19,7 @@ _FILES: dict[type, str] = {Recipe: RECIPE, AdaptRecipe: ADAPT}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint atomically.
-
-    Args:
-        path: The file.
-        state: Tensors and plain values.
+    """Write a checkpoint, of tensors and plain values, atomically.
 
     Raises:
         SemreidError: If the file cannot be written.
@@ -32,16 +28,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         torch.save({"format": FORMAT, **state}, file)
 
 
-def load_checkpoint(path: Path, recipe: str, kind: type[Recipe] | type[AdaptRecipe] = Recipe) -> dict[str, Any]:
-    """Read a checkpoint that the same recipe wrote.
-
-    Args:
-        path: The file.
-        recipe: The recipe of this run as YAML; a run may only go on under the recipe it began with.
-        kind: What it is a recipe for.
-
-    Returns:
-        The state that :func:`save_checkpoint` got.
+def load_checkpoint(path: Path, recipe: Recipe | AdaptRecipe) -> dict[str, Any]:
+    """Read what :func:`save_checkpoint` wrote under a recipe: a run may only go on under the one that it began with.
 
     Raises:
         SemreidError: If there is none, it is damaged, of another version, or of another recipe.
@@ -55,13 +43,13 @@ def load_checkpoint(path: Path, recipe: str, kind: type[Recipe] | type[AdaptReci
             f"{path} has format {state.get('format')}; this version reads {FORMAT}",
             fix="go on with the version that wrote it, or begin anew in another folder",
         )
-    then = parse_recipe(parse_yaml(str(state.get("recipe")), path), str(path), kind)
-    before = dump_recipe(then)  # with keys added since then
-    if before != recipe:
+    then = parse_recipe(parse_yaml(str(state.get("recipe")), path), str(path), type(recipe))
+    before, now = dump_recipe(then), dump_recipe(recipe)  # with keys added since then
+    if before != now:
+        own = path.with_name(_FILES[type(recipe)])
         raise SemreidError(
-            f"{path} was written under another recipe: {_first_difference(before, recipe)}",
-            fix=f"resume with the recipe {path.with_name(_FILES[kind])} and no overrides, or choose another folder: "
-            "--out",
+            f"{path} was written under another recipe: {_first_difference(before, now)}",
+            fix=f"resume with the recipe {own} and no overrides, or choose another folder: --out",
         )
     return state
 

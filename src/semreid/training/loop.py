@@ -68,7 +68,7 @@ def train(
     folder = RunFolder(out, resume=resume)
     text = dump_recipe(recipe)
     checkpoint = folder.path / CHECKPOINT
-    state = load_checkpoint(checkpoint, text) if resume else None
+    state = load_checkpoint(checkpoint, recipe) if resume else None
     if not dataset.train:
         raise SemreidError(f"{dataset.name} has no training images", fix="it can only be evaluated")
     samples, validation = hold_out(dataset, recipe.data.holdout, recipe.seed)
@@ -158,9 +158,10 @@ def _needs(model: ReIDModel, homes: Sequence[Path], learning: Sequence[str] | No
 
 def _epochs(trainer: Trainer, validation: ReIDDataset | None, reporter: Reporter) -> Iterator[dict[str, Any]]:
     """Train what is left of the epochs; yield the metrics of each once it is done."""
-    while trainer.epoch < trainer.recipe.schedule.epochs:
-        row = {"epoch": trainer.epoch, **trainer.train_epoch(reporter)}
-        if validation is not None and _is_due(trainer.epoch, trainer.recipe):
+    epochs, every = trainer.recipe.schedule.epochs, trainer.recipe.validate_every
+    for epoch in range(trainer.epoch, epochs):
+        row = {"epoch": epoch, **trainer.train_epoch(reporter)}
+        if validation is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
             row |= _validate(trainer.judged, validation)
         trainer.finish_epoch(row)
         yield row
@@ -230,10 +231,6 @@ def _require_heads(model: ReIDModel, contrast: BatchContrastRecipe) -> None:
             f"contrast.heads names '{unknown[0]}', which the model does not have",
             fix=f"its heads are {', '.join(model.heads)}",
         )
-
-
-def _is_due(epoch: int, recipe: Recipe) -> bool:
-    return (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.schedule.epochs
 
 
 def _validate(model: ReIDModel, validation: ReIDDataset) -> dict[str, float]:

@@ -61,12 +61,7 @@ def _weight_at(weight: LossWeight, epoch: int) -> float:
 
 
 def build_second_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimiser for losses that move the weights apart from the others.
-
-    Args:
-        recipe: What the recipe says of it.
-        model: The model.
-    """
+    """Build the optimiser for losses that move the weights apart from the others."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.Adam(trainable, recipe.separate_lr, betas=(0.5, 0.999), fused=True)
 
@@ -74,13 +69,8 @@ def build_second_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim
 def build_optimiser(recipe: OptimRecipe, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimiser for a model's trainable parameters.
 
-    Args:
-        recipe: What the recipe says of it.
-        model: The model.
-
-    Returns:
-        The optimiser; biases and normalisation parameters (one dimension) form a group of their own, which
-        is decayed only with ``decay_norms``.
+    Biases and normalisation parameters (one dimension) form a group of their own, which is decayed only with
+    ``decay_norms``.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [

@@ -113,7 +113,6 @@ class Trainer:
             resting = self.recipe.contrast.heads is not None  # whose classifiers get no gradient
             self.network = DistributedDataParallel(self.network, find_unused_parameters=resting)
             _require_divisible(self.recipe, self.model, distributed.world_size())
-            _require_no_graphs(self.recipe)
         self.optimiser = build_optimiser(self.recipe.optim, self.model)
         self.second = (
             build_second_optimiser(self.recipe.optim, self.model) if self.recipe.optim.separate_losses else None
@@ -334,15 +333,7 @@ class Trainer:
 
 
 def on_device(store: Store, device: torch.device) -> Store:
-    """Keep the images on the GPU if they take at most half of what is free there.
-
-    Args:
-        store: The store.
-        device: Where to train.
-
-    Returns:
-        The store, there or where it was.
-    """
+    """Keep the images on the GPU if they take at most half of what is free there."""
     if device.type != "cuda":
         return store
     free, _ = torch.cuda.mem_get_info(device)
@@ -382,12 +373,10 @@ def _require_losses(names: Iterable[str], losses: Mapping[str, Tensor]) -> None:
         )
 
 
-def _require_no_graphs(recipe: Recipe) -> None:
+def _require_divisible(recipe: Recipe, model: ReIDModel, processes: int) -> None:
+    """Refuse what only one process can do, and a batch that several cannot share."""
     if recipe.engine == "graphs":
         raise SemreidError("engine=graphs is for one process", fix="train without torchrun, or set engine=eager")
-
-
-def _require_divisible(recipe: Recipe, model: ReIDModel, processes: int) -> None:
     if any(isinstance(head, Texture) and head.share < 1 for _, head in model.named_heads()):
         raise SemreidError(
             "to paint a part of the images (model.options.painted) is for one process: several would choose others",
