@@ -6,7 +6,8 @@ everywhere: a backslash goes before each quote and backslash, and `Filter` lets 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Sequence
 
 from semreid.gallery.entry import Filter
 
@@ -31,19 +32,19 @@ def expression(where: Filter) -> str:
     if where.until is not None:
         parts.append(f"timestamp < {where.until!r}")
     if where.pids:
-        parts.append(f"pid in {literals(where.pids)}")
+        parts.append(f"pid in {literal(where.pids)}")
     parts.extend(f"array_contains(tags, {literal(tag)})" for tag in where.tags)
     return " and ".join(parts)
 
 
-def by_id(ids: Iterable[str]) -> str:
+def by_id(ids: Sequence[str]) -> str:
     """Ask for rows by their ids.
 
     Example:
         >>> print(by_id(["a", "b"]))
         id in ["a", "b"]
     """
-    return f"id in {literals(ids)}"
+    return f"id in {literal(ids)}"
 
 
 def behind(last: str, where: Filter) -> str:
@@ -56,24 +57,11 @@ def behind(last: str, where: Filter) -> str:
     return " and ".join(filter(None, [f"id > {literal(last)}" if last else "", expression(where)]))
 
 
-def literals(texts: Iterable[str]) -> str:
-    """Quote a list of texts.
-
-    Args:
-        texts: The texts, without control characters.
-    """
-    return f"[{', '.join(map(literal, texts))}]"
-
-
-def literal(text: str) -> str:
-    r"""Quote a text.
-
-    Args:
-        text: The text, without control characters.
+def literal(value: str | Sequence[str]) -> str:
+    r"""Quote a text or a list of texts, without control characters: of others, JSON and Milvus write alike.
 
     Example:
         >>> print(literal('say "no\\yes"'))
         "say \"no\\yes\""
     """
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return json.dumps(value, ensure_ascii=False)

@@ -6,13 +6,13 @@ import http.client
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from semreid.errors import SemreidError
 from semreid.gallery import Entry, Filter, Match
@@ -182,20 +182,21 @@ class RemoteStore(Store):
             raise self._lost(error) from error
         if not line:
             raise self._lost("it broke off in the middle of its answer")
-        try:
+        with self._understood():
             return json.loads(line)
-        except ValueError as error:
-            raise self._strange() from error
 
     def _read(self, content: object, shape: type[Shape]) -> Shape:
-        try:
+        with self._understood():
             return shape.model_validate(content)
-        except ValidationError as error:
-            raise self._strange() from error
 
     def _unpacked(self, text: str) -> Vectors:
-        try:
+        with self._understood():
             return unpack(text, self.meta.dim)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
         except ValueError as error:
             raise self._strange() from error
 

@@ -79,8 +79,8 @@ def roster(gallery: Gallery) -> Roster:
     return Roster(groups, [person for person in ordered if person.by_machine < person.crops], nobody, not_people)
 
 
-def unnamed(gallery: Gallery, *, not_people: bool = False) -> Iterator[Entry]:
-    """Go through the rows that have no person."""
+def unnamed(gallery: Gallery, *, not_people: bool) -> Iterator[Entry]:
+    """Go through the rows of nobody known; or of those that show no person, as somebody said."""
     for rows, _ in gallery.scan():
         yield from (row for row in rows if row.pid is None and (NOT_A_PERSON in row.tags) is not_people)
 

@@ -47,16 +47,7 @@ async def crop_of(service: Service, named: Named) -> Crop:
 async def found(service: Service, metrics: Metrics, fields: SearchFields, crop: Crop) -> Found:
     """Do a search, and count it."""
     metrics.searches += 1
-    return await service.search(
-        crop,
-        fields.k,
-        fields.where,
-        camid=fields.camid,
-        exclude_same_camera=fields.exclude_same_camera,
-        rerank=fields.rerank,
-        parts=fields.parts,
-        prior=fields.prior,
-    )
+    return await service.search(crop, **{name: value for name, value in fields._asdict().items() if name != "named"})
 
 
 @router.post("/api/search", responses=refusals(404, 413, 415, 422, 503))

@@ -41,17 +41,11 @@ def create_app(service: Service, access: Access | None = None) -> ASGIApp:
         lifespan=_lifespan,
     )
     app.state.service, app.state.metrics, app.state.access = service, metrics, access or Access()
-    app.include_router(api.router)
-    app.include_router(api.monitors)
-    app.include_router(store.router)
-    app.include_router(people.router)
-    app.include_router(pages.router)
-    app.include_router(people.pages)
+    for router in (api.router, api.monitors, store.router, people.router, pages.router, people.pages):
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    app.add_exception_handler(SemreidError, refusal.on_semreid_error)
-    app.add_exception_handler(HTTPException, refusal.on_http_error)
-    app.add_exception_handler(RequestValidationError, refusal.on_invalid)
-    app.add_exception_handler(Exception, refusal.on_bug)
+    for kind in (SemreidError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, refusal.on_error)
     return Measured(Guard(Bounded(app), app.state.access), metrics)
 
 

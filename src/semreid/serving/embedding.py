@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import Future
 from itertools import groupby
@@ -69,20 +70,13 @@ class EmbeddingThread:
     def _work(self) -> None:
         going = True
         while going:
-            jobs = [self._jobs.get(), *self._next()]
+            jobs = [self._jobs.get()]
+            with contextlib.suppress(Empty):  # what waits already goes along
+                while len(jobs) < BATCH:
+                    jobs.append(self._jobs.get_nowait())
             going = None not in jobs
             for flip, some in groupby((job for job in jobs if job), key=lambda job: job.flip):
                 self._embed(list(some), flip=flip)
-
-    def _next(self) -> list[_Job | None]:
-        """What waits already, to go along with the first."""
-        found: list[_Job | None] = []
-        while len(found) < BATCH - 1:
-            try:
-                found.append(self._jobs.get_nowait())
-            except Empty:
-                break
-        return found
 
     def _embed(self, jobs: list[_Job], *, flip: bool) -> None:
         jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]

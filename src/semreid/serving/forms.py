@@ -71,11 +71,11 @@ class SearchFields(NamedTuple):
     named: Named | None
     where: Filter
     k: int
-    camid: int | None
-    exclude_same_camera: bool
-    rerank: bool
-    parts: bool
-    prior: float | None
+    camid: int | None = None
+    exclude_same_camera: bool = False
+    rerank: bool = False
+    parts: bool = False
+    prior: float | None = None
 
 
 def search_fields(

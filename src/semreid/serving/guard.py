@@ -8,7 +8,7 @@ import ipaddress
 import secrets
 import time
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import MutableHeaders
@@ -120,7 +120,11 @@ class Access:
         Returns:
             The reason, or None if it may be.
         """
-        if self.local and not self.token and not is_local(_host_name(request.headers.get("host", ""))):
+        if (
+            self.local
+            and not self.token
+            and not is_local(_split(f"//{request.headers.get('host', '')}").hostname or "")
+        ):
             return RequestError(
                 421, "this server answers to localhost only", "ask http://localhost, or start it with a token"
             )
@@ -247,21 +251,13 @@ def _same_origin(request: Request) -> bool:
     """Whether a browser says that one of our own pages sent this; programs say nothing and pass."""
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")
-    own = origin is None or _place(origin) == request.headers.get("host", "")
+    own = origin is None or _split(origin).netloc == request.headers.get("host", "")
     return own and site in {"same-origin", "none"}
 
 
-def _place(origin: str) -> str:
-    """Host and port of an origin; empty if it is none."""
+def _split(address: str) -> SplitResult:
+    """The parts of an address, such as an origin; none of what is no address."""
     try:
-        return urlsplit(origin).netloc
+        return urlsplit(address)
     except ValueError:
-        return ""
-
-
-def _host_name(host: str) -> str:
-    """The name in a Host header, without port and brackets."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+        return urlsplit("")

@@ -37,7 +37,7 @@ class Card(NamedTuple):
 async def index(request: Request, service: Asked, metrics: Counted, id: str = "") -> Response:  # noqa: A002
     """Show the search page: the gallery to pick from, or what the row ``id`` finds."""
     named = Named(None, row_id(id)) if id else None
-    fields = SearchFields(named, Filter(), PAGE, None, exclude_same_camera=False, rerank=False, parts=False, prior=None)
+    fields = SearchFields(named, Filter(), PAGE)
     return render(request, "search.html", await _results(service, metrics, fields, 0))
 
 

@@ -45,30 +45,18 @@ def is_partial(request: Request) -> bool:
     return "hx-request" in request.headers
 
 
-async def on_semreid_error(request: Request, error: Exception) -> Response:
-    """Handle an error that says itself what is wrong."""
-    assert isinstance(error, SemreidError)
+async def on_error(request: Request, error: Exception) -> Response:
+    """Answer what went wrong: of what should not have happened, the log gets the trace, the user a number."""
+    if isinstance(error, HTTPException):  # an unknown path, a wrong method, a body that is none
+        error = RequestError(error.status_code, str(error.detail), DESCRIBED)
+    elif isinstance(error, RequestValidationError):
+        error = RequestError(422, "; ".join(map(_complaint, error.errors())), DESCRIBED)
+    elif not isinstance(error, SemreidError):
+        number = secrets.token_hex(4)
+        logger.error("request %s failed: %s %s", number, request.method, request.url.path, exc_info=error)
+        what = f"something went wrong on this server (number {number})"
+        error = RequestError(500, what, "its log tells more under this number")
     return refusal(request, error)
-
-
-async def on_http_error(request: Request, error: Exception) -> Response:
-    """Handle an unknown path, a wrong method or a body that is none."""
-    assert isinstance(error, HTTPException)
-    return refusal(request, RequestError(error.status_code, str(error.detail), DESCRIBED))
-
-
-async def on_invalid(request: Request, error: Exception) -> Response:
-    """Handle fields of the wrong type or out of range."""
-    assert isinstance(error, RequestValidationError)
-    return refusal(request, RequestError(422, "; ".join(map(_complaint, error.errors())), DESCRIBED))
-
-
-async def on_bug(request: Request, error: Exception) -> Response:
-    """Handle what should not have happened: the log gets the trace, the user a number to find it by."""
-    number = secrets.token_hex(4)
-    logger.error("request %s failed: %s %s", number, request.method, request.url.path, exc_info=error)
-    what = f"something went wrong on this server (number {number})"
-    return refusal(request, RequestError(500, what, "its log tells more under this number"))
 
 
 def _to_login(request: Request) -> Response:
