@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class SemreidError(ValueError):
     """A job that cannot be done honestly: says what is wrong and where, and the way out.
@@ -22,3 +25,16 @@ class SemreidError(ValueError):
         super().__init__(f"{what}\n  way out: {fix}" if fix else what)
         self.what = what
         self.fix = fix
+
+
+@contextlib.contextmanager
+def located(where: object) -> Iterator[None]:
+    """Say of an error where it is: in which file, row or crop.
+
+    Raises:
+        SemreidError: As inside, with ``where`` before what is wrong.
+    """
+    try:
+        yield
+    except SemreidError as error:
+        raise SemreidError(f"{where}: {error.what}", fix=error.fix) from error

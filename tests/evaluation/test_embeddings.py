@@ -40,10 +40,10 @@ def test_parquet_holds_path_camera_and_vector(
 def test_the_next_images_are_read_while_the_model_works(
     figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    next_is_read, parts, read = threading.Event(), [], embeddings._read
+    next_is_read, parts, read = threading.Event(), [], embeddings.read_good
 
-    def reading(paths, size):
-        found = read(paths, size)
+    def reading(paths, **settings):
+        found = read(paths, **settings)
         parts.append(len(paths))
         if len(parts) == 2:
             next_is_read.set()
@@ -57,7 +57,7 @@ def test_the_next_images_are_read_while_the_model_works(
             return np.ones((len(images), 2), np.float32)
 
     monkeypatch.setattr(embeddings, "CHUNK", 4)
-    monkeypatch.setattr(embeddings, "_read", reading)
+    monkeypatch.setattr(embeddings, "read_good", reading)
     assert embed_files(Waiting(), figures / "query", tmp_path / "f.parquet") == (10, [])
     assert parts == [4, 4, 2]
 

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.data.benchmarks import left_beside, load_dataset
-from semreid.data.doctor import without_corrupt
-from semreid.data.images import is_image
+from semreid.data.images import is_image, problem_of
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_below, camera_of
 from semreid.data.rows import SPLITS, Row, read_csv, read_rows
-from semreid.data.sample import ReIDDataset, Sample
+from semreid.data.sample import Sample
 from semreid.data.store import content_digest
 from semreid.errors import SemreidError
 from semreid.files import user_path
@@ -201,12 +200,12 @@ def arranged(
 
 def readable(crops: Crops, progress: Progress | None = None) -> Crops:
     """Leave out the crops that cannot be read, and say how many."""
-    left = without_corrupt(ReIDDataset(crops.name, Path(), crops.samples, (), ()), progress=progress)
-    good = {(sample.path, sample.item) for sample in left.train}
-    rows = np.array([i for i, sample in enumerate(crops.samples) if (sample.path, sample.item) in good], np.int64)
-    kept = replace(crops.only(rows), corrupt_skipped=left.corrupt_skipped)
-    skipped = f"{crops.source}: {left.corrupt_skipped:,} unreadable images were left out"
-    return replace(kept, warnings=(*crops.warnings, skipped)) if left.corrupt_skipped else kept
+    problems = parallel(problem_of, crops.samples, progress)
+    rows = np.array([row for row, problem in enumerate(problems) if not problem], np.int64)
+    if not (lost := len(crops) - len(rows)):
+        return crops
+    skipped = f"{crops.source}: {lost:,} unreadable images were left out"
+    return replace(crops.only(rows), corrupt_skipped=lost, warnings=(*crops.warnings, skipped))
 
 
 def _warnings(crops: Crops) -> Iterator[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 
-from semreid.data.images import read_image
+from semreid.data.images import problem_of, read_image
 from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.split import without_leaked
 from semreid.errors import SemreidError
@@ -99,7 +99,7 @@ class _Case:
     """A data set and what was seen of its images; the checks read from it."""
 
     dataset: ReIDDataset
-    looks: Mapping[Sample, Look] = field(default_factory=dict)
+    looks: Mapping[Sample, Look]
 
     @property
     def parts(self) -> dict[str, tuple[Sample, ...]]:
@@ -116,7 +116,8 @@ class _Case:
 
 def diagnose(dataset: ReIDDataset, *, progress: Progress | None = None) -> Diagnosis:
     """Look at every image and label of a data set."""
-    case = _Case(dataset, _look_at_all(dataset, progress))
+    samples = _all(dataset)
+    case = _Case(dataset, dict(zip(samples, parallel(_look, samples, progress), strict=True)))
     parts = {name: _measure(part, case.looks) for name, part in case.parts.items()}
     findings = [finding for check in _CHECKS for finding in check(case)]
     gravity = ("error", "warning", "note")
@@ -125,27 +126,22 @@ def diagnose(dataset: ReIDDataset, *, progress: Progress | None = None) -> Diagn
 
 def without_corrupt(dataset: ReIDDataset, *, progress: Progress | None = None) -> ReIDDataset:
     """Leave out the images that cannot be read, and say so in the warnings."""
-    looks = _look_at_all(dataset, progress)
-    bad = [sample for sample in looks if looks[sample].problem]
+    samples = _all(dataset)
+    found = zip(samples, parallel(problem_of, samples, progress), strict=True)
+    bad = {sample: problem for sample, problem in found if problem}
     if not bad:
         return dataset
-    kept = {
-        part: tuple(s for s in getattr(dataset, part) if not looks[s].problem) for part in ("train", "query", "gallery")
-    }
-    warning = f"{len(bad)} unreadable images were skipped, such as {looks[bad[0]].problem}"
-    return replace(
-        dataset,
-        train=kept["train"],
-        query=kept["query"],
-        gallery=kept["gallery"],
-        corrupt_skipped=len(bad),
-        warnings=(*dataset.warnings, warning),
+    train, query, gallery = (
+        tuple(s for s in part if s not in bad) for part in (dataset.train, dataset.query, dataset.gallery)
     )
+    warning = f"{len(bad)} unreadable images were skipped, such as {next(iter(bad.values()))}"
+    warnings = (*dataset.warnings, warning)
+    return replace(dataset, train=train, query=query, gallery=gallery, corrupt_skipped=len(bad), warnings=warnings)
 
 
-def _look_at_all(dataset: ReIDDataset, progress: Progress | None) -> dict[Sample, Look]:
-    samples = list(dict.fromkeys((*dataset.train, *dataset.query, *dataset.gallery)))
-    return dict(zip(samples, parallel(_look, samples, progress), strict=True))
+def _all(dataset: ReIDDataset) -> list[Sample]:
+    """Every sample of a data set, each once."""
+    return list(dict.fromkeys((*dataset.train, *dataset.query, *dataset.gallery)))
 
 
 def _look(sample: Sample) -> Look:
@@ -277,27 +273,29 @@ def _report_lost(
     level: Level = "error" if len(lost) == len(dataset.query) else "warning"
     tail = "none is left, so the set cannot be evaluated" if level == "error" else "they will be left out and counted"
     share = f"of {len(dataset.query)} queries"
-    if absent:
-        yield Finding(
-            level,
-            f"{len(absent)} {share} show people who are not in the gallery, such as {absent[0]}; {tail}",
+    for queries, what, why, fix in (
+        (
+            absent,
+            "show people who are not in the gallery",
+            "",
             "add gallery images of these people, or check that query and gallery spell identities alike",
-        )
-    if leaked:
-        yield Finding(
-            level,
-            f"{len(leaked)} {share} would find nothing but the very file of a query under another camera, such as "
-            f"{leaked[0]}; it does not count; {tail}",
+        ),
+        (
+            leaked,
+            "would find nothing but the very file of a query under another camera",
+            "it does not count; ",
             "a picture is of one camera: say which, and add other pictures of these people",
-        )
-    if unseen:
-        yield Finding(
-            level,
-            f"{len(unseen)} {share} have matches from their own camera only, such as {unseen[0]}; these do not "
-            f"count (same person and same camera is junk); {tail}",
+        ),
+        (
+            unseen,
+            "have matches from their own camera only",
+            "these do not count (same person and same camera is junk); ",
             "check how cameras are read from the file names (doctor shows their number above); if all images "
             "come from one camera, leave the camera out: then every match counts, and the report says so",
-        )
+        ),
+    ):
+        if queries:
+            yield Finding(level, f"{len(queries)} {share} {what}, such as {queries[0]}; {why}{tail}", fix)
 
 
 def _check_single_camera(case: _Case) -> Iterator[Finding]:

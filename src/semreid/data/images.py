@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -16,8 +17,10 @@ from semreid.data.headers import MAX_BYTES, is_deep, require_bounded, with_plain
 from semreid.data.matfile import read_slot
 from semreid.data.sample import Box, Sample
 from semreid.errors import SemreidError
+from semreid.parallel import parallel
 from semreid.reading import read_bytes
 
+T = TypeVar("T")
 _SPELLINGS = {
     "jpg": "jpg jpeg jpe jfif",
     "png": "png",
@@ -68,6 +71,46 @@ def read_image(source: Sample | Path | str) -> NDArray[np.uint8]:
     if source.item:
         return cut(read_slot(source.path, source.item), source.box)
     return cut(decode_image(_read_bytes(source.path), name=str(source.path)), source.box)
+
+
+def read_good(
+    crops: Sequence[tuple[Sample | Path, T]], size: tuple[int, int], *, skip_corrupt: bool
+) -> tuple[list[T], list[NDArray[np.uint8]], list[str]]:
+    """Read the images of crops at a size.
+
+    Args:
+        crops: A sample or the path of an image, and whatever belongs to it.
+        size: Height and width.
+        skip_corrupt: Leave out images that cannot be read.
+
+    Returns:
+        What belongs to those that can be read, their images, RGB (height, width, 3), and a message for each other one.
+
+    Raises:
+        SemreidError: If one cannot be read (without ``skip_corrupt``).
+    """
+
+    def read(crop: tuple[Sample | Path, T]) -> NDArray[np.uint8] | str:
+        try:
+            return resize(read_image(crop[0]), size)
+        except SemreidError as error:
+            return error.what
+
+    found = list(zip(crops, parallel(read, crops), strict=True))
+    problems = [image for _, image in found if isinstance(image, str)]
+    if problems and not skip_corrupt:
+        raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
+    good = [(crop[1], image) for crop, image in found if not isinstance(image, str)]
+    return [what for what, _ in good], [image for _, image in good], problems
+
+
+def problem_of(source: Sample | Path) -> str:
+    """Say what is wrong with an image; nothing if it can be read."""
+    try:
+        read_image(source)
+    except SemreidError as error:
+        return error.what
+    return ""
 
 
 def cut(image: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:
@@ -206,8 +249,8 @@ def require_utf8(paths: Sequence[Path]) -> None:
     Raises:
         SemreidError: If bytes of a name are not UTF-8, or are not read so; counts them and shows one.
     """
-    if odd := [path for path in paths if not _is_text(str(path))]:
-        if all(_is_utf8(path) for path in odd):
+    if odd := [path for path in paths if _LOST.search(str(path))]:
+        if not any(_LOST.search(os.fsencode(path).decode(errors="surrogateescape")) for path in odd):
             raise SemreidError(
                 f"{len(odd)} of {len(paths)} file names are read as {sys.getfilesystemencoding()}, though they are "
                 f"UTF-8, such as {os.fsencode(odd[0]).decode()}",
@@ -219,21 +262,8 @@ def require_utf8(paths: Sequence[Path]) -> None:
         )
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether the bytes of a name are UTF-8, whatever this process reads names as."""
-    try:
-        os.fsencode(path).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+_LOST = re.compile("[\ud800-\udfff]")
+"""What Python puts in the place of bytes that it could not read as text."""
 
 
 def _eight_bits(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ from semreid.data.listing import (
 from semreid.data.names import MARKET_NAME, camera_below, is_camera
 from semreid.data.sample import require_camera
 from semreid.data.times import may_be_period, seconds
-from semreid.errors import SemreidError
+from semreid.errors import SemreidError, located
 
 SPLITS = ("train", "query", "gallery")
 COLUMNS = ("path", "pid")
@@ -182,7 +182,7 @@ def meant_column(column: str, known: Sequence[str], meant: Mapping[str, str]) ->
 
 
 def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bool) -> Row:
-    try:
+    with located(f"{path}, row {line}"):
         text = _stripped(cells)
         return Row(
             path=_image(path.parent, text["path"]),
@@ -193,8 +193,6 @@ def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bo
             track=_whole(_unless_nothing(text.get("track", ""))),
             line=line,
         )
-    except SemreidError as error:
-        raise SemreidError(f"{path}, row {line}: {error.what}", fix=error.fix) from error
 
 
 def _is_blank(cells: dict[str, str | None]) -> bool:

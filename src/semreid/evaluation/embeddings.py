@@ -12,16 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semreid import distributed
-from semreid.data.images import read_image, resize
+from semreid.data.images import read_good
 from semreid.data.listing import list_images
 from semreid.data.names import camera_below
 from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.models.embedder import Embedder
-from semreid.parallel import Progress, ahead, parallel, pieces
+from semreid.parallel import Progress, ahead, pieces
 from semreid.seal import seal
 
 COLUMNS, FINGERPRINT = ["path", "camid", "vector"], b"semreid.fingerprint"
+Names = tuple[str, int | None]
+"""Path and camera."""
 CHUNK = 128  # images read at once, while the model works on those before
 
 
@@ -59,19 +61,18 @@ def embed_files(
     """
     _require_own(out)
     paths = [images] if images.is_file() else list_images(images, nested=True)
-    cameras = {path: camera_below(path, images) for path in paths}  # all names are judged before the work
+    known = [(path, (str(path), camera_below(path, images))) for path in paths]  # all are judged before the work
     skipped: list[str] = []
     done = 0
     work = partial(_embedded, model, flip=flip, skip_corrupt=skip_corrupt)
     with _writer(out, model) if distributed.rank() == 0 else nullcontext() as writer:
-        for good, vectors, problems in distributed.shared(work, list(pieces(paths, CHUNK))):
+        for names, vectors, problems in distributed.shared(work, list(pieces(known, CHUNK))):
             assert writer is not None
-            if good:
+            if names:
                 rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), model.dim)
-                columns = [[str(p) for p in good], [cameras[p] for p in good], rows]
-                writer.write_table(pa.table(columns, schema=writer.schema))
+                writer.write_table(pa.table([*map(list, zip(*names, strict=True)), rows], schema=writer.schema))
             skipped += problems
-            done += len(good) + len(problems)
+            done += len(names) + len(problems)
             if progress is not None:
                 progress(done, len(paths))
     return done - len(skipped), skipped
@@ -106,23 +107,8 @@ def _writer(out: Path, model: Embedder) -> Iterator[pq.ParquetWriter]:
 
 
 def _embedded(
-    model: Embedder, chunks: Iterable[Sequence[Path]], *, flip: bool, skip_corrupt: bool
-) -> Iterator[tuple[list[Path], np.ndarray, list[str]]]:
-    """Yield for each chunk what could be read, its vectors, and a message for each other image."""
-    for good, problems in ahead(partial(_read, size=model.size), chunks):
-        if problems and not skip_corrupt:
-            raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
-        paths, images = [path for path, _ in good], [image for _, image in good]
-        yield paths, model.embed(images, flip=flip) if images else np.zeros((0, model.dim), np.float32), problems
-
-
-def _read(paths: Sequence[Path], size: tuple[int, int]) -> tuple[list[tuple[Path, np.ndarray]], list[str]]:
-    def read(path: Path) -> np.ndarray | str:
-        try:
-            return resize(read_image(path), size)
-        except SemreidError as error:
-            return error.what
-
-    results = list(zip(paths, parallel(read, paths), strict=True))
-    good = [(path, image) for path, image in results if not isinstance(image, str)]
-    return good, [problem for _, problem in results if isinstance(problem, str)]
+    model: Embedder, chunks: Iterable[Sequence[tuple[Path, Names]]], *, flip: bool, skip_corrupt: bool
+) -> Iterator[tuple[list[Names], np.ndarray, list[str]]]:
+    """Yield for each chunk path and camera of what could be read, its vectors, and a message for each other image."""
+    for names, images, problems in ahead(partial(read_good, size=model.size, skip_corrupt=skip_corrupt), chunks):
+        yield names, model.embed(images, flip=flip) if images else np.zeros((0, model.dim), np.float32), problems

@@ -200,7 +200,7 @@ def _known_of(query: Image, vector: Vectors, gallery: Gallery, pid: str | None, 
         return Entry(pid=pid, camid=camid)
     path = Path(query)
     entry = Entry(path=str(path.absolute()))
-    entry = replace(entry, id=derived_id(entry, np.zeros(0, np.float32)))
+    entry = replace(entry, id=derived_id(entry))
     known = gallery.get([entry.id])[0]
     if known is None:  # a row with an id of its own is among those that look most like it
         near = (match.entry for match in gallery.search(vector, MOST)[0])

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semreid import distributed
 from semreid.data.benchmarks import load_dataset
-from semreid.data.images import is_image, read_image, resize
+from semreid.data.images import is_image, read_good
 from semreid.data.listing import ANNOTATIONS, holds_image, list_images
 from semreid.data.names import camera_below, camera_of
 from semreid.data.rows import Row, read_csv, read_rows
 from semreid.data.sample import Sample
-from semreid.errors import SemreidError
+from semreid.errors import SemreidError, located
 from semreid.files import user_path
 from semreid.gallery.crops import sample_of
 from semreid.gallery.entry import Entry, Meta, Vectors, derived_id
@@ -29,14 +28,13 @@ from semreid.gallery.gallery import Gallery
 from semreid.gallery.parquet import read_features
 from semreid.gallery.said import TRACK, named
 from semreid.models.embedder import Embedder
-from semreid.parallel import Progress, parallel
+from semreid.parallel import Progress
 
 SPLITS = ("train", "query", "gallery")
 NOBODY = re.compile(r"0+", re.ASCII)
 LOOK = 1024  # crops that are looked up at once: on a server, each look takes a moment
 JUNK = re.compile(r"-\d+", re.ASCII)
 SLOW, SELDOM = 0.2, 10  # seconds of a write from which on it is made only once in so many times as long
-Image = NDArray[np.uint8]
 
 
 class Crop(NamedTuple):
@@ -306,13 +304,8 @@ def _embedded(
     """Read and embed batches of crops but for those to be spared."""
     for batch in batches:
         crops = [crop for crop in batch if crop.entry.id not in spared]
-        images = parallel(lambda crop: _read(crop, embedder.size), crops)
-        problems = [image for image in images if isinstance(image, str)]
-        if problems and not skip_corrupt:
-            raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
-        good = [image for image in images if not isinstance(image, str)]
-        entries = [crop.entry for crop, image in zip(crops, images, strict=True) if not isinstance(image, str)]
-        vectors = embedder.embed(good, batch_size=len(good)) if good else np.zeros((0, embedder.dim), np.float32)
+        entries, images, problems = read_good(crops, embedder.size, skip_corrupt=skip_corrupt)
+        vectors = embedder.embed(images, batch_size=len(images)) if images else np.zeros((0, embedder.dim), np.float32)
         yield _Batch(len(batch) - len(crops), entries, vectors, problems)
 
 
@@ -344,13 +337,6 @@ def _one_of(batches: Sequence[_Batch]) -> _Batch:
     return _Batch(sum(kept), list(chain.from_iterable(entries)), np.concatenate(vectors), list(chain(*problems)))
 
 
-def _read(crop: Crop, size: tuple[int, int]) -> Image | str:
-    try:
-        return resize(read_image(crop.image), size)
-    except SemreidError as error:
-        return error.what
-
-
 def _sum(left: Enrolled, right: Enrolled) -> Enrolled:
     return Enrolled(
         left.new + right.new,
@@ -373,12 +359,9 @@ def _is_empty(folder: Path) -> bool:
 def _labelled(row: Row, source: Path) -> Crop:
     pid = _person(row.identity)
     camid = camera_of(row.path) if row.camid is None else row.camid
-    try:
+    with located(f"{source}, row {row.line}" if row.line else row.path):
         crop = _crop(row.path, pid=pid, camid=camid, timestamp=row.timestamp)
         return crop._replace(entry=replace(crop.entry, tags=(f"{TRACK}{row.track}",))) if row.track else crop
-    except SemreidError as error:
-        where = f"{source}, row {row.line}" if row.line else row.path
-        raise SemreidError(f"{where}: {error.what}", fix=error.fix) from error
 
 
 def _sampled(sample: Sample) -> Crop:
@@ -393,7 +376,7 @@ def _crop(
     """A crop under the id that its absolute path gives it."""
     place = replace(image, path=image.path.absolute()) if isinstance(image, Sample) else image.absolute()
     entry = Entry(path=str(place), pid=pid, camid=camid, timestamp=timestamp)
-    return Crop(image, replace(entry, id=derived_id(entry, np.zeros(0, np.float32))))
+    return Crop(image, replace(entry, id=derived_id(entry)))
 
 
 def _some(source: Path | str, crops: list[Crop]) -> list[Crop]:

@@ -16,6 +16,7 @@ from semreid.data.sample import MAX_CAMID, Box
 from semreid.errors import SemreidError
 
 Vectors = NDArray[np.float32]
+NO_VECTOR: Vectors = np.zeros(0, np.float32)
 
 MAX_BYTES = {"id": 128, "pid": 256, "tag": 128, "path": 4096}
 """Longest texts, in UTF-8: what every kind of gallery can hold."""
@@ -136,20 +137,20 @@ class Meta(NamedTuple):
     fingerprint: str
 
 
-def derived_id(entry: Entry, vector: Vectors) -> str:
+def derived_id(entry: Entry, vector: Vectors = NO_VECTOR) -> str:
     """Name a row after the place of its crop: path and box, or else its content.
 
     The same crop gets the same name every time, so adding it again adds nothing.
 
     Args:
         entry: The entry.
-        vector: Its vector (D,); counts only where the entry has no path.
+        vector: Its vector (D,); needed only where the entry has no path.
 
     Returns:
         128 bits in hexadecimal.
 
     Example:
-        >>> derived_id(Entry(path="/d/a.jpg"), np.zeros(4, np.float32))
+        >>> derived_id(Entry(path="/d/a.jpg"))
         'b79f3a6bb2faea472c27e64db047a5ca'
     """
     content = (entry.path, entry.box) if entry.path else (entry.camid, entry.timestamp, entry.box)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.errors import SemreidError
+from semreid.errors import SemreidError, located
 from semreid.files import exclusive
 from semreid.functional.distance import row_blocks
 from semreid.gallery.entry import Entry, Filter, Match, Meta, Vectors
@@ -184,7 +184,9 @@ class MemoryStore(LookingStore):
         require_same(str(file), meta, self.meta)
         table = _empty(meta.dim)
         for entries, vectors in batches:
-            table = _loaded(file, table, entries, vectors)
+            with located(file):
+                unit = unit_vectors(vectors, meta.dim, "row")
+                table = table.appended(named(entries, unit), unit)
         self._table, self._seen = table, state
 
     def _commit(self, table: _Table) -> None:
@@ -197,15 +199,6 @@ class MemoryStore(LookingStore):
 
 def _empty(dim: int) -> _Table:
     return _Table(np.zeros((0, dim), np.float32), np.zeros(0, FACTS), [], {}, {})
-
-
-def _loaded(file: Path, table: _Table, entries: Sequence[Entry], vectors: Vectors) -> _Table:
-    """Append rows that a file holds."""
-    try:
-        unit = unit_vectors(vectors, table.vectors.shape[1], "row")
-        return table.appended(named(entries, unit), unit)
-    except SemreidError as error:
-        raise SemreidError(f"{file}: {error.what}", fix=error.fix) from error
 
 
 def _state(file: Path) -> tuple[int, ...] | None:

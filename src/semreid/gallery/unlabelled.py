@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 
 from semreid.data.crops import Crops, arranged, readable
-from semreid.errors import SemreidError
+from semreid.errors import SemreidError, located
 from semreid.gallery.crops import sample_of
 from semreid.gallery.entry import Entry, derived_id
 from semreid.gallery.gallery import Gallery
@@ -30,7 +29,7 @@ def crops_in(gallery: Gallery, *, skip_corrupt: bool = False, progress: Progress
     Raises:
         SemreidError: If no row names its picture.
     """
-    rows = [entry for entry in chain.from_iterable(rows for rows, _ in gallery.scan()) if not _is_nobody(entry)]
+    rows = [entry for entries, _ in gallery.scan() for entry in entries if NOT_A_PERSON not in entry.tags]
     seen = [entry for entry in rows if entry.path]
     if not seen:
         raise SemreidError(
@@ -56,7 +55,7 @@ def with_words(crops: Crops, gallery: Gallery) -> Crops:
     """
     places = [row_of(crops, row) for row in range(len(crops))]
     rows = [known or place for known, place in zip(gallery.get([p.id for p in places]), places, strict=True)]
-    kept = np.array([row for row, entry in enumerate(rows) if not _is_nobody(entry)], np.int64)
+    kept = np.array([row for row, entry in enumerate(rows) if NOT_A_PERSON not in entry.tags], np.int64)
     return replace(crops.only(kept), said=said_of([rows[row] for row in kept]))
 
 
@@ -73,12 +72,6 @@ def row_of(crops: Crops, row: int) -> Entry:
     name = crops.track_name(row)
     place = str(replace(sample, path=sample.path.absolute()))
     tags = (f"{TRACK}{name}",) if name else ()
-    try:
+    with located(sample):
         entry = Entry(path=place, camid=None if camera < 0 else camera, timestamp=sample.timestamp, tags=tags)
-    except SemreidError as error:
-        raise SemreidError(f"{sample}: {error.what}", fix=error.fix) from error
-    return replace(entry, id=derived_id(entry, np.zeros(0, np.float32)))
-
-
-def _is_nobody(entry: Entry) -> bool:
-    return NOT_A_PERSON in entry.tags
+    return replace(entry, id=derived_id(entry))

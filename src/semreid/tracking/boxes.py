@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from array import array
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.errors import SemreidError
+from semreid.errors import SemreidError, located
 
 PERSON = "0"
 """The class of people in the labels of COCO, by which Ultralytics writes."""
@@ -140,7 +139,7 @@ def lines_of(path: Path, *, labels: bool) -> Iterator[tuple[int, list[str], int 
             for number, line in enumerate(file, 1):
                 if text := line.strip(" \t\r\n,;"):
                     cells = re.split(r"\s*;\s*" if ";" in text else r"[,\s]+", text)
-                    with _at(path, number):
+                    with located(f"{path}, line {number}"):
                         column = _label_track(cells) if labels else _mot_track(cells)
                     yield number, cells, column
     except (OSError, UnicodeDecodeError) as error:
@@ -162,7 +161,7 @@ def label_files(folder: Path) -> Iterator[tuple[int, Path]]:
 
 def _mot(path: Path) -> Iterator[Row | None]:
     for number, cells, column in lines_of(path, labels=False):
-        with _at(path, number):
+        with located(f"{path}, line {number}"):
             frame, track, left, top, width, height, conf = map(_number, (*cells, "1")[:7])
             none = column is None or conf == 0
             yield None if none else _row(frame, track, left, top, width, height)
@@ -171,7 +170,7 @@ def _mot(path: Path) -> Iterator[Row | None]:
 def _labels(folder: Path) -> Iterator[Row | None]:
     for frame, path in label_files(folder):
         for number, cells, column in lines_of(path, labels=True):
-            with _at(path, number):
+            with located(f"{path}, line {number}"):
                 x, y, width, height, *rest = map(_number, cells[1:])
                 none = column is None or cells[0] != PERSON
                 yield None if none else _row(frame, rest[-1], x - width / 2, y - height / 2, width, height)
@@ -211,11 +210,3 @@ def _number(text: str) -> float:
 
 def _unlike(found: str, wanted: str) -> SemreidError:
     return SemreidError(f"{found}, where {wanted} should be", fix="give what your tracker wrote, unchanged")
-
-
-@contextlib.contextmanager
-def _at(path: Path, number: int) -> Iterator[None]:
-    try:
-        yield
-    except SemreidError as error:
-        raise SemreidError(f"{path}, line {number}: {error.what}", fix=error.fix) from error

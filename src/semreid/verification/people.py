@@ -211,10 +211,11 @@ def name_in_gallery(people: People, gallery: Gallery) -> Named:
     Raises:
         SemreidError: If the rows cannot be stored; then the same call completes the job.
     """
-    crops, groups = people.crops, people.groups.tolist()
-    if not crops.ids:
-        gallery.add(people.features, [row_of(crops, row) for row in range(len(crops))])
-    ids = crops.ids or [row_of(crops, row).id for row in range(len(crops))]
+    groups, ids = people.groups.tolist(), people.crops.ids
+    if not ids:
+        rows = [row_of(people.crops, row) for row in range(len(people.crops))]
+        gallery.add(people.features, rows)
+        ids = tuple(row.id for row in rows)
     entries = {row: entry for row, entry in enumerate(gallery.get(ids)) if entry is not None}  # or removed meanwhile
     free = [row for row, entry in entries.items() if is_free(entry)]
     first = group_number(next_group(gallery, {entries[row].id for row in free}))
