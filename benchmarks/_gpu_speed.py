@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -210,13 +210,13 @@ def measure_embedding(part: Part, batch: int) -> dict[str, float]:
 def measure_ranking(part: Part) -> dict[str, float]:
     """Ranking and re-ranking on the device beside the CPU path: seconds, and how far the numbers are apart."""
     data = crowd(*part.scale.crowd)
-    here = Crowded(torch.from_numpy(data.query), torch.from_numpy(data.gallery))
-    there = Crowded(here.query.to(part.device), here.gallery.to(part.device))
+    here = torch.from_numpy(data.query), torch.from_numpy(data.gallery)
+    there = here[0].to(part.device), here[1].to(part.device)
     found: dict[str, float] = {}
     for name, features in (("cpu", here), ("device", there)):
         works = {
             "ranking": partial(rank_features, *features, *data.ids),
-            "reranking": partial(rank_again, features, data.ids),
+            "reranking": partial(rank_again, *features, *data.ids),
         }
         for what, work in works.items():
             work()  # the kernels are compiled
@@ -227,16 +227,9 @@ def measure_ranking(part: Part) -> dict[str, float]:
     return found | {"largest_difference": float(apart.max()), "equal_to_1e-5": float((apart < 1e-5).mean())}
 
 
-class Crowded(NamedTuple):
-    """Features of queries and gallery, on some device."""
-
-    query: Tensor
-    gallery: Tensor
-
-
-def rank_again(features: Crowded, ids: tuple[Any, ...]) -> Ranking:
+def rank_again(query: Tensor, gallery: Tensor, *ids: Any) -> Ranking:
     """Re-rank, then rank."""
-    return rank_distances(reranked_blocks(*features), *ids)
+    return rank_distances(reranked_blocks(query, gallery), *ids)
 
 
 OPTIONS = ("float32", "channels first", "unfused optimiser", "cudnn.benchmark", "compiled")

@@ -19,6 +19,13 @@ from torch import Tensor
 T = TypeVar("T")
 
 
+def command_line(about: str | None) -> argparse.ArgumentParser:
+    """A command line that says what a script is about, and takes ``--quick``."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="something small, to see that all of it runs")
+    return parser
+
+
 def timed(work: Callable[[], T], clock: Callable[[], float] = time.perf_counter) -> tuple[T, float]:
     """The result of ``work`` and the seconds it took."""
     start = clock()
@@ -70,9 +77,8 @@ def compare_steps(
     check: Callable[[str], None] = lambda _: None,
 ) -> None:
     """The command line of a script that compares training steps: first their losses, then seconds and memory."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(about)
     parser.add_argument("--size", choices=sizes, default="full")
-    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--peak", choices=steps, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -115,6 +121,9 @@ class Crowd(NamedTuple):
         """The four label arrays in the order in which ranking takes them."""
         return self[2:]
 
+    def __str__(self) -> str:
+        return f"{len(self.query)} x {len(self.gallery)}, d = {self.query.shape[1]}"
+
 
 def crowd(queries: int, gallery: int, dim: int = 512, images_per_identity: int = 24, seed: int = 0) -> Crowd:
     """Draw features from one cluster per identity, blurred enough that ranking is far from perfect."""
@@ -130,3 +139,22 @@ def crowd(queries: int, gallery: int, dim: int = 512, images_per_identity: int =
     return Crowd(
         features[:queries], features[queries:], pids[:queries], pids[queries:], camids[:queries], camids[queries:]
     )
+
+
+def compare_ranking(about: str | None, rank: Callable[[Crowd], float], compare: Callable[[Crowd], None]) -> None:
+    """The command line of a script that ranks: against references, or alone at any size. ``rank`` returns the mAP."""
+    parser = command_line(about)
+    parser.add_argument("--rows", type=int, help="queries and gallery together; skips the references")
+    arguments = parser.parse_args()
+    measure_ranking(rank, crowd(20, 100))  # compile
+    if arguments.rows:
+        queries = round(arguments.rows * 11659 / 93820)
+        measure_ranking(rank, crowd(queries, arguments.rows - queries))
+    else:
+        compare(crowd(100, 900) if arguments.quick else crowd(3368, 15913))
+
+
+def measure_ranking(rank: Callable[[Crowd], float], data: Crowd) -> None:
+    """Print what a ranking takes, of time and memory."""
+    (mean_ap, seconds), growth = memory_growth(lambda: timed(lambda: rank(data)))
+    print(f"{data}: features to scores {seconds:.2f} s, peak growth {growth:.2f} GiB, mAP {mean_ap:.4f}")

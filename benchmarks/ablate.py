@@ -38,6 +38,7 @@ from _study import (
     slug,
     work_on,
 )
+from _timing import command_line
 from costs import step_seconds
 from semreid.evaluation.report import bootstrap_interval
 from semreid.files import write_json
@@ -153,10 +154,9 @@ def run(study: Study, arguments: argparse.Namespace) -> None:
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("study", type=Path, nargs="?")
     parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--data", action="append", default=[], help="what to train on; may be repeated")
     parser.add_argument("--annotations", action="append", default=[], type=Path, help="of each --data, in their order")
     parser.add_argument("--test", action="append", default=[], help="what to judge on; may be repeated")

@@ -19,7 +19,6 @@ joints: which of the eight kinds of joints is at the place of a joint of a real 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +29,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from parser import JOINTS, accuracy_and_iou
+from _timing import command_line
+from parser import JOINTS, accuracy_and_iou, marked_joints
 from semreid import load_model
 from semreid.data.images import read_image, resize
 from semreid.models.heads import REGIONS
@@ -171,16 +171,13 @@ def _centres(pictures: Tensor, grid: Sequence[int]) -> Tensor:
 
 def on_joints(model: ReIDModel, folder: Path, every: int) -> dict[str, dict[str, float]]:
     """What can be read off the joints of real crops, by map; the people for training are to learn from."""
-    with np.load(folder / "keypoints.npz", allow_pickle=False) as file:
-        names, points, joints = file["names"][::every], file["points"][::every].astype(float), file["joints"]
-    where = {path.name: path for path in folder.rglob("*.jpg")}
-    paths = [where[str(name)] for name in names]
+    paths, points, joints = marked_joints(folder, every)
     training = np.array([path.parent.name == "bounding_box_train" for path in paths])
     order = np.argsort(~training, kind="stable")
     images = [read_image(paths[i]) for i in order]
     sizes = np.array([image.shape[1::-1] for image in images])[:, None]
-    places = torch.from_numpy((points[order] + 0.5) / sizes * 2 - 1)
-    kinds = np.array([list(JOINTS).index(str(joint).removeprefix("r-").removeprefix("l-")) for joint in joints])
+    places = torch.from_numpy((points[order].astype(float) + 0.5) / sizes * 2 - 1)
+    kinds = np.array([list(JOINTS).index(joint) for joint in joints])
     learn, test = slice(int(training.sum())), slice(int(training.sum()), None)
     maps = maps_of(model, images)
     return {name: {"joints": judge_joints(each, places, kinds, learn, test)} for name, each in maps.items()}
@@ -203,12 +200,11 @@ def show(run: str, found: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--people", type=int, default=240)
     parser.add_argument("--joints", type=Path)
     parser.add_argument("--every", type=int, default=2, help="look at every Nth crop of --joints only")
-    parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     if not (given.runs or given.quick):
         parser.error("give runs, or --quick")

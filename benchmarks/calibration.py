@@ -9,7 +9,6 @@ python benchmarks/calibration.py --run RUN --data NAME:PATH [--flip]
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from _timing import command_line
 from semreid.data.benchmarks import load_dataset
 from semreid.data.store import build_store
 from semreid.evaluation.protocol import embed_store
@@ -130,12 +130,13 @@ def _summary(values: Sequence[float] | NDArray[np.float64]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
+    parser = command_line(__doc__)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--data")
     parser.add_argument("--flip", action="store_true")
     arguments = parser.parse_args()
+    if bool(arguments.run) != bool(arguments.data):
+        parser.error("give both --run and --data, or neither")
     if arguments.run:
         check_run(arguments.run, arguments.data, arguments.flip, draws=40)
     else:

@@ -9,7 +9,6 @@ so that other work disturbs little; the rows take turns, and the best of several
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from _study import QUICK, QUICK_OVERRIDES, read_study, recipe_of
-from _timing import best_of
+from _timing import best_of, command_line
 from semreid.data.batch import Batch
 from semreid.data.sample import Sample
 from semreid.data.store import Store
@@ -87,9 +86,8 @@ def compare(rows: dict[str, Row], rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("study", type=Path, nargs="?")
-    parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     if not (given.quick or given.study):
         parser.error("give a study, or --quick")

@@ -13,15 +13,13 @@ falls, the more the marked places mattered. Among equals, chance decides; means 
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from _timing import timed
+from _timing import command_line, timed
 from semreid.data.benchmarks import load_dataset
 from semreid.data.images import read_image, resize
 from semreid.explain.heat import pair_heat
@@ -119,12 +117,13 @@ def compare_truth(run: str, spec: str, most: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
+    parser = command_line(__doc__)
     parser.add_argument("--run")
     parser.add_argument("--data")
     parser.add_argument("--pairs", type=int, default=200)
     options = parser.parse_args()
+    if bool(options.run) != bool(options.data):
+        parser.error("give both --run and --data, or neither")
     if options.run:
         compare_truth(options.run, options.data, options.pairs)
     else:

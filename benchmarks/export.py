@@ -12,7 +12,6 @@ clearly better than chance, the two agree, and at most half a point of mAP is lo
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from _timing import best_of
+from _timing import best_of, command_line
 from semreid.data.benchmarks import load_dataset
 from semreid.data.images import read_image, resize
 from semreid.data.sample import ReIDDataset
@@ -119,10 +118,9 @@ def write_jpeg(dataset: ReIDDataset, folder: Path, count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--data")
-    parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     people, images, rounds = (8, 4, 2) if asked.quick else (240, 6, 13)
     kinds: tuple[Kind, ...] = ("onnx",) if asked.quick else ("onnx", "openvino")

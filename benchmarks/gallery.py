@@ -7,7 +7,6 @@ python benchmarks/gallery.py --quick                      seconds; for a test
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from _timing import crowd, timed
+from _timing import command_line, crowd, timed
 from semreid.gallery import Entry, Filter, Gallery
 
 DAY = 86_400
@@ -82,10 +81,9 @@ def compare(gallery: Gallery, queries: NDArray[np.float32], rows: Rows, name: st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--uri", help="a server to measure too; the gallery must not exist")
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     queries, rows = make_rows(2000, 32) if arguments.quick else make_rows(arguments.rows, 512)
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,6 @@ that SciPy finds on the whole matrix of distances, up to where equal distances m
 
 from __future__ import annotations
 
-import argparse
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score
 
-from _timing import memory_growth, timed
+from _timing import command_line, memory_growth, timed
 from semreid.functional import group_features, grouping_scores, jaccard_graph, linkage_groups
 
 CUT = 0.8
@@ -60,11 +59,10 @@ def dense_groups(features: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--crops", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--cameras", type=int, default=6)
-    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     count, dim = (FEW, 32) if arguments.quick else (arguments.crops, arguments.dim)
     made = crops(count, dim, arguments.cameras)

@@ -11,7 +11,6 @@ and rank-1 in percent, the single ones first.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from _rehearsal import rehearsal
 from _study import Sides, ranked
+from _timing import command_line
 from semreid import load_dataset, load_model
 from semreid.evaluation.protocol import Evaluation, evaluate
 from semreid.functional.ranking import Junk
@@ -56,11 +56,10 @@ def table(parts: Mapping[str, Sides], judged: Evaluation, junk: Junk) -> Iterato
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--data")
     parser.add_argument("--blocks", action="store_true", help="the blocks of one run, one by one")
-    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
         with rehearsal(identities=6, images=8, name="magnifiernet") as (model, dataset):

@@ -11,7 +11,7 @@ python benchmarks/magnifiernet.py --quick        seconds; for a test
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any, cast
 
@@ -155,13 +155,17 @@ def their_step(size: str) -> Callable[[], dict[str, Tensor]]:
 
 
 def step(
-    losses: Callable[[Batch], dict[str, Tensor]], batch: Batch, optimiser: torch.optim.Optimizer, bf16: bool
+    losses: Callable[[Batch], dict[str, Tensor]],
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    bf16: bool,
+    weights: Mapping[str, float] = WEIGHTS,
 ) -> dict[str, Tensor]:
-    torch.manual_seed(0)  # the same regions are hidden
+    torch.manual_seed(0)  # the same regions are hidden; of PMM, the same negatives are drawn
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         found = losses(batch)
     optimiser.zero_grad()
-    sum_losses(found, WEIGHTS).backward()
+    sum_losses(found, weights).backward()
     optimiser.step()
     return {name: loss.detach() for name, loss in found.items()}
 

@@ -38,7 +38,7 @@ import numpy as np
 import torch
 
 from _packing import pack
-from _timing import best_of
+from _timing import best_of, command_line
 from semreid import evaluate, load_dataset, load_model
 from semreid.errors import SemreidError
 from semreid.export import export_model
@@ -288,8 +288,7 @@ def quick(place: Path) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
+    parser = command_line(__doc__)
     parser.add_argument("--to", type=Path, default=folder())
     parts = parser.add_subparsers(dest="part")
     parts.add_parser("all").add_argument("work", type=Path)

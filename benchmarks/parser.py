@@ -15,7 +15,6 @@ intersection over union of the eight labels, too.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from _timing import command_line
 from semreid import load_model
 from semreid.data.images import read_image
 from semreid.functional.regions import likeliest_regions
@@ -85,13 +85,19 @@ def labels_at(probabilities: NDArray[np.float32], size: tuple[int, int]) -> Labe
     return likeliest_regions(np.stack(each, axis=2))
 
 
-def judge_joints(model: Parser, folder: Path, every: int) -> dict[str, float]:
-    """Share of joints with a right label, in percent: by kind, and of all."""
+def marked_joints(folder: Path, every: int) -> tuple[list[Path], NDArray[Any], list[str]]:
+    """Every Nth crop with joints, their pixels in each, (N, J, 2), and their kinds, names of `JOINTS`, (J,)."""
     with np.load(folder / "keypoints.npz", allow_pickle=False) as file:
         names, points, joints = file["names"][::every], file["points"][::every], file["joints"]
     where = {path.name: path for path in folder.rglob("*.jpg")}
     kinds = [str(joint).removeprefix("r-").removeprefix("l-") for joint in joints]
-    found = parsed(model, [where[str(name)] for name in names])
+    return [where[str(name)] for name in names], points, kinds
+
+
+def judge_joints(model: Parser, folder: Path, every: int) -> dict[str, float]:
+    """Share of joints with a right label, in percent: by kind, and of all."""
+    paths, points, kinds = marked_joints(folder, every)
+    found = parsed(model, paths)
     labels = (labels_at(probabilities, read_image(path).shape[:2]) for path, probabilities in found)
     return share_right(labels, kinds, points)
 
@@ -195,13 +201,12 @@ def show(run: str, found: dict[str, float]) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--joints", type=Path)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--people", type=int, default=0)
     parser.add_argument("--every", type=int, default=1, help="look at every Nth picture only")
-    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
         with TemporaryDirectory() as folder:

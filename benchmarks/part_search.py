@@ -10,7 +10,6 @@ gain has a 95 % interval: bootstrap over people, both orders on the same ones.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from _timing import command_line
 from semreid.data.benchmarks import load_dataset
 from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset, Sample
@@ -122,10 +122,9 @@ def random_work(folder: Path) -> tuple[ReIDModel, ReIDDataset]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("run", nargs="?", type=Path)
     parser.add_argument("--data")
-    parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     if asked.quick:
         with TemporaryDirectory() as name:

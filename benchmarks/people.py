@@ -6,7 +6,6 @@ python benchmarks/people.py --quick       seconds; for a test
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from _timing import command_line
 from semreid.people.dataset import PeopleRecipe, write_person
 from semreid.people.mesh import texture_coordinates
 from semreid.people.poses import draw_pose, take_pose
@@ -104,9 +104,7 @@ def compare(person: Person, size: tuple[int, int], rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    quick = command_line(__doc__).parse_args().quick
     recipe = PeopleRecipe(4, 4, 0, 64, 32, 2) if quick else PeopleRecipe(24, 60, 0, 256, 128, 6)
     compare(create_person(0, 1), recipe.size, 1 if quick else 5)
     measure(recipe, 1 if quick else os.cpu_count() or 1)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from _timing import OURS, REFERENCE, Steps, compare_steps
-from magnifiernet import smoothed
+from magnifiernet import smoothed, step
 from semreid.data.batch import Batch
 from semreid.models.model import ReIDModel
 from semreid.models.zoo import create_model
@@ -109,30 +109,18 @@ class Straightforward(nn.Module):
         return maps * mask + maps[negatives] * (1 - mask)
 
 
-def step(
-    losses: Callable[[Batch], dict[str, Tensor]], batch: Batch, optimiser: torch.optim.Optimizer, bf16: bool
-) -> dict[str, Tensor]:
-    torch.manual_seed(0)  # the same negatives
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        found = losses(batch)
-    optimiser.zero_grad()
-    torch.stack(list(found.values())).sum().backward()
-    optimiser.step()
-    return {name: loss.detach() for name, loss in found.items()}
-
-
 def our_step(size: str, bf16: bool) -> Callable[[], dict[str, Tensor]]:
     """A step as `semreid train` does it."""
     model, batch = make_model(size).to(memory_format=torch.channels_last), make_batch(size)  # type: ignore[call-overload]
     optimiser = build_optimiser(OptimRecipe(), model)
-    return lambda: step(model.losses, batch, optimiser, bf16)
+    return lambda: step(model.losses, batch, optimiser, bf16, weights={})
 
 
 def their_step(size: str) -> Callable[[], dict[str, Tensor]]:
     model, batch = Straightforward(make_model(size)), make_batch(size)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(OptimRecipe(), model)
-    return lambda: step(model, batch, optimiser, bf16=False)
+    return lambda: step(model, batch, optimiser, bf16=False, weights={})
 
 
 STEPS: Steps = {

@@ -7,13 +7,12 @@ python benchmarks/ranking.py --quick         seconds; for a test
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from _timing import Crowd, crowd, memory_growth, timed
+from _timing import Crowd, compare_ranking, measure_ranking, timed
 from semreid.functional import Ranking, pairwise_distance, rank_distances, rank_features
 
 Array = NDArray[Any]
@@ -55,30 +54,12 @@ def sorted_rows(distances: Array, data: Crowd) -> tuple[float, float, float]:
     return float(np.mean(aps)), float(np.mean(inps)), float(np.mean(firsts))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="ranking: ratios and memory")
-    parser.add_argument("--rows", type=int, help="queries and gallery together; skips the references")
-    parser.add_argument("--quick", action="store_true", help="a small case")
-    arguments = parser.parse_args()
-    rank_everything(crowd(20, 100))  # compile
-    if arguments.rows:
-        queries = round(arguments.rows * 11659 / 93820)
-        rank_everything(crowd(queries, arguments.rows - queries))
-        return
-    data = crowd(100, 800) if arguments.quick else crowd(3368, 15913)
-    rank_everything(data)
-    compare(data)
-
-
-def rank_everything(data: Crowd) -> None:
-    (ranking, seconds), growth = memory_growth(
-        lambda: timed(lambda: rank_features(data.query, data.gallery, *data.ids))
-    )
-    size = f"{len(data.query)} x {len(data.gallery)}, d = {data.query.shape[1]}"
-    print(f"{size}: features to scores {seconds:.2f} s, peak growth {growth:.2f} GiB, mAP {ranking.mAP:.4f}")
+def rank(data: Crowd) -> float:
+    return rank_features(data.query, data.gallery, *data.ids).mAP
 
 
 def compare(data: Crowd) -> None:
+    measure_ranking(rank, data)
     distances = pairwise_distance(data.query, data.gallery)
     ours, seconds = timed(lambda: rank_distances(distances, *data.ids))
     print(f"rank_distances  {seconds:8.3f} s")
@@ -93,4 +74,4 @@ def headline(ranking: Ranking) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    compare_ranking(__doc__, rank, compare)

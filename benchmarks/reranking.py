@@ -7,13 +7,12 @@ python benchmarks/reranking.py --quick         seconds; for a test
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from _timing import Crowd, crowd, memory_growth, timed
+from _timing import Crowd, compare_ranking, memory_growth, timed
 from semreid.functional import k_reciprocal_blocks, k_reciprocal_rerank, rank_distances
 
 Array = NDArray[Any]
@@ -61,30 +60,13 @@ def jaccard_row(V: Array, holders: list[Array], q: int) -> Array:
     return np.asarray(1 - shared / (2 - shared))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="re-ranking: ratio and memory")
-    parser.add_argument("--rows", type=int, help="queries and gallery together; skips the reference")
-    parser.add_argument("--quick", action="store_true", help="a small case")
-    arguments = parser.parse_args()
-    rank_blocks(crowd(20, 100))  # compile
-    if arguments.rows:
-        queries = round(arguments.rows * 11659 / 93820)
-        rank_blocks(crowd(queries, arguments.rows - queries))
-        return
-    compare(crowd(100, 900) if arguments.quick else crowd(3368, 15913))
-
-
-def rank_blocks(data: Crowd) -> None:
-    def work() -> float:
-        return rank_distances(k_reciprocal_blocks(data.query, data.gallery), *data.ids).mAP
-
-    (mean_ap, seconds), growth = memory_growth(lambda: timed(work))
-    print(f"{size(data)}: features to scores {seconds:.1f} s, peak growth {growth:.2f} GiB, mAP {mean_ap:.4f}")
+def rank(data: Crowd) -> float:
+    return rank_distances(k_reciprocal_blocks(data.query, data.gallery), *data.ids).mAP
 
 
 def compare(data: Crowd) -> None:
     (ours, seconds), growth = memory_growth(lambda: timed(lambda: k_reciprocal_rerank(data.query, data.gallery)))
-    print(f"{size(data)}\nk_reciprocal_rerank {seconds:8.2f} s, peak growth {growth:.2f} GiB")
+    print(f"{data}\nk_reciprocal_rerank {seconds:8.2f} s, peak growth {growth:.2f} GiB")
     (expected, slow), growth = memory_growth(lambda: timed(lambda: dense(data.query, data.gallery)))
     # Neighbours at distances equal to the last bit may swap places, so a few values may differ.
     same = np.isclose(ours, expected, atol=1e-5).mean()
@@ -94,9 +76,5 @@ def compare(data: Crowd) -> None:
         raise SystemExit("the two forms disagree")
 
 
-def size(data: Crowd) -> str:
-    return f"{len(data.query)} x {len(data.gallery)}, d = {data.query.shape[1]}"
-
-
 if __name__ == "__main__":
-    main()
+    compare_ranking(__doc__, rank, compare)

@@ -6,7 +6,6 @@ python benchmarks/serving.py --quick    seconds; for a test
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import os
 import re
@@ -25,7 +24,7 @@ import cv2
 import numpy as np
 import torch
 
-from _timing import crowd, kibibytes, timed
+from _timing import command_line, crowd, kibibytes, timed
 from semreid.data.images import decode_image
 from semreid.gallery import Entry, Filter, Gallery
 from semreid.models.card import Card, save_model
@@ -124,9 +123,7 @@ def report(load: Load, answers: list[tuple[int, float]], seconds: float, growth:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    measure(Load(2000, 40, 20) if parser.parse_args().quick else Load(100_000, 1000, 200))
+    measure(Load(2000, 40, 20) if command_line(__doc__).parse_args().quick else Load(100_000, 1000, 200))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ image takes in the same way.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from _timing import timed
+from _timing import command_line, timed
 from semreid.models.card import Card, save_model
 from semreid.models.zoo import create_model
 
@@ -62,9 +61,7 @@ def embed(way: str, root: Path, images: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    quick = command_line(__doc__).parse_args().quick
     count = 200 if quick else 512
     with TemporaryDirectory() as name:
         root = Path(name)

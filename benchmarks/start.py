@@ -8,13 +8,12 @@ Seconds are those of the processor, user and system, so that other work disturbs
 
 from __future__ import annotations
 
-import argparse
 import resource
 import subprocess
 import sys
 from functools import partial
 
-from _timing import best_of
+from _timing import best_of, command_line
 
 HEAVY = "torch._dynamo.convert_frame torch._inductor numba pyarrow sklearn scipy pandas matplotlib onnxruntime openvino"
 """What embedding has no use for, and takes long to load."""
@@ -39,9 +38,7 @@ def of_children() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    rounds, loaded = 1 if parser.parse_args().quick else 5, run(EMBED)
+    rounds, loaded = 1 if command_line(__doc__).parse_args().quick else 5, run(EMBED)
     works = {"alone": partial(run, "import torch"), "embedding": partial(run, EMBED)}
     alone, embedding = best_of(works, rounds, of_children).values()
     print(f"import torch {alone:.2f} s; with semreid, people-s and a crop {embedding:.2f} s, {embedding / alone:.2f}x")

@@ -6,12 +6,12 @@ python benchmarks/step.py --quick         seconds; for a test
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import torch
 
+from _timing import command_line
 from semreid.data.sample import Sample
 from semreid.data.store import Store
 from semreid.training.build import build_model
@@ -48,9 +48,7 @@ def measure(trainer: Trainer, steps: int) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    images, steps = (400, 2) if parser.parse_args().quick else (5778, 30)
+    images, steps = (400, 2) if command_line(__doc__).parse_args().quick else (5778, 30)
     recipe = load_recipe(RECIPE)
     sampling, augmenting, learning = measure(make_trainer(recipe, images), steps)
     step = sampling + augmenting + learning

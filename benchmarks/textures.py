@@ -6,7 +6,6 @@ python benchmarks/textures.py --quick                   seconds, an untrained mo
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from _timing import command_line
 from semreid.atlas import CHARTS, SIZE, valid_texels
 from semreid.data.images import read_image
 from semreid.errors import SemreidError
@@ -108,18 +108,19 @@ def compare(model: ReIDModel, shots: Sequence[Shot], mean: Array) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("run", nargs="?")
     parser.add_argument("--data", default="", help="people:DIR")
     parser.add_argument("--people", type=int, default=100, help="how many of those for testing")
-    parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     if given.quick:
         recipe = PeopleRecipe(8, 2, height=128, width=64, cameras=2)
         model = create_model("san_pg", num_ids=1, trunk="resnet18", width=0.25, size=recipe.size)
         compare(model.eval(), list(stream(recipe, range(7, 9))), mean_texture(recipe, 6))
-    else:
+    elif given.run and given.data:
         compare(load_model(given.run), *take_pictures(Path(given.data.removeprefix("people:")), given.people))
+    else:
+        parser.error("give RUN and --data people:DIR, or --quick")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ frames, pieces of these wherever four seconds pass without a crop. Groups never 
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterable
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _rehearsal import rehearsal
+from _timing import command_line
 from semreid import load_dataset, load_model
 from semreid.data.sample import Sample
 from semreid.data.store import build_store
@@ -67,11 +67,10 @@ def judge(model: ReIDModel, samples: Iterable[Sample]) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--data")
     parser.add_argument("--model", default="people-s")
     parser.add_argument("--split", choices=("train", "test"), default="test")
-    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
         with rehearsal(identities=8, images=6) as (model, people):

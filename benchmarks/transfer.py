@@ -12,13 +12,13 @@ counts for more than who is on them.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from _rehearsal import rehearsal
+from _timing import command_line
 from semreid import load_dataset, load_model
 from semreid.data.sample import ReIDDataset
 from semreid.data.split import query_and_gallery
@@ -77,11 +77,10 @@ def mean_of(judged: Callable[[Rows, Rows], list[Ranking]], parts: list[tuple[Row
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--data")
     parser.add_argument("--groups", type=int, default=4)
-    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
         with rehearsal(identities=16, images=8) as (model, people):

@@ -40,3 +40,22 @@ def test_the_scripts_run_and_their_references_agree(script, promise, monkeypatch
     monkeypatch.setattr("sys.argv", [script, "--quick"])
     runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
     assert promise in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        ("textures", "give RUN and --data people:DIR, or --quick"),
+        ("textures run", "give RUN and --data people:DIR, or --quick"),
+        ("explanation --run run", "give both --run and --data, or neither"),
+        ("calibration --run run", "give both --run and --data, or neither"),
+        ("calibration --data folder:x", "give both --run and --data, or neither"),
+    ],
+)
+def test_a_script_says_what_it_lacks(words, way_out, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.setattr("sys.argv", words.split())
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(SCRIPTS / f"{words.split()[0]}.py"), run_name="__main__")
+    assert caught.value.code == 2
+    assert way_out in capsys.readouterr().err
