@@ -28,10 +28,10 @@ from semreid.data.cli import Data, SkipCorrupt, dataset_of, datasets, doctor
 from semreid.data.listing import left_out
 from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
-from semreid.explain.cli import explain, stages, texture, write_report
+from semreid.explain.cli import explain, stages, texture
 from semreid.explain.people import group
 from semreid.explain.texts import percent_text
-from semreid.files import require_apart, require_suffix, require_writable, write_json
+from semreid.files import require_apart, require_suffix, require_writable, write_json, write_text
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
@@ -131,6 +131,8 @@ def evaluate(
 ) -> None:
     """Judge a model by the protocol of a data set, with intervals; under torchrun, on all its processes."""
     from semreid.evaluation.protocol import evaluate as judge
+    from semreid.explain.page import evaluation_page
+    from semreid.explain.sheet import save_evaluation
     from semreid.plots import require_matplotlib
 
     if plot is not None:
@@ -160,7 +162,10 @@ def evaluate(
     warn(*content["protocol"]["warnings"][len(dataset.warnings) :])  # those of the data were told before
     if out is not None:
         write_json(out, content)
-    write_report(evaluation, model, html=html, plot=plot)
+    if html is not None:
+        write_text(html, evaluation_page(evaluation, model))
+    if plot is not None:
+        save_evaluation(evaluation, plot)
     show(content) if json_ else _show_report(content)
 
 

@@ -15,9 +15,10 @@ from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import samples_digest
 from semreid.errors import SemreidError
 from semreid.evaluation.protocol import Evaluation, evaluate
-from semreid.explain.cli import write_explanation, write_report
+from semreid.explain.cli import write_explanation
 from semreid.explain.explanation import explain
-from semreid.files import user_path, write_json
+from semreid.explain.page import evaluation_page
+from semreid.files import user_path, write_json, write_text
 from semreid.gallery import Gallery
 from semreid.gallery.enroll import crops_of_data, enroll
 from semreid.models.card import CARD
@@ -74,7 +75,10 @@ def run_demo(
     embedder = None if trained else told_untrained(model, load_model(model))
     if embedder is not None:
         embedder.require_embedding()
-    data = data or f"people:{_people(LEARNED if trained else PEOPLE, out / 'people', progress)}"
+    if not data:
+        people, folder = LEARNED if trained else PEOPLE, out / "people"
+        made = folder if is_made(people, folder) else synthesize(people, folder, progress=progress)
+        data = f"people:{made}"
     dataset = load_dataset(data)
     diagnosis = diagnose(dataset)
     if not diagnosis.healthy:
@@ -85,7 +89,7 @@ def run_demo(
     evaluation = evaluate(embedder, dataset)
     report = evaluation.to_json()
     write_json(out / "report.json", report)
-    write_report(evaluation, name, html=out / "report.html")
+    write_text(out / "report.html", evaluation_page(evaluation, name))
     _search(embedder, data, evaluation, out)
     return report
 
@@ -103,10 +107,6 @@ def _require_own(out: Path, data: str) -> None:
         raise SemreidError(
             f"{out} lies in {source}, where its pictures would be taken for crops", fix="choose a folder outside: --out"
         )
-
-
-def _people(recipe: PeopleRecipe, folder: Path, progress: Progress | None) -> Path:
-    return folder if is_made(recipe, folder) else synthesize(recipe, folder, progress=progress)
 
 
 def _content(dataset: ReIDDataset) -> str:

@@ -124,7 +124,9 @@ def by_first(work: Callable[[], Result]) -> Result:
         return work()
     box: list[list[Result] | Exception] = [_tried(work) if rank() == 0 else []]
     dist.broadcast_object_list(box)
-    return _opened(box[0])[0]
+    if isinstance(box[0], Exception):
+        raise box[0]
+    return box[0][0]
 
 
 def _tried(work: Callable[[], Result]) -> list[Result] | Exception:
@@ -133,12 +135,6 @@ def _tried(work: Callable[[], Result]) -> list[Result] | Exception:
         return [work()]
     except Exception as error:  # to be raised on all processes
         return error
-
-
-def _opened(box: list[Result] | Exception) -> list[Result]:
-    if isinstance(box, Exception):
-        raise box
-    return box
 
 
 def _delivered(mine: list[Result] | Exception) -> Iterator[Result]:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from semreid.errors import SemreidError
 from semreid.reading import MOST_ARRAY, read_bytes, reading
 
 _HEADER = 128
@@ -35,12 +34,10 @@ def read_mat5(path: Path, fault: str = "is not a readable .mat file") -> dict[st
         Arrays by name, without sides of length one; structs are dictionaries.
 
     Raises:
-        SemreidError: If there is no such file, it is damaged, or SciPy is not installed.
+        SemreidError: If there is no such file, or it is damaged.
     """
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise SemreidError(f"reading {path} needs SciPy", fix="pip install 'semreid[cuhk03]'") from error
+    from scipy.io import loadmat
+
     content = read_bytes(path)
     with reading(path, fault=fault):
         require_sound(content)

@@ -128,7 +128,7 @@ def build_store(
     if textures is not None:
         shape = (texture_side, texture_side, 3)
         found["textures"] = _cached(
-            "textures", textures, shape, lambda t: _shrink(_read_texture(t), texture_side), progress
+            "textures", textures, shape, lambda t: resize(_read_texture(t), shape[:2]), progress
         )
     digests = {kind: digest for kind, (_, digest) in found.items()}
     tensors = {kind: tensor for kind, (tensor, _) in found.items()}
@@ -317,12 +317,6 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 def _resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
-
-
-def _shrink(texture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    if side == SIZE:
-        return texture
-    return cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
 def _read_texture(path: Path) -> NDArray[np.uint8]:

@@ -34,25 +34,34 @@ RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Evaluation(Report):
-    """A report with what it was made from, for whoever shows more than figures.
+class Judgement(Report):
+    """A report with the curves behind its figures.
 
     Attributes:
         cmc: Share of the valid queries with a true match among the first k, (50,).
         ap: Average precision of every query, (Q,), NaN where it has no true match; None in single-shot protocols.
+    """
+
+    cmc: NDArray[np.float64]
+    ap: NDArray[np.float64] | None
+    __eq__, __hash__ = object.__eq__, object.__hash__  # equal figures are not equal embeddings
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluation(Judgement):
+    """A judgement with what it was made from, for whoever shows more than figures.
+
+    Attributes:
         query: The queries.
         gallery: The gallery, without leaked images.
         query_features: Unit vectors (Q, D), also where raw embeddings were ranked.
         gallery_features: Unit vectors (G, D).
     """
 
-    cmc: NDArray[np.float64]
-    ap: NDArray[np.float64] | None
     query: tuple[Sample, ...]
     gallery: tuple[Sample, ...]
     query_features: Features
     gallery_features: Features
-    __eq__, __hash__ = object.__eq__, object.__hash__  # equal figures are not equal embeddings
 
 
 def embed_store(model: Embedder, store: Store, *, flip: bool = False, unit: bool = True) -> Features:
@@ -132,20 +141,21 @@ def evaluate(
         cameras = query_store.camids, gallery_store.camids
         query_features, gallery_features = center_by_camera(query_features, gallery_features, *cameras)
     features = query_features, gallery_features
-    wish = _Wish(rerank, metric, map_within)
-    judge_them = partial(_judge, *features, dataset.query, gallery, dataset.protocol, wish)
-    report, cmc, ap = distributed.by_first(judge_them)
+    wish: dict[str, Any] = {"rerank": rerank, "metric": metric, "map_within": map_within}
+    found = distributed.by_first(
+        partial(evaluate_features, *features, dataset.query, gallery, dataset.protocol, **wish)
+    )
     recorded = {
         "dataset": dataset.name,
         "fingerprint": model.fingerprint,
-        **report.protocol,
+        **found.protocol,
         "join": model.join,
         "normalisation": "L2 on the whole embedding" if unit else "none",
         "center_cameras": center_cameras,
         "input": list(model.size),
         "flip": flip,
         "checkpoint": checkpoint,
-        "warnings": [*dataset.warnings, *report.protocol["warnings"]],
+        "warnings": [*dataset.warnings, *found.protocol["warnings"]],
     }
     removed = {"junk_removed": dataset.junk_removed, "leaked_removed": len(dataset.gallery) - len(gallery)}
     removed |= {"corrupt_skipped": dataset.corrupt_skipped}
@@ -153,12 +163,12 @@ def evaluate(
         features if unit else [f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), 1e-12) for f in features]
     )
     return Evaluation(
-        metrics=report.metrics,
-        ci95=report.ci95,
-        counts={**report.counts, **removed},
+        metrics=found.metrics,
+        ci95=found.ci95,
+        counts={**found.counts, **removed},
         protocol=recorded,
-        cmc=cmc,
-        ap=ap,
+        cmc=found.cmc,
+        ap=found.ap,
         query=dataset.query,
         gallery=gallery,
         query_features=query_features,
@@ -169,9 +179,9 @@ def evaluate(
 class _Wish(NamedTuple):
     """How to compare, beyond what the protocol says."""
 
-    rerank: bool = False
-    metric: EvaluationMetric = "cosine"
-    map_within: int | None = None
+    rerank: bool
+    metric: EvaluationMetric
+    map_within: int | None
 
 
 def _require_sense(
@@ -204,16 +214,20 @@ def evaluate_features(
     protocol: Protocol,
     *,
     rerank: bool = False,
-) -> Report:
+    metric: EvaluationMetric = "cosine",
+    map_within: int | None = None,
+) -> Judgement:
     """Rank embeddings by a protocol.
 
     Args:
-        query_features: Unit vectors (Q, D).
-        gallery_features: Unit vectors (G, D).
+        query_features: Unit vectors (Q, D); raw ones for ``euclidean``.
+        gallery_features: Likewise (G, D).
         query: Their samples.
         gallery: Their samples.
         protocol: The rules.
-        rerank: Re-rank with k-reciprocal neighbours first.
+        rerank: As in `evaluate`.
+        metric: As in `evaluate`.
+        map_within: As in `evaluate`.
 
     Returns:
         The report; its ``protocol`` holds what is known here.
@@ -221,13 +235,21 @@ def evaluate_features(
     Raises:
         SemreidError: If features are not finite or no query has a valid match.
     """
-    return _judge(query_features, gallery_features, query, gallery, protocol, _Wish(rerank)).report
-
-
-class _Judgement(NamedTuple):
-    report: Report
-    cmc: NDArray[np.float64]
-    ap: NDArray[np.float64] | None
+    wish = _Wish(rerank, metric, map_within)
+    device = distributed.local_device()
+    ours, others = (torch.from_numpy(features).to(device) for features in (query_features, gallery_features))
+    blocks = reranked_blocks(ours, others) if rerank else tensor_blocks(ours, others, metric)
+    ids = [np.array([getattr(s, name) for s in side]) for name in ("pid", "camid") for side in (query, gallery)]
+    found = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(blocks, ids, protocol, wish)
+    counts = {
+        "queries": len(query),
+        "valid_queries": found.valid,
+        "gallery": len(gallery),
+        "identities": num_identities(query),
+    }
+    metrics = {k: 100 * v for k, v in found.figures.items()}
+    rules = {**_rules(protocol, wish), **_ties(found.tied)}
+    return Judgement(metrics=metrics, ci95=found.ci95, counts=counts, protocol=rules, cmc=found.cmc, ap=found.ap)
 
 
 class _Figures(NamedTuple):
@@ -239,30 +261,6 @@ class _Figures(NamedTuple):
     cmc: NDArray[np.float64]
     ap: NDArray[np.float64] | None
     tied: float | None
-
-
-def _judge(
-    query_features: Features,
-    gallery_features: Features,
-    query: Sequence[Sample],
-    gallery: Sequence[Sample],
-    protocol: Protocol,
-    wish: _Wish,
-) -> _Judgement:
-    device = distributed.local_device()
-    ours, others = (torch.from_numpy(features).to(device) for features in (query_features, gallery_features))
-    blocks = reranked_blocks(ours, others) if wish.rerank else tensor_blocks(ours, others, wish.metric)
-    ids = [np.array([getattr(s, name) for s in side]) for name in ("pid", "camid") for side in (query, gallery)]
-    found = (_judge_draws if protocol.gallery_shots == "single" else _judge_all)(blocks, ids, protocol, wish)
-    counts = {
-        "queries": len(query),
-        "valid_queries": found.valid,
-        "gallery": len(gallery),
-        "identities": num_identities(query),
-    }
-    metrics = {k: 100 * v for k, v in found.figures.items()}
-    report = Report(metrics, found.ci95, counts, {**_rules(protocol, wish), **_ties(found.tied)})
-    return _Judgement(report, found.cmc, found.ap)
 
 
 def _judge_all(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol, wish: _Wish) -> _Figures:

@@ -12,7 +12,6 @@ from semreid.console import Json, say, show, stdout
 from semreid.data.images import read_image
 from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import Evaluation
 from semreid.explain import explanation as explanations
 from semreid.explain.explanation import MOST, TOP, Explanation
 from semreid.explain.texts import GLYPHS, grounds_text, percent_text
@@ -100,27 +99,6 @@ def write_explanation(explanation: Explanation, folder: Path) -> None:
     write_text(folder / "explanation.html", explanation_page(explanation))
     save_explanation(explanation, folder / "explanation.png")
     write_json(folder / "explanation.json", explanation.to_json())
-
-
-def write_report(evaluation: Evaluation, model: str, *, html: Path | None = None, plot: Path | None = None) -> None:
-    """Write what an evaluation has to show.
-
-    Args:
-        evaluation: The evaluation.
-        model: How the user named the model.
-        html: Page with figures, curves and examples.
-        plot: PNG of the curves.
-
-    Raises:
-        SemreidError: If an image cannot be read, matplotlib is missing (for ``plot``), or a file cannot be written.
-    """
-    from semreid.explain.page import evaluation_page
-    from semreid.explain.sheet import save_evaluation
-
-    if html is not None:
-        write_text(html, evaluation_page(evaluation, model))
-    if plot is not None:
-        save_evaluation(evaluation, plot)
 
 
 def _require_picture(out: Path, images: list[Path]) -> None:

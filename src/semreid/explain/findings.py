@@ -57,7 +57,7 @@ class Example(NamedTuple):
     hits: list[Hit]
 
 
-def score_histograms(evaluation: Evaluation, *, seed: int = 0) -> Scores | None:
+def score_histograms(evaluation: Evaluation) -> Scores | None:
     """Score pairs of query and gallery images; of large sets, those of people drawn at random.
 
     Returns:
@@ -68,7 +68,7 @@ def score_histograms(evaluation: Evaluation, *, seed: int = 0) -> Scores | None:
     row = {(s.path, s.item): i for i, s in enumerate(samples) if s.pid > 0}  # 0 may be anybody, junk is nobody
     rows = np.array(list(row.values()))
     pids, camids = (np.array([getattr(s, name) for s in samples])[rows] for name in ("pid", "camid"))
-    people = np.random.default_rng(seed).permutation(np.unique(pids))
+    people = np.random.default_rng(0).permutation(np.unique(pids))
     if len(people) < 2:
         return None
     crops = np.cumsum([np.count_nonzero(pids == person) for person in people])
@@ -108,13 +108,10 @@ def _example(evaluation: Evaluation, row: int) -> Example:
     own_camera_only = evaluation.protocol["junk"] == "same-pid-and-camera"
     counts = [s.camid != query.camid or (own_camera_only and s.pid != query.pid) for s in evaluation.gallery]
     best = [i for i in np.argsort(-similarity, kind="stable") if counts[i]][:SHOWN]
-    hits = [_hit(evaluation.gallery[i], query, float(similarity[i])) for i in best]
+    found = [(evaluation.gallery[i], float(similarity[i])) for i in best]
+    hits = [Hit(sample, _thumbnail(sample), sample.pid == query.pid, value) for sample, value in found]
     assert evaluation.ap is not None
     return Example(query, _thumbnail(query), float(evaluation.ap[row]), hits)
-
-
-def _hit(sample: Sample, query: Sample, similarity: float) -> Hit:
-    return Hit(sample, _thumbnail(sample), sample.pid == query.pid, similarity)
 
 
 def _thumbnail(sample: Sample) -> Picture:

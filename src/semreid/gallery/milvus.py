@@ -147,7 +147,12 @@ class MilvusStore(LookingStore):
         fields = [*FACTS, "vector"] if vectors else FACTS
         page = max(1, min(PAGE_ROWS, PAGE_BYTES // (4 * self.meta.dim))) if vectors else PAGE_ROWS
         last = ""
-        while rows := self._page(last, where, fields, page):
+        settings = {
+            "limit": page,
+            "iterator": "True",
+            "reduce_stop_for_best": "True",
+        }  # the server sorts, and then cuts
+        while rows := self._query(behind(last, where), fields, **settings):
             last = rows[-1]["id"]
             content = [row["vector"] for row in rows] if vectors else np.zeros((len(rows), 0))
             yield [_entry(row) for row in rows], np.asarray(content, np.float32)
@@ -198,11 +203,6 @@ class MilvusStore(LookingStore):
 
     def _rows(self, ids: Sequence[str], fields: list[str]) -> list[Mapping[str, Any]]:
         return [row for some in pieces(ids, REQUEST_ROWS) for row in self._query(by_id(some), fields)]
-
-    def _page(self, last: str, where: Filter, fields: list[str], rows: int) -> Sequence[Mapping[str, Any]]:
-        """The first rows behind an id; as an iterator, the server sorts by id before it cuts."""
-        iterator = {"iterator": "True", "reduce_stop_for_best": "True"}
-        return self._query(behind(last, where), fields, limit=rows, **iterator)
 
     def _query(self, wanted: str, fields: list[str], **settings: object) -> Sequence[Mapping[str, Any]]:
         """Read rows, every acknowledged one."""

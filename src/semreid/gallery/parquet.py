@@ -218,15 +218,8 @@ def _schema(meta: Meta, export_of: str) -> pa.Schema:
     import pyarrow as pa
 
     header = json.dumps({"format": FORMAT, "dim": meta.dim, "fingerprint": meta.fingerprint})
-    types = (
-        pa.string(),
-        pa.string(),
-        pa.string(),
-        pa.int64(),
-        pa.float64(),
-        pa.list_(pa.float64(), 4),
-        pa.list_(pa.string()),
-    )
+    text, number = pa.string(), pa.float64()
+    types = (text, text, text, pa.int64(), number, pa.list_(number, 4), pa.list_(text))
     fields = [*zip(COLUMNS, types, strict=True), ("vector", pa.list_(pa.float32(), meta.dim))]
     origin = {EXPORTED: export_of.encode()} if export_of else {}
     return pa.schema(fields, metadata={KEY: header.encode(), **origin})

@@ -148,7 +148,9 @@ class _Journal:
         # A line without a label is from before a stop; what comes to lie there later is somebody else's.
         noted = read_journal(self.file)
         _require_inside(self.file, noted)
-        self.known = {name: row for name, row in noted.items() if _labels(out, Path(name))}
+        self.known = {
+            name: row for name, row in noted.items() if any(_file(out, kind, Path(name)).exists() for kind in KINDS)
+        }
         self._require_known(kinds, crops)
         digests = parallel(lambda crop: content_digest(crop.sample).hex(), crops)
         self.digests = dict(zip(map(_name, crops), digests, strict=True))
@@ -209,10 +211,6 @@ def _require_inside(file: Path, names: Iterable[str]) -> None:
     """Refuse a journal, perhaps of a stranger, by which labels outside of its folder would be removed."""
     if lost := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]:
         raise SemreidError(f"{file} names a label outside of its folder: {brief(lost[0])}", fix=ELSEWHERE)
-
-
-def _labels(out: Path, name: Path) -> list[Path]:
-    return [file for kind in KINDS if (file := _file(out, kind, name)).exists()]
 
 
 def _name(crop: Crop) -> str:
