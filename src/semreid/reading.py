@@ -188,12 +188,12 @@ def read_array(path: Path) -> NDArray[Any]:
 def _array(file: Any) -> NDArray[Any]:  # noqa: ANN401 - anything to read bytes from
     version = np.lib.format.read_magic(file)
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-    shape, fortran, kind = header(file)
-    count = int(np.prod(shape, dtype=object))
-    if kind.hasobject or not 0 <= count * kind.itemsize <= MOST_ARRAY:
+    shape, _, kind = header(file)
+    if not 0 <= np.prod(shape, dtype=object) * kind.itemsize <= MOST_ARRAY:
         raise ValueError(f"an array of {shape} values of type {kind}")
-    values = np.frombuffer(file.read(count * kind.itemsize), kind, count)
-    return values.reshape(shape, order="F" if fortran else "C")
+    file.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def _no_number(text: str) -> NoReturn:
