@@ -49,6 +49,7 @@ def judge(model: ReIDModel, samples: Iterable[Sample]) -> None:
     """Print what groups are worth without tracks, and with each kind of them."""
     samples = [sample for sample in samples if sample.pid > 0]
     features = embed_store(model, build_store(samples, model.size))
+    blocks = tuple(model.blocks.values())
     pids, camids = (np.array([getattr(sample, name) for sample in samples]) for name in ("pid", "camid"))
     seconds, unknown = times(samples), np.full(len(samples), np.nan)
     ways = {
@@ -58,7 +59,7 @@ def judge(model: ReIDModel, samples: Iterable[Sample]) -> None:
     if np.isfinite(seconds).all():
         ways["pieces of these"] = pieces(pids, camids, seconds), seconds
     for name, (tracks, at) in ways.items():
-        found = grouping_scores(group_features(features, camids, tracks, at).groups, pids)
+        found = grouping_scores(group_features(features, camids, tracks, at, blocks=blocks).groups, pids)
         print(
             f"{name}: {tracks.max() + 1:,} of {len(samples):,} crops, pairwise F1 {found.pairwise_f1:.1%}, "
             f"B-cubed F1 {found.bcubed_f1:.1%}, {found.groups} groups of {found.people} people"

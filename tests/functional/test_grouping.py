@@ -140,6 +140,46 @@ def test_groups_of_tracks_are_those_of_the_definition(seed, cut, share, many):
             assert (found == found[rows[0]]).sum() == len(rows)
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), cameras=st.sampled_from([1, 3]), heads=st.integers(2, 4))
+def test_heads_side_by_side_count_by_the_mean_of_their_distances(seed, cameras, heads):
+    rng = np.random.default_rng(seed)
+    views = [crops(seed, noise=0.3 + 0.2 * head)[0].astype(np.float32)[:, : 5 + head] for head in range(heads)]
+    views = [view / np.linalg.norm(view, axis=1, keepdims=True) for view in views]
+    camids, facts = rng.integers(0, cameras, len(views[0])), {"k1": 8, "k2": 3, "cut": 0.7}
+    none, unknown = np.full(len(camids), -1), np.full(len(camids), np.nan)
+    widths = [view.shape[1] for view in views]
+    scaled = np.concatenate([view * rng.uniform(0.1, 3) for view in views], 1)
+    found = group_features(scaled, camids, none, unknown, blocks=widths, **facts)
+    alone = [dense(group_features(view, camids, none, unknown, **facts).graph) for view in views]
+    np.testing.assert_allclose(dense(found.graph), np.mean(alone, 0), atol=1e-5)
+    np.testing.assert_array_equal(found.groups, linkage_groups(found.graph, 0.7))
+
+
+def test_one_head_is_the_whole_embedding():
+    features, pids = crops(4)
+    facts = features.astype(np.float32), pids % 2, np.full(len(pids), -1), np.full(len(pids), np.nan)
+    whole, block = group_features(*facts), group_features(*facts, blocks=[features.shape[1]])
+    assert (whole.graph != block.graph).nnz == 0
+    np.testing.assert_array_equal(whole.groups, block.groups)
+
+
+def test_a_head_that_is_silent_about_a_crop_does_no_harm():
+    features, pids = crops(4, noise=0.1)
+    silent = np.concatenate([features, features], 1).astype(np.float32)
+    silent[:3, features.shape[1] :] = 0
+    none, unknown = np.full(len(pids), -1), np.full(len(pids), np.nan)
+    found = group_features(silent, none, none, unknown, blocks=[features.shape[1]] * 2, cut=0.7)
+    assert np.isfinite(found.graph.data).all()
+    assert grouping_scores(found.groups[3:], pids[3:]).pairwise_f1 == 1
+
+
+def test_widths_of_another_model_are_refused():
+    none, unknown = np.full(6, -1), np.full(6, np.nan)
+    with pytest.raises(SemreidError, match=r"features of 5 numbers have no blocks of \[2, 2\]"):
+        group_features(np.eye(6, 5, dtype=np.float32), none, none, unknown, blocks=[2, 2])
+
+
 def test_clear_people_are_found():
     features, pids = crops(3, noise=0.1)
     groups = linkage_groups(jaccard_graph(features, 6, 3), min_samples=2)

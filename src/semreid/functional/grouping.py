@@ -10,7 +10,7 @@ said of crops counts for more than either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -206,6 +206,7 @@ def group_features(
     tracks: NDArray[np.integer],
     times: NDArray[np.floating],
     *,
+    blocks: Sequence[int] = (),
     said: Said | None = None,
     k1: int | None = None,
     k2: int | None = None,
@@ -222,6 +223,8 @@ def group_features(
         tracks: Track of each, (N,); -1 for none. Crops of one are moved half of the way to their mean, and
             unless all are of one camera, five, spread over it, are compared with others.
         times: Seconds, (N,); NaN where unknown. Two tracks that one camera sees at once are two people.
+        blocks: Widths of the blocks of several heads that stand side by side in the features: each is asked by itself
+            who is near whom, and the mean of their distances counts (docs/notes/grouping.md#heads-that-agree).
         said: What people said of the crops.
         k1: As in `jaccard_graph`; None for as many as people have crops, which the groups of a first look with 15 tell,
             5 at least, and 2.5 times as many as tracks have, and ``largest`` at most. No more than a fifth of the crops
@@ -240,23 +243,30 @@ def group_features(
     Raises:
         SemreidError: If a feature is not finite, or there is none.
     """
-    vectors, handicap = checked_features(features).cpu().numpy(), None
+    vectors = checked_features(features).cpu().numpy()
     bound, apart, people = _known(tracks, camids, times, said)
     seen, kinds = np.unique(camids, return_inverse=True)
     compared, stand_in = _spokesmen(bound, camids, times, len(camids) if len(seen) == 1 and seen[0] >= 0 else HEARD)
     most = max(len(compared) // 5, min_samples)
     largest = min(largest, most)
     first = min(FIRST_LOOK if k1 is None else k1, most)
-    if len(seen) > 1:
-        vectors, kinds = centred(vectors, camids, PRIOR), kinds[compared]
-        # Few of each camera fit into a small k1.
-        likeness = likeness_by_camera(vectors[compared], kinds, min(5, first // 2 + 1))
-        handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[kinds]
-    pooled, bound = torch.from_numpy(_steadied(vectors, bound, compared)), bound[compared]
-    near = neighbours(pooled, max(first, largest if k1 is None else 1), handicap)
+
+    def neighbourhood(vectors: NDArray[np.float32]) -> tuple[Tensor, Neighbours]:
+        handicap = None
+        if len(seen) > 1:
+            vectors, its = centred(vectors, camids, PRIOR), kinds[compared]
+            # Few of each camera fit into a small k1.
+            likeness = likeness_by_camera(vectors[compared], its, min(5, first // 2 + 1))
+            handicap = balance / 2 * likeness, torch.eye(likeness.shape[1])[its]
+        pooled = torch.from_numpy(_steadied(vectors, bound, compared))
+        return pooled, neighbours(pooled, max(first, largest if k1 is None else 1), handicap)
+
+    views = [neighbourhood(block) for block in _unit_blocks(vectors, blocks)]
+    bound = bound[compared]
 
     def look(k1: int, averaged: int) -> tuple[csr_matrix, Groups]:
-        graph = _graph(pooled, near, k1, min(averaged if k2 is None else k2, k1), STRANGERS)
+        many = min(averaged if k2 is None else k2, k1)
+        graph = _mean_graph((_graph(*view, k1, many, STRANGERS) for view in views), len(views))
         return graph, linkage_groups(graph, cut, min_samples, tracks=bound, apart=apart, distinct=people)
 
     graph, groups = look(first, AVERAGED)
@@ -266,6 +276,32 @@ def group_features(
             del graph  # of many crops, two would be too large
             graph, groups = look(second, min(AVERAGED, max(2, round(second / 3))))
     return Grouping(groups[stand_in], graph, compared, stand_in)
+
+
+def _unit_blocks(vectors: NDArray[np.float32], widths: Sequence[int]) -> list[NDArray[np.float32]]:
+    """The blocks that stand side by side, each a unit vector of its own; without widths, the vectors as they are."""
+    if len(widths) < 2:
+        return [vectors]
+    if sum(widths) != vectors.shape[1]:
+        raise SemreidError(
+            f"features of {vectors.shape[1]} numbers have no blocks of {list(widths)}",
+            fix="give the widths of the model that embedded them",
+        )
+    parts = np.split(vectors, np.cumsum(widths)[:-1], axis=1)
+    return [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), np.finfo(np.float32).tiny) for part in parts]
+
+
+def _mean_graph(graphs: Iterator[csr_matrix], count: int) -> csr_matrix:
+    """The mean of ``count`` sparse distances; what is not stored is 1."""
+    total = next(graphs)
+    if count == 1:
+        return total
+    total.data = 1 - total.data
+    for graph in graphs:
+        graph.data = 1 - graph.data
+        total = total + graph
+    total.data = 1 - total.data / count
+    return total
 
 
 def _spokesmen(

@@ -36,6 +36,11 @@ class Embedder(ABC):
 
     @property
     @abstractmethod
+    def blocks(self) -> dict[str, int]:
+        """Width of each head's share of the embedding, in order."""
+
+    @property
+    @abstractmethod
     def fingerprint(self) -> str:
         """Hexadecimal digest of the embedding function; an exported file has that of the model it came from.
 

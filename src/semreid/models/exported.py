@@ -104,6 +104,11 @@ class ExportedModel(Embedder):
         return self.metadata.dim
 
     @property
+    def blocks(self) -> dict[str, int]:
+        """Width of each head's share of the embedding, in order."""
+        return self.metadata.blocks
+
+    @property
     def fingerprint(self) -> str:
         """Fingerprint of the model it was made from."""
         return self.metadata.fingerprint

@@ -105,7 +105,8 @@ def find_people(
     if len(crops) == 1:
         raise SemreidError("a single crop has nobody to be alike to", fix="give more crops")
     facts, said = (crops.cameras, crops.tracks, crops.times), crops.said
-    found = group_features(features, *facts, said=said, cut=cut, min_samples=min_samples)
+    blocks = tuple(embedder.blocks.values())
+    found = group_features(features, *facts, blocks=blocks, said=said, cut=cut, min_samples=min_samples)
     if not (found.groups >= 0).any():
         raise SemreidError(
             f"no {min_samples} of the {len(crops):,} crops are alike enough to be taken for one person",
