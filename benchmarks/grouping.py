@@ -2,6 +2,7 @@
 
 python benchmarks/grouping.py                    100,000 made-up crops of 15,000 people, by six cameras
 python benchmarks/grouping.py --cameras 0        by cameras that nobody knows
+python benchmarks/grouping.py --heads 1          by one head alone, where the models that ship ask four
 python benchmarks/grouping.py --quick            seconds, 2,000 crops; for a test
 
 What is timed is all that `semreid group` and a round of `semreid adapt` do with embeddings: taking the cameras out,
@@ -63,16 +64,18 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--cameras", type=int, default=6)
+    parser.add_argument("--heads", type=int, default=4)
     arguments = parser.parse_args()
     count, dim = (FEW, 32) if arguments.quick else (arguments.crops, arguments.dim)
-    made = crops(count, dim, arguments.cameras)
+    made, blocks = crops(count, dim, arguments.cameras), [dim // arguments.heads] * arguments.heads
     nothing = np.full(count, -1), np.full(count, np.nan)
     (groups, seconds), growth = memory_growth(
-        lambda: timed(lambda: group_features(made.features, made.camids, *nothing).groups)
+        lambda: timed(lambda: group_features(made.features, made.camids, *nothing, blocks=blocks).groups)
     )
     scores = grouping_scores(groups, made.pids)
     print(
-        f"{count:,} crops of {dim} numbers, {arguments.cameras} cameras: {seconds:.1f} s, peak growth {growth:.2f} GiB"
+        f"{count:,} crops of {dim} numbers by {arguments.heads} heads, {arguments.cameras} cameras: {seconds:.1f} s, "
+        f"peak growth {growth:.2f} GiB"
     )
     print(f"{scores.groups:,} groups of {scores.people:,} people, pairwise F1 {scores.pairwise_f1:.3f}")
     few = made.features[:FEW]

@@ -155,39 +155,10 @@ def test_without_settings_neighbourhoods_shrink_to_what_people_have_but_never_gr
     assert (asked[0]["k1"], asked[0]["k2"], asked[0]["largest"]) == (None, None, 15)
 
 
-def test_without_settings_crops_are_grouped_by_the_defaults_of_group() -> None:
-    asked = {name: value.default for name, value in signature(group_features).parameters.items()}
+def test_without_settings_crops_are_grouped_by_the_defaults_of_group_but_cut_earlier() -> None:
+    asked = {name: value.default for name, value in signature(group_features).parameters.items()} | {"cut": 0.7}
     assert vars(AdaptRecipe().groups) == {name: asked[name] for name in vars(AdaptRecipe().groups)}
     assert AdaptRecipe().groups.k1 is None  # as many as people have crops
-
-
-@pytest.mark.parametrize(
-    ("name", "wanted", "cut", "heads"),
-    [("baseline", None, 0.7, 1), ("magnifiernet", None, 0.8, 3), ("magnifiernet", 0.6, 0.6, 3)],
-)
-def test_every_head_is_asked_and_several_are_cut_later(
-    crops: Crops,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    wanted: float | None,
-    cut: float,
-    heads: int,
-) -> None:
-    asked = {}
-
-    def grouped(*args, **settings):
-        asked.update(settings)
-        raise SemreidError("enough is known")
-
-    start = tmp_path / "start"
-    write_run(start, {"name": name, **SMALL})
-    monkeypatch.setattr(rounds, "group_features", grouped)
-    with pytest.raises(SemreidError, match="enough is known"):
-        adapt(recipe(groups={"cut": wanted}), crops, start, tmp_path / "run")
-    assert asked["cut"] == cut
-    assert asked["blocks"] == tuple(load_model(start).blocks.values())
-    assert len(asked["blocks"]) == heads
 
 
 def test_resumes_to_the_same_bytes(adapted: Path, start: Path, crops: Crops, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 The distance of two crops is the Jaccard distance of their k-reciprocal encodings (docs/protocols.md#re-ranking). Most
 pairs share nothing and are at distance 1, so only the others are kept: a sparse graph, on which average linkage finds
-the same groups as on the whole matrix. A group is a number from 0; a crop of no group has -1.
+the same groups as on the whole matrix. Where several heads made the embedding, each has distances of its own, and their
+mean counts. A group is a number from 0; a crop of no group has -1.
 
 Tracks tell more: crops of one track are one person, and two tracks that one camera sees at once are two. What people
 said of crops counts for more than either.
@@ -68,8 +69,9 @@ class Grouping(NamedTuple):
 
     Attributes:
         groups: Group of each crop, (N,); -1 where none.
-        graph: Distances of the crops that were compared, (M, M), as `jaccard_graph` returns them. Pairs from 0.98 on
-            are left out: they are most of the pairs of many crops, and tell nothing.
+        graph: Distances of the crops that were compared, (M, M), as `jaccard_graph` returns them; the mean where
+            several heads were asked. Pairs from 0.98 on by each of them are left out: they are most of the pairs of
+            many crops, and tell nothing.
         compared: Rows of these crops, (M,): all, but for what long tracks have too many of.
         stand_in: Place among these of each crop, or of the one that stands in for it, (N,).
     """

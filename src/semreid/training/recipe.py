@@ -212,8 +212,8 @@ class GroupRecipe:
         k1: Size of the neighbourhood in which two crops must find each other; None for as many as people seem to have
             crops, which a first look with 15 tells in each round, but 15 at most.
         k2: Number of neighbours whose encodings are averaged; None for what fits that.
-        cut: Largest mean Jaccard distance of two groups that become one; None for 0.8 where several heads tell who is
-            near whom, and 0.7 where one does: what it joins wrongly is learned.
+        cut: Largest mean Jaccard distance of two groups that become one; None to let the crops tell in each round, as
+            `semreid group` does: that joins more, and what is joined wrongly is learned.
         min_samples: Crops that make a group; two of one track do, too.
         balance: How far neighbours from other cameras are helped: not at all (0) to as near as those from the own (1).
     """
@@ -221,7 +221,7 @@ class GroupRecipe:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     k1: Count | None = None
     k2: Count | None = None
-    cut: Annotated[float, Field(gt=0, lt=1)] | None = None
+    cut: Annotated[float, Field(gt=0, lt=1)] | None = 0.7
     min_samples: Count = 4
     balance: Annotated[float, Field(ge=0, le=1)] = 0.7
 

@@ -26,8 +26,6 @@ from semreid.training.record import Reporter
 from semreid.training.trainer import Trainer
 
 MOST_PASSES = 10**6
-CUT, CUT_OF_HEADS = 0.7, 0.8
-"""Where groups are cut: the mean of several heads' distances is larger than one of all (docs/notes/grouping.md)."""
 Clock = Callable[[], float]
 
 
@@ -70,9 +68,8 @@ class Rounds:
             features = embed_store(self.model, self.store)
         facts = crops.cameras, crops.tracks, crops.times
         # No more than the first look: groups that swallowed others would ask more neighbours, and swallow more.
-        blocks, settings = tuple(self.model.blocks.values()), dict(vars(self.recipe.groups))
-        settings["cut"] = settings["cut"] or (CUT_OF_HEADS if len(blocks) > 1 else CUT)
-        found = group_features(features, *facts, blocks=blocks, said=crops.said, largest=FIRST_LOOK, **settings)
+        settings = vars(self.recipe.groups)
+        found = group_features(features, *facts, said=crops.said, largest=FIRST_LOOK, **settings)
         groups, signs = found.groups, found.signs(crops.cameras)
         _require_groups(signs, self)
         steady = None if self.groups is None else stability(self.groups, groups)
