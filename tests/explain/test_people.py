@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semreid.data.benchmarks import load_dataset
 from semreid.data.crops import crops_at
 from semreid.explain.people import SHOWN, people_page
 from semreid.gallery import Gallery
@@ -85,6 +86,7 @@ def test_the_command_leaves_table_page_folders_and_names(run, model: Path, tmp_p
     assert sum(result["gallery"].values()) == 24
     assert len((out / "people.csv").read_text().splitlines()) == 25
     assert len(list((out / "people").iterdir())) == result["people"]
+    assert len({sample.pid for sample in load_dataset(f"folder:{out / 'train.csv'}").train}) == result["people"]
     with Gallery.open(tmp_path / "g.parquet") as gallery:
         assert gallery.stats().people == result["people"]
     again = run("group", table, *options, "--folders", "links")

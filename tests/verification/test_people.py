@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semreid.data.benchmarks import load_dataset
 from semreid.data.crops import Crops, crops_at
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
@@ -19,6 +20,7 @@ from semreid.verification.people import (
     name_in_gallery,
     write_folders,
     write_people,
+    write_training,
 )
 from tests.conftest import full_disk, write_image
 
@@ -142,6 +144,21 @@ def test_tracks_bind_and_part(crops: Crops) -> None:
     samples = tuple(replace(s, timestamp=1.0) for s in crops.samples)
     parted = find_people(Bars(), replace(crops, tracks=tracks, samples=samples))
     assert parted.groups[ones[0]] != parted.groups[ones[-1]]
+
+
+@pytest.mark.parametrize("how", ["links", "copies"])
+def test_what_was_found_can_be_learned_from(people: People, tmp_path: Path, how) -> None:
+    write_folders(people, tmp_path / "who" / "people", how)
+    write_training(people, tmp_path / "who" / "people", tmp_path / "who" / "train.csv")
+    data = load_dataset(f"folder:{tmp_path / 'who' / 'train.csv'}")
+    assert (len(data.query), len(data.gallery)) == (0, 0)
+    found = {(s.path.read_bytes(), s.pid, s.camid, s.timestamp) for s in data.train}
+    assert found == {
+        (sample.path.read_bytes(), group + 1, camera, sample.timestamp)
+        for sample, group, camera in zip(people.crops.samples, people.groups, people.crops.cameras, strict=True)
+        if group >= 0
+    }
+    assert all(sample.path.is_relative_to(tmp_path / "who" / "people") for sample in data.train)
 
 
 def test_the_table_tells_all_of_every_crop(people: People, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from semreid.verification.people import (
     require_no_folders,
     write_folders,
     write_people,
+    write_training,
 )
 
 SHOWN = 12
@@ -89,7 +90,8 @@ def group(
         ),
     ] = "",
     folders: Annotated[
-        Literal["links", "copies"] | None, typer.Option("--folders", help="Make one folder a person, too.")
+        Literal["links", "copies"] | None,
+        typer.Option("--folders", help="Make one folder a person, and train.csv to learn from, too."),
     ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average each embedding with that of the mirror image.")] = False,
     cut: Annotated[
@@ -125,6 +127,7 @@ def group(
         write_text(out / "people.html", people_page(people, model))
         if folders is not None:
             write_folders(people, out / "people", folders)
+            write_training(people, out / "people", out / "train.csv")
         named = None
         if gallery:
             with Gallery.open(gallery, **place) as rows:
@@ -140,7 +143,7 @@ def group(
 def _require_possible(out: Path, crops: Path | None, gallery: str, *, folders: bool, flip: bool) -> None:
     """Refuse, before the job, what cannot be written or kept."""
     require_writable(out / "people.csv")
-    require_apart([out / "people.csv", out / "people.html"], [] if crops is None else [crops])
+    require_apart([out / name for name in ("people.csv", "people.html", "train.csv")], [] if crops is None else [crops])
     if folders:
         require_no_folders(out / "people")
     if gallery:

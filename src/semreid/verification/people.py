@@ -37,6 +37,8 @@ from semreid.parallel import Progress
 UNSURE = 0.6
 """Confidence below which a crop may as well be of another person."""
 COLUMNS = ("path", "person", "confidence", "camera", "time", "track")
+TRAINING = ("path", "pid", "camid", "timestamp", "split")
+"""Columns of what `semreid train` learns from (docs/data.md)."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,15 @@ def write_people(people: People, file: Path) -> None:
 
 
 def _cells(people: People, person: int, row: np.int64) -> tuple[object, ...]:
-    sample, camera = people.crops.samples[row], int(people.crops.cameras[row])
+    sample = people.crops.samples[row]
     place = replace(sample, path=sample.path.absolute())
-    facts = "" if camera < 0 else camera, "" if sample.timestamp is None else sample.timestamp
     who = (person + 1, f"{people.confidence[row]:.3f}") if person >= 0 else ("", "")
-    return place, *who, *facts, people.crops.track_name(row)
+    return place, *who, *_facts(people, row), people.crops.track_name(row)
+
+
+def _facts(people: People, row: np.int64) -> tuple[object, object]:
+    camera, time = int(people.crops.cameras[row]), people.crops.samples[row].timestamp
+    return "" if camera < 0 else camera, "" if time is None else time
 
 
 def require_no_folders(folder: Path) -> None:
@@ -176,13 +182,24 @@ def write_folders(people: People, folder: Path, how: Literal["links", "copies"])
     require_no_folders(folder)
     require_files(people.crops)
     with folder_beside(folder) as made:
-        for source, target in _places(people):
+        for row, target in _places(people):
+            source = people.crops.samples[row].path
             (made / target).parent.mkdir(parents=True, exist_ok=True)
             if how == "links":
                 (made / target).symlink_to(source.absolute())
             else:
                 shutil.copyfile(source, made / target)
         os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
+
+
+def write_training(people: People, folder: Path, file: Path) -> None:
+    """Write a table beside the folders of `write_folders`: ``folder:FILE`` is data to learn from, the people by number.
+
+    Raises:
+        SemreidError: If it cannot be written.
+    """
+    rows = ((f"{folder.name}/{target}", int(target.parent.name), row) for row, target in _places(people))
+    write_csv(file, [TRAINING, *((place, person, *_facts(people, row), "train") for place, person, row in rows)])
 
 
 class Named(NamedTuple):
@@ -232,17 +249,17 @@ def name_in_gallery(people: People, gallery: Gallery) -> Named:
     return Named(count, len(entries) - len(done), len(done) - count)
 
 
-def _places(people: People) -> Iterator[tuple[Path, Path]]:
-    """Every crop of somebody, and where it goes; an equal name gets a number before it, the rank or the next free."""
+def _places(people: People) -> Iterator[tuple[np.int64, Path]]:
+    """The row of every crop of somebody, and where it goes; equal names get numbers, the rank or the next free."""
     width = max(4, len(str(people.count)))
     for person in range(people.count):
         taken: set[str] = set()
         for rank, row in enumerate(people.rows(person), 1):
-            source = people.crops.samples[row].path
-            names = chain([source.name], (f"{number}-{source.name}" for number in count(rank)))
+            own = people.crops.samples[row].path.name
+            names = chain([own], (f"{number}-{own}" for number in count(rank)))
             name = next(name for name in names if name not in taken)
             taken.add(name)
-            yield source, Path(f"{person + 1:0{width}d}") / name
+            yield row, Path(f"{person + 1:0{width}d}") / name
 
 
 def _largest_first(groups: Groups) -> Groups:
