@@ -26,7 +26,7 @@ NOON = 1_700_000_000.0
 class Stripes:
     """Embeds a crop as the colours of its eight stripes, so that anybody can compute it."""
 
-    dim, size, fingerprint = 24, (64, 32), "5" * 32
+    dim, size, fingerprint, blocks = 24, (64, 32), "5" * 32, {"stripes": 24}
 
     def __init__(self):
         self.batches = []
