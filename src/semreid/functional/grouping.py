@@ -290,7 +290,13 @@ def _unit_blocks(vectors: NDArray[np.float32], widths: Sequence[int]) -> list[ND
             fix="give the widths of the model that embedded them",
         )
     parts = np.split(vectors, np.cumsum(widths)[:-1], axis=1)
-    return [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), np.finfo(np.float32).tiny) for part in parts]
+    return [_unit(part) for part in parts]
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return unit
 
 
 def _mean_graph(graphs: Iterator[csr_matrix], count: int) -> csr_matrix:
@@ -604,8 +610,7 @@ def _steadied(vectors: NDArray[np.float32], bound: NDArray[np.integer], rows: ND
     its[known] = which
     moving = its[rows] >= 0
     moved[moving] += (sums / counts[:, None])[its[rows][moving]]
-    moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return moved
+    return _unit(moved)
 
 
 def _renumbered(groups: Groups) -> Groups:

@@ -198,8 +198,11 @@ def write_training(people: People, folder: Path, file: Path) -> None:
     Raises:
         SemreidError: If it cannot be written.
     """
-    rows = ((f"{folder.name}/{target}", int(target.parent.name), row) for row, target in _places(people))
-    write_csv(file, [TRAINING, *((place, person, *_facts(people, row), "train") for place, person, row in rows)])
+    rows = (
+        (f"{folder.name}/{target}", people.groups[row] + 1, *_facts(people, row), "train")
+        for row, target in _places(people)
+    )
+    write_csv(file, [TRAINING, *rows])
 
 
 class Named(NamedTuple):
