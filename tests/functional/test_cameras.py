@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from semreid.errors import SemreidError
+from semreid.functional import distance
 from semreid.functional.cameras import center_by_camera, likeness_by_camera
 from semreid.functional.ranking import rank_features
 
@@ -47,8 +48,10 @@ def plainly(vectors, kinds, nearest):
     return found
 
 
+@pytest.mark.parametrize("tile", [7, 2048])
 @pytest.mark.parametrize("nearest", [1, 3, 50])
-def test_likeness_is_that_of_a_plain_loop(nearest):
+def test_likeness_is_that_of_a_plain_loop(nearest, tile, monkeypatch):
+    monkeypatch.setattr(distance, "TILE", tile)
     rng = np.random.default_rng(1)
     vectors, kinds = rng.normal(size=(40, 4)), np.append(rng.integers(0, 3, 39), 3)  # the last camera has one crop
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

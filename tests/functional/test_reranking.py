@@ -87,8 +87,8 @@ def test_raw_features_far_from_the_origin_equal_brute_force():
 def test_tiles_and_blocks_change_nothing(monkeypatch):
     query, gallery, *_ = clusters(2)
     whole = k_reciprocal_rerank(query, gallery)
-    for module in (distance, reranking):
-        monkeypatch.setattr(module, "BLOCK_VALUES", 300)
+    monkeypatch.setattr(distance, "BLOCK_VALUES", 300)
+    monkeypatch.setattr(distance, "TILE", 17)
     blocks = list(k_reciprocal_blocks(query, gallery))
     assert [len(block) for block in blocks] == [5, 5, 2]
     np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Inner loops of `grouping`.
+"""Inner loops of `grouping`, and of the likeness by camera that it asks for.
 
 A group is called by one of its points, its head. ``near`` are the neighbours of points as rows of a sparse matrix; the
 points of a group are a chain, and the neighbours of the group stand in the rows of these points, each once after
@@ -139,3 +139,22 @@ def linked(
                 length = max(length - 1, 1)
     for point in range(count):
         heads[point] = head_of(point, heads)
+
+
+@compiled
+def most_alike(start: int, stop: int, products: Array, row: int, column: int, kinds: Array, best: Array) -> None:
+    """Update the largest inner products of rows with others of each kind, in falling order, from a tile of products.
+
+    The tile starts at (``row``, ``column``) of the whole.
+    """
+    last = best.shape[2] - 1
+    for r in range(start, stop):
+        i = row + r
+        for c in range(products.shape[1]):
+            product, kind = products[r, c], kinds[column + c]
+            if product > best[i, kind, last] and i != column + c:
+                position = last
+                while position > 0 and best[i, kind, position - 1] < product:
+                    best[i, kind, position] = best[i, kind, position - 1]
+                    position -= 1
+                best[i, kind, position] = product

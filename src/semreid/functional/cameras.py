@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semreid.errors import SemreidError
-from semreid.functional.distance import Features, paired_features, row_blocks
+from semreid.functional._compiled import in_threads
+from semreid.functional.distance import Features, paired_features, symmetric_tiles
 
 
 def center_by_camera(
@@ -99,14 +100,11 @@ def likeness_by_camera(vectors: NDArray[np.float32], kinds: NDArray[np.integer],
                 [0.6428, 0.9397],
                 [0.3420, 0.9397]])
     """
-    rows, cameras = torch.from_numpy(np.asarray(vectors, np.float32)), torch.from_numpy(np.asarray(kinds))
-    found = torch.zeros(len(rows), int(cameras.max()) + 1)
-    for camera, members in enumerate(rows[cameras == c] for c in range(found.shape[1])):
-        own = cameras == camera
-        for block in row_blocks(len(rows), len(members)):
-            best = (rows[block] @ members.T).topk(min(nearest + 1, len(members)), dim=1).values
-            others = torch.where(own[block, None], best.roll(-1, 1), best)[:, : min(nearest, len(members))]
-            count = len(members) - own[block].long()
-            others = others * (torch.arange(others.shape[1]) < count[:, None])
-            found[block, camera] = others.sum(1) / count.clamp(1, nearest)
-    return found
+    from semreid.functional import _grouping_kernels as kernels
+
+    rows, cameras = torch.from_numpy(np.asarray(vectors, np.float32)), np.asarray(kinds, np.int64)
+    best = np.full((len(rows), int(cameras.max()) + 1, nearest), -np.inf, np.float32)
+    for row, column, products in symmetric_tiles(rows, rows):
+        in_threads(kernels.most_alike, len(products), products, row, column, cameras, best)
+    there = np.isfinite(best)
+    return torch.from_numpy(np.where(there, best, 0).sum(2) / there.sum(2, dtype=np.float32).clip(1))

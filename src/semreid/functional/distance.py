@@ -27,6 +27,7 @@ Metric = Literal["cosine", "euclidean", "sqeuclidean"]
 LEAST, MOST = 1e-12, 1e12  # between these, squares and their sums are well inside float32
 TINY = torch.finfo(torch.float32).tiny
 BLOCK_VALUES = 2**24  # distances held at once, 64 MiB: large enough that the matrix product runs at full speed
+TILE = 2048  # rows and columns of a tile: few enough that what reads it next finds it in the cache
 
 
 def pairwise_distance(query: Features, gallery: Features, metric: Metric = "cosine") -> Distances:
@@ -151,6 +152,26 @@ def row_blocks(rows: int, columns: int) -> Iterator[slice]:
     step = max(1, BLOCK_VALUES // max(1, columns))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
+
+
+def symmetric_tiles(pooled: Tensor, other: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Yield the symmetric matrix ``pooled @ other.T`` in square tiles; each pair is computed once.
+
+    Args:
+        pooled: Rows on the CPU, (N, D) float32.
+        other: Likewise, the rows themselves or such that the product is symmetric.
+
+    Yields:
+        First row and first column of each tile, and the tile.
+    """
+    tiles = range(0, len(pooled), TILE)
+    for row in tiles:
+        for column in tiles[row // TILE :]:
+            with full_precision(pooled.device):
+                products = pooled[row : row + TILE] @ other[column : column + TILE].T
+            yield row, column, products.numpy()
+            if column != row:
+                yield column, row, products.T.contiguous().numpy()
 
 
 def stacked(blocks: Iterable[Distances], rows: int, columns: int) -> Distances:

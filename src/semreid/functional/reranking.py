@@ -17,7 +17,6 @@ of its own, and leave junk images (pid -1) out of the gallery before; distractor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,14 +27,12 @@ from torch import Tensor
 from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
 from semreid.functional.distance import (
-    BLOCK_VALUES,
     Distances,
     Features,
     distance_blocks,
-    full_precision,
     paired_features,
-    row_blocks,
     stacked,
+    symmetric_tiles,
 )
 
 
@@ -175,22 +172,10 @@ def neighbours(pooled: Tensor, count: int, handicap: tuple[Tensor, Tensor] | Non
     if handicap is not None:
         less, kind = handicap
         pooled, other = torch.cat((pooled, -less, kind), 1), torch.cat((pooled, kind, -less), 1)
-    for row, column, products in _tiles(pooled, other):
+    for row, column, products in symmetric_tiles(pooled, other):
         found = (norms, lists, distances, largest)
         in_threads(kernels.nearest, len(products), products, row, column, *found)
     return Neighbours(lists, largest)
-
-
-def _tiles(pooled: Tensor, other: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Square tiles of the symmetric ``pooled @ other.T`` with first row and column; each pair is computed once."""
-    tiles = list(row_blocks(len(pooled), isqrt(BLOCK_VALUES)))
-    for position, rows in enumerate(tiles):
-        for columns in tiles[position:]:
-            with full_precision(pooled.device):
-                products = pooled[rows] @ other[columns].T
-            yield rows.start, columns.start, products.numpy()
-            if columns != rows:
-                yield columns.start, rows.start, products.T.contiguous().numpy()
 
 
 def _joined(parts: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> SparseRows:
