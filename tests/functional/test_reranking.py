@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from semreid.errors import SemreidError
 from semreid.functional import (
     distance,
+    jaccard_graph,
     k_reciprocal_blocks,
     k_reciprocal_rerank,
     rank_distances,
@@ -92,6 +93,16 @@ def test_tiles_and_blocks_change_nothing(monkeypatch):
     blocks = list(k_reciprocal_blocks(query, gallery))
     assert [len(block) for block in blocks] == [5, 5, 2]
     np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-37, 1e-25, 1e-15, 1e15, 1e20, 1e25, 1e37])
+def test_numbers_of_any_size_give_the_same_distances(size):
+    """Squares of the largest and smallest are no float32."""
+    query, gallery, *_ = clusters(4)
+    far = [(size / 10 * features).astype(np.float32) for features in (query, gallery)]
+    np.testing.assert_allclose(k_reciprocal_rerank(*far), k_reciprocal_rerank(query, gallery), atol=1e-5)
+    graph, expected = (jaccard_graph(features).toarray() for features in (far[1], gallery))
+    np.testing.assert_allclose(graph, expected, atol=1e-5)
 
 
 def test_many_threads_and_chunks_change_nothing(monkeypatch):

@@ -154,6 +154,20 @@ def row_blocks(rows: int, columns: int) -> Iterator[slice]:
         yield slice(start, min(start + step, rows))
 
 
+def unit_of(*features: Tensor) -> float:
+    """Tell in which unit features can be squared in float32: 1 unless squares would overflow or vanish.
+
+    Args:
+        features: Sets of features, (N, D) each.
+
+    Example:
+        >>> unit_of(torch.ones(2, 3)), unit_of(torch.full((2, 3), 1e30)) > 1e29
+        (1, True)
+    """
+    largest = max(float(torch.linalg.vector_norm(each, torch.inf)) for each in features)
+    return 1 if not largest or LEAST < largest < MOST else max(largest, TINY)
+
+
 def symmetric_tiles(pooled: Tensor, other: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     """Yield the symmetric matrix ``pooled @ other.T`` in square tiles; each pair is computed once.
 
@@ -228,9 +242,7 @@ def _cosine_blocks(query: Tensor, gallery: Tensor) -> Iterator[Tensor]:
 
 
 def _euclidean_blocks(query: Tensor, gallery: Tensor, root: bool) -> Iterator[Tensor]:
-    largest = max(float(torch.linalg.vector_norm(features, torch.inf)) for features in (query, gallery))
-    if largest and not LEAST < largest < MOST:  # squares would overflow or vanish: all are compared in another unit
-        unit = max(largest, TINY)
+    if (unit := unit_of(query, gallery)) != 1:
         for block in _euclidean_blocks(query / unit, gallery / unit, root):
             yield block * unit if root else block * unit * unit
         return

@@ -22,7 +22,7 @@ from torch import Tensor
 from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
 from semreid.functional.cameras import centred, likeness_by_camera
-from semreid.functional.distance import Features, checked_features
+from semreid.functional.distance import Features, checked_features, unit_of
 from semreid.functional.reranking import Neighbours, encoded, neighbours
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ def jaccard_graph(
         8
     """
     pooled = checked_features(features).cpu()
+    if handicap is None:  # which goes by unit vectors
+        pooled = pooled / unit_of(pooled)
     return _graph(pooled, neighbours(pooled, max(k1, 1), handicap), k1, k2, limit)
 
 

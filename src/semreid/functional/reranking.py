@@ -33,6 +33,7 @@ from semreid.functional.distance import (
     paired_features,
     stacked,
     symmetric_tiles,
+    unit_of,
 )
 
 
@@ -91,7 +92,7 @@ def reranked_blocks(
             f"re-ranking cannot use k1={k1}, k2={k2}, lambda_value={lambda_value}",
             fix="choose k1 >= 1, 1 <= k2 <= k1 + 1 and lambda_value between 0 and 1; usual are 20, 6 and 0.3",
         )
-    pooled = torch.cat([left, right])
+    pooled = torch.cat([left, right]) / unit_of(left, right)  # what follows is the same in any unit
     if pooled.device.type == "cpu":
         return _blocks(pooled, len(left), k1, k2, lambda_value)
     from semreid.functional import _device_reranking as device
