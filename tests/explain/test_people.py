@@ -98,6 +98,16 @@ def test_the_command_leaves_table_page_folders_and_names(run, model: Path, tmp_p
     assert "known are 4 people" in text.out
 
 
+def test_crops_listed_in_a_file_that_would_be_written_are_kept(run, model: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path).rename(tmp_path / "train.csv")
+    before = table.read_bytes()
+    options = ["--model", model, "--out", tmp_path, "--min-samples", "2"]
+    lost = run("group", table, *options, "--folders", "links")
+    assert (lost.code, "will not be written over" in lost.err) == (1, True)
+    assert run("group", table, *options).code == 0  # only folders come with a file of that name
+    assert table.read_bytes() == before
+
+
 def test_a_gallery_is_grouped_by_what_was_said(run, model: Path, tmp_path: Path) -> None:
     place, table = tmp_path / "g.parquet", write_table(tmp_path / "in")
     options = ["--model", model, "--out", tmp_path / "out", "--min-samples", "2", "--gallery", place]

@@ -143,7 +143,8 @@ def group(
 def _require_possible(out: Path, crops: Path | None, gallery: str, *, folders: bool, flip: bool) -> None:
     """Refuse, before the job, what cannot be written or kept."""
     require_writable(out / "people.csv")
-    require_apart([out / name for name in ("people.csv", "people.html", "train.csv")], [] if crops is None else [crops])
+    written = ["people.csv", "people.html"] + ["train.csv"] * folders
+    require_apart([out / name for name in written], [] if crops is None else [crops])
     if folders:
         require_no_folders(out / "people")
     if gallery:
