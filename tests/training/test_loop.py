@@ -17,6 +17,7 @@ from semreid.files import write_json
 from semreid.models.card import read_card, save_calibration
 from semreid.models.loading import load_model
 from semreid.models.zoo import create_model
+from semreid.teachers.label import label
 from semreid.training import loop
 from semreid.training.build import build_model
 from semreid.training.loop import imprint_people, train
@@ -206,7 +207,7 @@ def test_masks_that_are_missing_or_wrong_are_named(
 ) -> None:
     plan = recipe(schedule={"epochs": 1}, model={"name": "magnifiernet"})
     with pytest.raises(SemreidError, match="learns from masks, and there is no folder") as caught:
-        train(plan, figure_data, tmp_path / "run")
+        train(plan, figure_data, tmp_path / "run", annotations=tmp_path / "nowhere")
     assert "--annotations" in caught.value.fix
     copy = Path(shutil.copytree(figure_masks, tmp_path / "copy"))
     first = next((copy / "masks" / "bounding_box_train").iterdir())
@@ -216,6 +217,22 @@ def test_masks_that_are_missing_or_wrong_are_named(
     first.unlink()
     with pytest.raises(SemreidError, match=f"no part mask at .*{first.name}"):
         train(plan, figure_data, tmp_path / "run", annotations=copy)
+
+
+def test_without_masks_the_parser_that_ships_tells_body_regions(
+    figure_data: ReIDDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """These crops have the size of the model, so that its masks in memory are those that it writes."""
+    plan = recipe(schedule={"epochs": 2}, model={"name": "magnifiernet"})
+    label([load_model("people-parser")], figure_data, tmp_path / "labels", split="train")
+    written = train(plan, figure_data, tmp_path / "written", annotations=tmp_path / "labels")
+    capsys.readouterr()
+    told = train(plan, figure_data, tmp_path / "told")
+    assert f"no masks at {figure_data.root}: people-parser tells body regions" in capsys.readouterr().err
+    for name, tensor in written.state_dict().items():
+        assert torch.equal(told.state_dict()[name], tensor), name
+    with pytest.raises(SemreidError, match="its masks, textures or attributes were others"):
+        train(plan, figure_data, tmp_path / "told", annotations=tmp_path / "labels", resume=True)
 
 
 def test_folder_with_a_run_is_not_overwritten(figure_data: ReIDDataset, tmp_path: Path) -> None:

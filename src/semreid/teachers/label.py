@@ -20,8 +20,9 @@ from semreid.data.sample import ReIDDataset, Sample
 from semreid.data.store import content_digest, relative_name
 from semreid.errors import SemreidError
 from semreid.files import exclusive, explained, write_bytes, write_json, write_text
-from semreid.functional.regions import SURE_BACKGROUND, likeliest_regions
+from semreid.functional.regions import SURE_BACKGROUND
 from semreid.models.heads import Parser, Parsing, Texture
+from semreid.models.masks import part_masks
 from semreid.models.model import ReIDModel
 from semreid.parallel import Progress, ahead, parallel, pieces
 from semreid.reading import Object, brief, read_json
@@ -355,19 +356,12 @@ def _look(
     pictures: dict[Kind, list[Image]] = {}
     confidences: list[float | None] = [None] * len(images)
     if parsers:
-        votes = [parser.parse(images, flip=True).transpose(0, 2, 3, 1) for parser in parsers]
-        parsed = [_mask([vote[i] for vote in votes], image) for i, image in enumerate(images)]
-        pictures["masks"], confidences = [mask for mask, _ in parsed], [confidence for _, confidence in parsed]
+        pictures["masks"], sure = part_masks(parsers, images)
+        confidences = [*sure]
     if painters:
         textures = np.mean([painter.texture(images, flip=True) for painter in painters], axis=0).transpose(0, 2, 3, 1)
         pictures["textures"] = list(np.rint(255 * textures).astype(np.uint8)[..., ::-1])
     return pictures, confidences
-
-
-def _mask(votes: Sequence[NDArray[np.float32]], image: Image) -> tuple[Image, float]:
-    size = image.shape[1::-1]
-    probabilities = np.mean([cv2.resize(vote, size, interpolation=cv2.INTER_LINEAR) for vote in votes], axis=0)
-    return likeliest_regions(probabilities), float(probabilities.max(axis=2).mean())
 
 
 def _source(folder: Path, crop: Crop) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from semreid import distributed
 from semreid.data.annotations import require_own_labels, require_own_sizes
@@ -21,10 +22,12 @@ from semreid.data.sample import ReIDDataset, Sample, num_identities
 from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store
 from semreid.errors import SemreidError
-from semreid.evaluation.protocol import embed_store, evaluate
+from semreid.evaluation.protocol import BATCH, embed_store, evaluate
 from semreid.functional.proxies import group_proxies
 from semreid.models.card import Card, parse_card, save_model
 from semreid.models.heads import Supervision
+from semreid.models.loading import load_model
+from semreid.models.masks import part_masks
 from semreid.models.model import ReIDModel
 from semreid.reading import reading
 from semreid.training.build import build_model, model_arguments
@@ -33,6 +36,9 @@ from semreid.training.provenance import card_of, learned_from, require_same_data
 from semreid.training.recipe import BatchContrastRecipe, Recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
 from semreid.training.trainer import Trainer, on_device
+
+PARSER = "people-parser"
+"""What tells body regions where nobody has: one of the models that ship."""
 
 
 def train(
@@ -53,8 +59,8 @@ def train(
         dataset: The data; only its training samples are looked at.
         out: The run folder.
         annotations: Folder with ``masks``, ``textures`` and ``attributes.csv`` or ``market_attribute.mat``, or such
-            a file, beside which the others are; the data set's own folder if None. Looked at only if a head of the
-            model learns from them.
+            a file, beside which the others are; the data set's own folder if None, and if that has no masks, the parser
+            that ships tells body regions. Looked at only if a head of the model learns from them.
         resume: Go on from the folder's checkpoint.
         device: Where to train; the GPU of this process if there is one, else the CPU.
 
@@ -83,13 +89,17 @@ def train(
         _require_heads(model, recipe.contrast)
         homes = [_folder(annotations) or dataset.root, *([] if synthetic is None else [synthetic.root])]
         needs = _needs(model, homes, recipe.contrast.heads)
-        store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
+        store = _open_store(
+            model, dataset, samples, annotations, reporter, needs, device, require_textures=synthetic is None
+        )
         if recipe.model.imprint and state is None:
             reporter.say("classifiers begin with the mean embeddings of their people")
             imprint_people(model.to(device), store, bf16=recipe.precision == "bf16")
         trainer = Trainer(recipe, model, on_device(store, device), device)
         if synthetic is not None:
-            trainer.synthetic = on_device(_open_store(model, synthetic, synthetic.train, None, reporter, needs), device)
+            trainer.synthetic = on_device(
+                _open_store(model, synthetic, synthetic.train, None, reporter, needs, device), device
+            )
         learned["annotations"] = [dict(each.digests) for each in (store, trainer.synthetic) if each is not None]
         if state is not None:
             _require_same_data(state, learned, checkpoint)
@@ -174,12 +184,14 @@ def _open_store(
     annotations: Path | None,
     reporter: Reporter,
     needs: Set[Supervision],
+    device: torch.device,
     *,
     require_textures: bool = True,
 ) -> Store:
     """Decode the training images, with the annotations that are needed; one process writes the file.
 
-    Without ``require_textures``, textures are taken where there are any, but not asked for.
+    Without ``require_textures``, textures are taken where there are any, but not asked for. Masks that nobody has made,
+    and nobody named a folder for, are made in memory by the parser that ships.
     """
     attributes = read_attributes(attribute_file(annotations, dataset.root), samples) if "attributes" in needs else None
     folder = _folder(annotations)
@@ -187,7 +199,8 @@ def _open_store(
     if not require_textures and "textures" in needs and not (home / "textures").is_dir():
         reporter.say(f"no textures at {home}: reconstruction is learned from the synthetic images alone")
         needs = needs - {"textures"}
-    masks = annotation_paths(dataset, samples, "masks", folder) if "regions" in needs else None
+    parsed = "regions" in needs and folder is None and not (home / "masks").is_dir()
+    masks = annotation_paths(dataset, samples, "masks", folder) if "regions" in needs and not parsed else None
     textures = annotation_paths(dataset, samples, "textures", folder) if "textures" in needs else None
     if masks is not None or textures is not None:
         require_own_labels(dataset, samples, home)
@@ -195,10 +208,26 @@ def _open_store(
         require_own_sizes(samples, masks)
     build = partial(build_store, masks=masks, textures=textures, texture_side=model.texture_side)
     store = distributed.first_process_first(lambda: build(samples, model.size, progress=reporter.decoding))
+    if parsed:
+        reporter.say(f"no masks at {home}: {PARSER} tells body regions")
+        store = _parsed(store, device)
     if attributes is None:
         return store
     digest = blake2b(attributes.numpy().tobytes(), digest_size=16).hexdigest()
     return replace(store, attributes=attributes, digests={**store.digests, "attributes": digest})
+
+
+def _parsed(store: Store, device: torch.device) -> Store:
+    """Let the parser that ships tell the body regions of all images; the processes share them."""
+    parser = load_model(PARSER).to(device)
+
+    def work(starts: Iterable[int]) -> Iterator[NDArray[np.uint8]]:
+        for start in starts:
+            yield np.stack(part_masks([parser], list(store.images[start : start + BATCH].numpy()))[0])
+
+    found = list(distributed.shared(work, range(0, len(store), BATCH)))
+    regions = distributed.by_first(lambda: np.concatenate(found))
+    return replace(store, regions=torch.from_numpy(regions), digests={**store.digests, "masks": parser.fingerprint})
 
 
 def _folder(annotations: Path | None) -> Path | None:
