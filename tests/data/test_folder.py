@@ -355,6 +355,7 @@ def test_absolute_paths_a_byte_order_mark_and_a_dot_are_fine(table, tmp_path):
         (lambda rows: rows[:1], "has no row below its header"),
         (lambda rows: [row[::2] for row in rows], "has no column pid; it has path, camid"),
         (set_cell(3, 2, "left"), "row 3: camid 'left' is not a whole number"),
+        (set_cell(3, 2, "-3"), "row 3: camid '-3' is negative\n  way out: number the cameras"),
         (set_cell(3, 2, "-1"), "row 3: camid '-1'"),
         (set_cell(3, 2, "2147483648"), "row 3: .* camera 2147483648 is not between 0 and 2147483647"),
         (set_cell(3, 2, "9" * 5000), "row 3: camid '9999"),
@@ -466,6 +467,18 @@ def test_a_csv_for_training_only(table):
     dataset = load_dataset(table(with_column("split", "train")))
     assert (len(dataset.train), dataset.query, dataset.gallery) == (16, (), ())
     assert dataset.warnings == ()
+    (warning,) = load_dataset(table(lambda rows: set_cell(2, 2, "")(with_column("split", "train")(rows)))).warnings
+    assert "1 of 16 images do not tell their camera" in warning
+    assert warning.endswith("so none is used")  # no word of queries and a gallery that are not there
+
+
+def test_a_link_that_leads_nowhere_is_called_one(table, tmp_path):
+    spec, image = table(), tmp_path / "im" / "bob_3_1.png"
+    image.unlink()
+    image.symlink_to(tmp_path / "moved" / "a.png")
+    with pytest.raises(SemreidError, match=r"bob_3_1\.png is a link to .*moved/a\.png, where nothing is") as caught:
+        load_dataset(spec)
+    assert "--folders copies" in caught.value.fix
 
 
 def test_rows_for_testing_are_divided(table):

@@ -252,6 +252,14 @@ def test_queries_that_cannot_be_read_are_left_out_if_it_is_said(run, crops, mode
     assert (code, out, "(1 of 2 queries)" in err, "for these alone: --query-camid" in err) == (1, "", True, True)
     code, out, err = run("gallery", "search", tmp_path / "q" / "zero_c1.png", *search[3:], "--skip-corrupt")
     assert (code, out, "none of the 1 images can be read" in err) == (1, "", True)
+    code, out, err = run("gallery", "search", tmp_path / "q" / "nope.jpg", *search[3:])
+    assert (code, out, "nope.jpg" in err, "check its name" in err, "--skip-corrupt" in err) == (
+        1,
+        "",
+        True,
+        True,
+        False,
+    )
 
 
 def test_where_no_image_can_be_read_nothing_is_added_and_that_is_an_error(run, filled, other, tmp_path: Path) -> None:

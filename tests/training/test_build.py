@@ -23,6 +23,8 @@ def test_no_silent_random_weights(figure_data: ReIDDataset, tmp_path: Path) -> N
     assert "model.weights=scratch" in caught.value.fix
     with pytest.raises(SemreidError, match="no weights file at"):
         train(recipe(model={"weights": str(tmp_path / "none.pth")}), figure_data, tmp_path / "run")
+    with pytest.raises(SemreidError, match=r"did you mean people-s\? .* a model that ships \(people-s, people-m"):
+        train(recipe(model={"weights": "people-x"}), figure_data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -71,7 +71,7 @@ def load(root: Path) -> ReIDDataset:
         gallery=_samples(parts.gallery, numbers, default_camid=1),
         protocol=Protocol(note=_note(people[0]), cameras_known=people[0].camid is not None),
         junk_removed=len(rows) - len(people),
-        warnings=(*_camera_warning(root, lacking, len(people)), *_warnings(root, parts, numbers)),
+        warnings=(*_camera_warning(root, lacking, len(people), parts), *_warnings(root, parts, numbers)),
     )
 
 
@@ -147,12 +147,14 @@ def _note(row: Row) -> str:
     return split if row.camid is not None else f"{split}; no cameras known: query 0, gallery 1"
 
 
-def _camera_warning(root: Path, lacking: Sequence[Path], images: int) -> Iterator[str]:
+def _camera_warning(root: Path, lacking: Sequence[Path], images: int, parts: _Parts) -> Iterator[str]:
+    judged = (
+        ": queries get camera 0, the gallery camera 1, and matches within one camera count, which flatters the scores"
+    )
     if lacking:
         yield (
             f"{root}: {len(lacking):,} of {images:,} images do not tell their camera (_cN_), such as {lacking[0]}, so "
-            "none is used: queries get camera 0, the gallery camera 1, and matches within one camera count, which "
-            "flatters the scores"
+            f"none is used{judged if parts.query or parts.gallery else ''}"
         )
 
 

@@ -99,9 +99,18 @@ def read_good(
     found = list(zip(crops, parallel(read, crops), strict=True))
     problems = [image for _, image in found if isinstance(image, str)]
     if problems and not skip_corrupt:
-        raise SemreidError(problems[0], fix="repair or remove it, or go on without such images: --skip-corrupt")
+        first = next(crop for crop, image in found if isinstance(image, str))
+        raise unreadable(first[0], problems[0])
     good = [(crop[1], image) for crop, image in found if not isinstance(image, str)]
     return [what for what, _ in good], [image for _, image in good], problems
+
+
+def unreadable(source: Sample | Path, problem: str) -> SemreidError:
+    """Return the error for an image that cannot be read: the way out of one that is not there is another."""
+    path = source.path if isinstance(source, Sample) else source
+    there = os.path.exists(path)  # noqa: PTH110 - names too long are no error
+    repair = "repair or remove it, or go on without such images: --skip-corrupt"
+    return SemreidError(problem, fix=repair if there else "check its name, and whether it was moved or removed")
 
 
 def problem_of(source: Sample | Path) -> str:

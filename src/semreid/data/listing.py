@@ -86,6 +86,11 @@ def holds_image(folder: Path) -> bool:
     return any(file.is_image for file in _files(folder, nested=True))
 
 
+def leads_nowhere(path: Path) -> str:
+    """Tell where a link leads, if there is nothing; of everything else, nothing."""
+    return os.readlink(path) if os.path.islink(path) and not os.path.exists(path) else ""  # noqa: PTH110, PTH114, PTH115 - names too long are no error
+
+
 def left_out(*folders: Path, nested: bool = True) -> str:
     """Say which files of folders `list_images` leaves out, so that nothing is left out in silence.
 
@@ -124,7 +129,9 @@ def _files(folder: Path, *, nested: bool, above: frozenset[str] = frozenset()) -
 def _others(files: Sequence[_File]) -> str:
     lost = sorted(file.path for file in files if not file.is_image)
     kinds = Counter(path.suffix.lower() or "without suffix" for path in lost)
-    return f"{len(lost):,} files ({', '.join(f'{n:,} {kind}' for kind, n in kinds.items())}), such as {lost[0]}"
+    first = next(filter(leads_nowhere, lost), lost[0])
+    link = f", a link to {target}, where nothing is" if (target := leads_nowhere(first)) else ""
+    return f"{len(lost):,} files ({', '.join(f'{n:,} {kind}' for kind, n in kinds.items())}), such as {first}{link}"
 
 
 def require_folder(folder: Path) -> Path:

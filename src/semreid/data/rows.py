@@ -17,6 +17,7 @@ from semreid.data.images import IMAGE_SUFFIXES, is_image
 from semreid.data.listing import (
     ANNOTATIONS,
     MARKET_FOLDERS,
+    leads_nowhere,
     list_images,
     loose_images,
     parse_market,
@@ -223,6 +224,12 @@ def _image(folder: Path, text: str) -> Path:
             f"path {text!r}: there is no image {image}; it is no image file that is read here",
             fix="name files ending in " + " ".join(sorted(IMAGE_SUFFIXES)),
         )
+    if target := leads_nowhere(image):
+        raise SemreidError(
+            f"path {text!r}: {image} is a link to {target}, where nothing is",
+            fix="put the image back there, or link to where it is now; folders of `semreid group` are made anew, best "
+            "with --folders copies, which need no other file",
+        )
     if not os.path.isfile(image):  # noqa: PTH113
         raise SemreidError(f"path {text!r}: there is no image {image}", fix="paths count from the folder of the CSV")
     return image
@@ -254,8 +261,9 @@ def _camera(text: str) -> int | None:
     if not _unless_nothing(text):
         return None
     if not re.fullmatch(r"\d{1,18}(\.0*)?", text, re.ASCII):
+        what = "is negative" if re.fullmatch(r"-\d{1,18}(\.0*)?", text, re.ASCII) else "is not a whole number"
         raise SemreidError(
-            f"camid {text[:40]!r} is not a whole number",
+            f"camid {text[:40]!r} {what}",
             fix="number the cameras from 0 or 1, or leave the cells empty where none is known",
         )
     return require_camera(int(text.partition(".")[0]), "column camid")

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from semreid import distributed
 from semreid.console import Json, interruptible, progress, say, show, stdout, warn, write
 from semreid.data.cli import SkipCorrupt
-from semreid.data.images import problem_of
+from semreid.data.images import problem_of, unreadable
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_of
 from semreid.data.times import seconds, time_code
@@ -242,7 +242,7 @@ def _readable(queries: list[Path], *, skip_corrupt: bool) -> list[Path]:
     problems = parallel(problem_of, queries)
     found = [(query, problem) for query, problem in zip(queries, problems, strict=True) if problem]
     if found and not skip_corrupt:
-        raise SemreidError(found[0][1], fix="repair or remove it, or go on without such images: --skip-corrupt")
+        raise unreadable(*found[0])
     _tell_skipped([problem for _, problem in found], len(queries))
     return [query for query, problem in zip(queries, problems, strict=True) if not problem]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from semreid.errors import SemreidError
 from semreid.models.card import is_run
 from semreid.models.loading import fill_foreground, parser_arguments, start_from
 from semreid.models.model import ReIDModel
+from semreid.models.shipped import USES
 from semreid.models.trunk import load_trunk_weights
 from semreid.models.zoo import create_model
 from semreid.training.recipe import Recipe
@@ -47,10 +50,24 @@ def build_model(recipe: Recipe, num_ids: int, say: Callable[[str], None] | None 
         if say is not None:
             say(taken)
     elif wanted.weights != "scratch":
+        _require_there(wanted.weights)
         load_trunk_weights(model.trunk, wanted.weights)
     if model.foreground is not None:
         fill_foreground(model.foreground, wanted.foreground)
     return model
+
+
+def _require_there(weights: str) -> None:
+    """Say, where no file is, what else weights can be named by."""
+    if Path(weights).is_file():
+        return
+    close = difflib.get_close_matches(weights, USES, n=1)
+    slip = f"did you mean {close[0]}? " if close else ""
+    raise SemreidError(
+        f"no weights file at {weights}",
+        fix=f"{slip}Give a file of weights, a run folder, or a model that ships ({', '.join(USES)}); semreid never "
+        "downloads weights",
+    )
 
 
 def model_arguments(recipe: Recipe, num_ids: int) -> dict[str, Any]:
