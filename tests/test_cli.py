@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -15,11 +16,13 @@ import yaml
 from semreid import cli
 from semreid.__main__ import main as program
 from semreid.cli import main
+from semreid.data.benchmarks import load_dataset
+from semreid.data.store import digest_and_sketch
 from semreid.functional.pairs import Rate
 from semreid.models import loading
 from semreid.models.zoo import MODELS, baseline, create_model
 from semreid.training.recipe import dump_recipe
-from tests.conftest import write_figures
+from tests.conftest import write_figures, write_run
 from tests.training.test_loop import recipe
 
 
@@ -62,6 +65,26 @@ def test_the_main_job(run, figures: Path, plan: Path, tmp_path: Path) -> None:
     assert "resumed after epoch 1" in resumed.err
 
 
+def test_the_next_command_is_one_that_a_shell_takes(run, figures: Path, plan: Path, tmp_path: Path) -> None:
+    data, folder = tmp_path / "my 'crops'", tmp_path / "a run"
+    data.symlink_to(figures)
+    done = run("train", plan, "--data", f"people:{data}", "--out", folder, "schedule.epochs=1")
+    proposed = shlex.split(done.err.splitlines()[-1].partition("Next: ")[2])
+    assert proposed == ["semreid", "evaluate", str(folder), "--data", f"people:{data}"]
+    assert run(*proposed[1:]).code == 0
+
+
+def test_after_training_on_training_rows_alone_comes_what_they_suffice_for(
+    run, figures: Path, plan: Path, tmp_path: Path
+) -> None:
+    rows = "".join(f"{path},{path.name[:4]},train\n" for path in (figures / "bounding_box_train").iterdir())
+    (tmp_path / "train.csv").write_text(f"path,pid,split\n{rows}")
+    run_folder = tmp_path / "run"
+    done = run("train", plan, "--data", f"folder:{tmp_path / 'train.csv'}", "--out", run_folder, "schedule.epochs=1")
+    assert done.code == 0, done.err
+    assert done.err.endswith(f"Next: semreid gallery add CROPS --gallery NEW --model {run_folder}\n")
+
+
 def test_without_a_recipe_the_best_is_taken(run, figures: Path, tmp_path: Path, stand_ins: Path) -> None:
     card = json.loads((stand_ins / "people-s.json").read_text())["model"]
     fit = [f"model.trunk={card['trunk']}", f"model.width={card['width']}", "schedule.epochs=1", "losses={}"]
@@ -91,6 +114,33 @@ def test_doctor_prints_tables_and_json_and_its_exit_status_tells(run, figures: P
     assert json.loads(run("doctor", f"people:{sick}", "--json").out)["healthy"] is False
 
 
+def test_of_training_rows_alone_the_doctor_says_that_they_train(run, figures: Path, tmp_path: Path) -> None:
+    rows = "".join(f"{path},{path.name[:4]},train\n" for path in (figures / "bounding_box_train").iterdir())
+    (tmp_path / "train.csv").write_text(f"path,pid,split\n{rows}")
+    found = run("doctor", f"folder:{tmp_path / 'train.csv'}")
+    assert found.code == 0
+    assert "note: there are no images to test on" in found.out
+    assert "folder can be trained on" in found.out
+    refused = run(
+        "demo", "--data", f"folder:{tmp_path / 'train.csv'}", "--model", "baseline", "--out", tmp_path / "demo"
+    )
+    assert (refused.code, (tmp_path / "demo").exists()) == (1, False)
+    assert "nothing can be searched" in refused.err
+
+
+def test_an_evaluation_on_what_was_learned_from_says_so(run, figures: Path, tmp_path: Path) -> None:
+    data = load_dataset(f"people:{figures}")
+    write_run(tmp_path / "run", {"name": "baseline", "trunk": "resnet18", "width": 0.125, "size": (64, 32)})
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    for learned, says in ((data.train, False), ((*data.train, *data.query[:3]), True)):
+        card["trained_on"] = {"dataset": "folder", "sketch": digest_and_sketch(learned)[1]}
+        (tmp_path / "run" / "card.json").write_text(json.dumps(card))
+        done = run("evaluate", tmp_path / "run", "--data", f"people:{figures}", "--json")
+        assert done.code == 0, done.err
+        told = "the model learned from images that it is judged on, 3 or more by its card"
+        assert ("".join(json.loads(done.out)["protocol"]["warnings"]).count(told), done.err.count(told)) == (says, says)
+
+
 def test_info_of_the_zoo_and_data_set_names(run) -> None:
     info = json.loads(run("info", "baseline", "--input", "256x128").out)
     assert info["parameters_without_classifiers"] == 23_512_128
@@ -102,7 +152,7 @@ def test_info_of_the_zoo_and_data_set_names(run) -> None:
     ("arguments", "message"),
     [
         (["train", "none.yaml", "--data", "people:{figures}", "--out", "{tmp}/run"], "no recipe at none.yaml"),
-        (["train", "{plan}", "--data", "people:{tmp}/none", "--out", "{tmp}/run"], "is not a folder"),
+        (["train", "{plan}", "--data", "people:{tmp}/none", "--out", "{tmp}/run"], "there is no "),
         (["train", "{plan}", "--data", "peple:{figures}", "--out", "{tmp}/run"], "did you mean 'people'"),
         (["train", "{plan}", "--data", "people:{figures}", "--out", "{tmp}/run", "data.hight=2"], "'data.hight'"),
         (["train", "{plan}", "--data", "people:{figures}", "--out", "{tmp}/run", "--resume"], "nothing to resume"),
@@ -286,7 +336,9 @@ def test_skip_corrupt_is_counted(run, plan: Path, tmp_path: Path) -> None:
     assert refused.code == 1
     assert "--skip-corrupt" in refused.err
     assert not (tmp_path / "run").exists()
-    assert run(*train, "--skip-corrupt").code == 0
+    trained = run(*train, "--skip-corrupt")
+    assert trained.code == 0
+    assert trained.err.endswith(f"Next: semreid evaluate {tmp_path / 'run'} --data people:{folder} --skip-corrupt\n")
     judged = run("evaluate", tmp_path / "run", "--data", f"people:{folder}", "--skip-corrupt", "--json")
     assert json.loads(judged.out)["counts"]["corrupt_skipped"] == 2
     assert "2 unreadable images were skipped" in judged.err

@@ -13,7 +13,8 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -23,7 +24,7 @@ from rich.table import Table
 from typer.core import TyperCommand, TyperOption
 
 from semreid import distributed
-from semreid.console import Json, interruptible, progress, say, show, stdout, warn, write
+from semreid.console import Json, command, interruptible, progress, say, show, stdout, warn, write
 from semreid.data.cli import Data, SkipCorrupt, dataset_of, datasets, doctor
 from semreid.data.listing import left_out
 from semreid.data.sample import MAX_CAMID
@@ -36,7 +37,7 @@ from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
 from semreid.models.cli import FirstModel, Model, ModelOption, embedder_of, models, no_model
-from semreid.models.exported import is_exported
+from semreid.models.exported import ExportedModel, is_exported
 from semreid.models.loading import has_random_weights, told_untrained
 from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
@@ -47,6 +48,7 @@ from semreid.training.record import run_files
 
 if TYPE_CHECKING:
     from semreid.export import Exported
+    from semreid.models.model import ReIDModel
 
 app = typer.Typer(
     help="Semantics-aligned person re-identification: train, judge and use.",
@@ -104,7 +106,7 @@ def synthesize(
         save_contact_sheet(recipe, preview)
     with interruptible(lambda: "the same command goes on"), progress("making people") as told:
         run(recipe, out, progress=told)
-    say(f"made: {out}. Next: semreid doctor people:{out}")
+    say(f"made: {out}. Next: {command('doctor', f'people:{out}')}")
 
 
 @app.command()
@@ -134,6 +136,7 @@ def evaluate(
     from semreid.explain.page import evaluation_page
     from semreid.explain.sheet import save_evaluation
     from semreid.plots import require_matplotlib
+    from semreid.verification.calibrate import seen_before
 
     if plot is not None:
         require_suffix(plot, ".png", "a PNG picture")
@@ -142,6 +145,9 @@ def evaluate(
     files = _outputs(out, html, plot, inputs=(model, place))
     with distributed.process_group():
         loaded, dataset = embedder_of(model), dataset_of(data, skip_corrupt=skip_corrupt)
+        seen = distributed.by_first(partial(seen_before, _trained_on(model, loaded), dataset))
+        warn(*seen)
+        dataset = replace(dataset, warnings=(*dataset.warnings, *seen))
         require_apart(files, (s.path for s in (*dataset.query, *dataset.gallery)))
         weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
         with progress("decoding") as told:
@@ -219,8 +225,8 @@ def calibrate(
     if not is_shipped(model):
         save_calibration(model, report.calibration)
     show(report.to_json()) if json_ else _show_calibration(report.calibration)
-    kept = f" --calibration {out / 'calibration.json'}" if is_shipped(model) and out is not None else ""
-    say(f"calibrated: {card_file(model) if not kept else out}. Next: semreid verify {model} A B{kept}")
+    kept = ["--calibration", out / "calibration.json"] if is_shipped(model) and out is not None else []
+    say(f"calibrated: {out if kept else card_file(model)}. Next: {command('verify', model, 'A', 'B', *kept)}")
 
 
 @app.command()
@@ -405,8 +411,8 @@ def demo(
         report = run_demo(data, out, model=model, trained=trained, progress=told)
     _show_report(report)
     say(f"all searches: {out / 'report.html'}; the middle one, explained: {out / 'search' / 'explanation.html'}")
-    named = "" if name == DEFAULT else f" --model {out / 'run' if trained else model}"
-    say(f"to search on a page: semreid serve --gallery {out / 'gallery.parquet'}{named}")
+    named = [] if name == DEFAULT else ["--model", out / "run" if trained else model]
+    say(f"to search on a page: {command('serve', '--gallery', out / 'gallery.parquet', *named)}")
 
 
 class _Command(TyperCommand):
@@ -494,6 +500,18 @@ def _outputs(*files: Path | None, inputs: Iterable[Path | str]) -> list[Path]:
     require_apart(wanted, inputs)
     require_apart(wanted, [each for file in wanted for each in run_files(file.resolve().parent)], "a file of a run")
     return wanted
+
+
+def _trained_on(path: str, model: ReIDModel | ExportedModel) -> Mapping[str, Any]:
+    """What the card of a model says that it learned from; nothing if it has random weights."""
+    from semreid.models.card import read_card
+
+    if has_random_weights(path, model):
+        return {}
+    trained_on: Mapping[str, Any] = (
+        model.metadata.card.get("trained_on", {}) if isinstance(model, ExportedModel) else read_card(path).trained_on
+    )
+    return trained_on
 
 
 def _pair(text: str, between: str, allowed: range, what: str, form: str) -> tuple[int, int] | None:

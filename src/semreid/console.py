@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -39,6 +40,16 @@ def write(*lines: str, style: str = "") -> None:
     """Print lines of a result on stdout, each as long as it is."""
     for line in lines:
         stdout.print(line, style=style, soft_wrap=True)
+
+
+def command(*words: object) -> str:
+    """Write a command of semreid so that a shell takes it as it is meant, whatever is in the names of files.
+
+    Example:
+        >>> command("doctor", "people:my crops")
+        "semreid doctor 'people:my crops'"
+    """
+    return shlex.join(["semreid", *map(str, words)])
 
 
 def show(content: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from semreid.console import command
 from semreid.data.benchmarks import load_dataset
 from semreid.data.doctor import Diagnosis, diagnose
 from semreid.data.sample import ReIDDataset, Sample
@@ -18,7 +19,7 @@ from semreid.evaluation.protocol import Evaluation, evaluate
 from semreid.explain.cli import write_explanation
 from semreid.explain.explanation import explain
 from semreid.explain.page import evaluation_page
-from semreid.files import user_path, write_json, write_text
+from semreid.files import require_outside, user_path, write_json, write_text
 from semreid.gallery import Gallery
 from semreid.gallery.enroll import crops_of_data, enroll
 from semreid.models.card import CARD
@@ -82,7 +83,11 @@ def run_demo(
     dataset = load_dataset(data)
     diagnosis = diagnose(dataset)
     if not diagnosis.healthy:
-        raise SemreidError(diagnosis.findings[0].what, fix=f"semreid doctor {data} lists all findings")
+        raise SemreidError(diagnosis.findings[0].what, fix=f"{command('doctor', data)} lists all findings")
+    if not dataset.query:
+        raise SemreidError(
+            f"{data} has training images alone: nothing can be searched", fix="give data with a test split"
+        )
     shown = {"data": f"{dataset.name}:{dataset.root.absolute()}", "model": embedder.fingerprint if embedder else ""}
     _claim(out, {**shown, "content": _content(dataset)})
     embedder = embedder or _learn(dataset, diagnosis, out / "run")
@@ -102,11 +107,8 @@ def _require_own(out: Path, data: str) -> None:
         raise SemreidError(
             f"{out} is no folder of a demo: it holds {strange[0]}", fix="choose a new folder, or an empty one: --out"
         )
-    source = user_path(data.partition(":")[2])
-    if data and source.is_dir() and source.resolve() in out.resolve().parents:
-        raise SemreidError(
-            f"{out} lies in {source}, where its pictures would be taken for crops", fix="choose a folder outside: --out"
-        )
+    if location := data.partition(":")[2]:
+        require_outside(out, user_path(location))
 
 
 def _content(dataset: ReIDDataset) -> str:

@@ -103,6 +103,23 @@ def require_apart(outputs: Sequence[Path], others: Iterable[Path | str] = (), wh
         raise SemreidError(f"{lost[0]} is {what}: it will not be written over", fix="choose another file to write")
 
 
+def require_outside(target: Path, folder: Path) -> None:
+    """Refuse to put pictures into a folder that is searched for crops.
+
+    Args:
+        target: The folder to be filled.
+        folder: What crops are read from; a file, or nothing at all, is no such folder.
+
+    Raises:
+        SemreidError: If ``target`` is ``folder`` or lies in it.
+    """
+    if folder.is_dir() and target.resolve().is_relative_to(folder.resolve()):
+        raise SemreidError(
+            f"{target} lies in {folder}, where its pictures would be taken for crops",
+            fix="choose a folder outside: --out",
+        )
+
+
 def require_suffix(target: Path, suffix: str, what: str) -> None:
     """Refuse a file name by which other programs would take the file for something else.
 

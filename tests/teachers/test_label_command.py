@@ -35,6 +35,7 @@ def test_label_by_a_teacher(command, run_folder: Path, crowd: Path, tmp_path: Pa
     assert "lower arm" in printed
     assert "16 crops; 0 were labelled before" in printed
     assert "confidence" in printed
+    assert told.endswith(f"Next: semreid train --data people:{crowd} --annotations {out} --out RUN\n")
     assert "overview.html" in told
     names = {path.name for path in out.iterdir()}
     assert names == {"masks", "labels.parquet", "labels.jsonl", "report.json", "overview.html", "teachers.json"}

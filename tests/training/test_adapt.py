@@ -429,6 +429,7 @@ def test_the_command_judges_before_and_after_where_it_can(run, figures: Path, st
     assert {"mAP", "rank1"} <= set(result["before"]["metrics"]) == set(result["after"]["metrics"])
     assert "round 1/1: " in done.err
     assert "36 crops: with fewer than 50" in done.err
+    assert done.err.endswith(f"semreid group --data people:{figures} --model {tmp_path / 'run'} --out DIR\n")
     again = run("adapt", *settings, "--data", f"people:{figures}", "--from", start, "--out", tmp_path / "run")
     assert again.code == 1
     assert "--resume" in again.err

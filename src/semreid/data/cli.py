@@ -35,7 +35,7 @@ def doctor(
     data: Annotated[str, typer.Argument(help="NAME[/VARIANT]:PATH")],
     json_: Json = False,
 ) -> None:
-    """Say what is in a data set, what is wrong with it, and how to mend it; exit 1 if it cannot be evaluated."""
+    """Say what is in a data set, what is wrong with it, and how to mend it; exit 1 if it cannot be used as it is."""
     with progress("looking at images") as told:
         diagnosis = diagnose(load_dataset(data), progress=told)
     show(diagnosis.to_json()) if json_ else _show(diagnosis)
@@ -53,5 +53,6 @@ def _show(diagnosis: Diagnosis) -> None:
     for finding in diagnosis.findings:
         way_out = f"\n  way out: {finding.fix}" if finding.fix else ""
         write(f"{finding.level}: {finding.what}{way_out}", style=styles[finding.level])
-    verdict = "can be evaluated" if diagnosis.healthy else "cannot be evaluated honestly as it is"
+    use = "evaluated" if diagnosis.parts["query"].images else "trained on"
+    verdict = f"can be {use}" if diagnosis.healthy else f"cannot be {use} honestly as it is"
     write(f"{diagnosis.name} {verdict}", style="bold")

@@ -75,7 +75,7 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing forbids an honest evaluation."""
+        """Whether nothing forbids an honest evaluation; of training images alone, a training."""
         return all(finding.level != "error" for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
@@ -243,6 +243,9 @@ def _cameras_by_pid(samples: Iterable[Sample]) -> dict[int, set[int]]:
 
 def _check_matches(case: _Case) -> Iterator[Finding]:
     query, gallery = case.dataset.query, case.dataset.gallery
+    if not query and not gallery:
+        yield Finding("note", "there are no images to test on: this set can be trained on only")
+        return
     if not query or not gallery:
         yield Finding(
             "error",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from semreid.console import Json, interruptible, progress, say, show, stdout, write
+from semreid.console import Json, command, interruptible, progress, say, show, stdout, write
 from semreid.data.cli import Data, SkipCorrupt, dataset_of
 from semreid.errors import SemreidError
 from semreid.files import require_writable
@@ -59,7 +59,8 @@ def label(
     with interruptible(lambda: way_on), progress("looking at labels") as told:
         report = write_report(labels, dataset, progress=told)
     show(report) if json_ else _show_report(report)
-    say(f"labelled: look at {out / OVERVIEW}. Next: semreid train RECIPE --data {data} --annotations {out} …")
+    step = command("train", "--data", data, "--annotations", out, "--out", "RUN", *["--skip-corrupt"] * skip_corrupt)
+    say(f"labelled: look at {out / OVERVIEW}. Next: {step}")
 
 
 def shipped_teachers() -> list[str]:

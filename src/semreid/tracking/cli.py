@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semreid.console import interruptible, progress, say, show, warn, write
+from semreid.console import command, interruptible, progress, say, show, warn, write
 from semreid.data.sample import require_camera
 from semreid.data.times import seconds
 from semreid.files import require_writable
@@ -58,7 +58,7 @@ def tracks(
         show({**asdict(done), "table": str(done.table), "left_out": seen.left_out})
     else:
         write(f"{done.crops:,} crops of {done.tracks:,} tracks of camera {camera}")
-    say(f"cut: {done.table}. Next: other cameras, then semreid group {done.table} --out DIR")
+    say(f"cut: {done.table}. Next: other cameras, then {command('group', done.table, '--out', 'DIR')}")
 
 
 def link(

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from semreid import distributed
-from semreid.console import Json, interruptible, progress, say, show, stdout, warn
+from semreid.console import Json, command, interruptible, progress, say, show, stdout, warn
 from semreid.data.benchmarks import load_dataset
 from semreid.data.cli import Data, SkipCorrupt, dataset_of
 from semreid.data.crops import Crops, crops_at, crops_of
@@ -56,11 +56,15 @@ def train(
         recipe, changes = "", [recipe, *changes]
     settings = load_recipe(recipe or BEST, each_once(changes))
     with distributed.process_group(), interruptible(lambda: f"the same command {way_on(out)}"):
-        trained = run(
-            settings, dataset_of(data, skip_corrupt=skip_corrupt), out, annotations=annotations, resume=resume
-        )
-        step = f"evaluate {out} --data {data}" if trained.dim else f"label {out} --data DATA --out DIR"
-        say(f"trained: {out}. Next: semreid {step}")
+        dataset = dataset_of(data, skip_corrupt=skip_corrupt)
+        trained = run(settings, dataset, out, annotations=annotations, resume=resume)
+        if not trained.dim:
+            step = command("label", out, "--data", "DATA", "--out", "DIR")
+        elif dataset.query and dataset.gallery:
+            step = command("evaluate", out, "--data", data, *["--skip-corrupt"] * skip_corrupt)
+        else:
+            step = command("gallery", "add", "CROPS", "--gallery", "NEW", "--model", out)
+        say(f"trained: {out}. Next: {step}")
 
 
 def average(
@@ -71,7 +75,7 @@ def average(
     from semreid.training.average import average_runs
 
     average_runs(runs, out)
-    say(f"averaged: {out}. Next: semreid evaluate {out} --data DATA")
+    say(f"averaged: {out}. Next: {command('evaluate', out, '--data', 'DATA')}")
 
 
 def adapt(
@@ -125,12 +129,13 @@ def adapt(
     show(result) if json_ else _show(judged)
     if judged and judged["after"]["metrics"]["mAP"] < judged["before"]["metrics"]["mAP"]:
         warn(f"it got worse on these people; {start} finds them better")
-    source = f"--data {data}" if data else crops
-    say(
-        f"adapted: {out}. Next: semreid gallery add --from {without_password(gallery)} --gallery NEW --model {out}"
+    source = ["--data", data] if data else [crops]
+    step = (
+        ["gallery", "add", "--from", without_password(gallery), "--gallery", "NEW", "--model", out]
         if gallery
-        else f"adapted: {out}. Next: semreid group {source} --model {out} --out DIR"
+        else ["group", *source, "--model", out, "--out", "DIR"]
     )
+    say(f"adapted: {out}. Next: {command(*step, *['--skip-corrupt'] * skip_corrupt)}")
 
 
 def each_once(overrides: list[str]) -> list[str]:

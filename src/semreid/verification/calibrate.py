@@ -215,6 +215,26 @@ def _refuse_trained_people(card: Card, crops: Sequence[Sample], trained: Sequenc
     raise _trained_on(f"{len(pids)} of these people" if pids else "some of these images", split)
 
 
+def seen_before(trained_on: Mapping[str, Any], dataset: ReIDDataset) -> tuple[str, ...]:
+    """Warn of an evaluation on images that a model learned from, as far as its card tells.
+
+    Args:
+        trained_on: Of its card.
+        dataset: What it is to be judged on.
+
+    Returns:
+        The warning, if there is one.
+    """
+    sketch = trained_on.get("sketch", ())
+    shared = sketch_overlap(sketch, tuple(dict.fromkeys((*dataset.query, *dataset.gallery))))
+    if not shared:
+        return ()
+    return (
+        f"{dataset.name}: the model learned from images that it is judged on, {shared:,} or more by its card: what it "
+        "scores on them says nothing about others; judge it on people that it has not seen",
+    )
+
+
 def _shared_benchmark(card: Card, dataset: ReIDDataset) -> str:
     """Name of the benchmark if data and training data are of one, perhaps with other boxes or another split."""
     name = _benchmark(dataset.name)

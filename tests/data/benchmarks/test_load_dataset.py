@@ -32,7 +32,8 @@ def test_every_name_is_known_and_described():
         ("cuhk03/np-labeled/0:/d", "has no variant"),
         ("viper/half/x:/d", r"half\[/0-9\]"),
         ("viper/half/:/d", r"half\[/0-9\]"),
-        ("cuhk03-np:/no/such/folder", "is not a folder"),
+        ("cuhk03-np:/no/such/folder", "there is no /no/such/folder"),
+        ("folder:/no/such/table.csv", "there is no /no/such/table.csv\n  way out: check the path"),
     ],
 )
 def test_a_wrong_spec_is_one_error_with_the_way_out(spec, says):

@@ -90,8 +90,8 @@ def load_dataset(spec: str) -> ReIDDataset:
     Example:
         >>> load_dataset("market1501:/no/such/folder")
         Traceback (most recent call last):
-        semreid.errors.SemreidError: /no/such/folder is not a folder
-          way out: the form is NAME[/VARIANT]:PATH, and PATH is where the data lies
+        semreid.errors.SemreidError: there is no /no/such/folder
+          way out: check the path; the form is NAME[/VARIANT]:PATH, and PATH is where the data lies
     """
     full_name, colon, location = spec.partition(":") if isinstance(spec, str) else ("", "", "")
     name, _, variant = full_name.partition("/")
@@ -105,7 +105,8 @@ def load_dataset(spec: str) -> ReIDDataset:
     chosen = _choose_variant(name, variant)
     if not (root.is_dir() or (root.is_file() and name == "folder")):
         raise SemreidError(
-            f"{root} is not a folder", fix="the form is NAME[/VARIANT]:PATH, and PATH is where the data lies"
+            f"{root} is not a folder" if root.exists() else f"there is no {root}",
+            fix="check the path; the form is NAME[/VARIANT]:PATH, and PATH is where the data lies",
         )
     dataset = BENCHMARKS[name].load(root, *([chosen] if chosen else []))
     lost = left_beside(dataset) if root.is_dir() else ()  # a CSV file names all its images
