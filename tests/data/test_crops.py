@@ -24,6 +24,24 @@ def test_all_images_below_a_folder_are_crops_whatever_folders_are_called(tmp_pat
     assert "1 of 3 crops do not tell their camera" in crops.warnings[1]
 
 
+def test_a_link_to_a_crop_that_is_there_is_no_further_crop(tmp_path):
+    figures(tmp_path, ["a_c1.png", "b_c2.png"])
+    figures(tmp_path / "elsewhere", ["x_c3.png"])
+    (tmp_path / "in" / "people").mkdir(parents=True)
+    for name in ("a_c1.png", "b_c2.png"):
+        (tmp_path / name).rename(tmp_path / "in" / name)
+        (tmp_path / "in" / "people" / name).symlink_to(tmp_path / "in" / name)
+    (tmp_path / "in" / "x_c3.png").symlink_to(tmp_path / "elsewhere" / "x_c3.png")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "elsewhere")
+    crops = crops_at(tmp_path / "in")
+    assert {s.path.relative_to(tmp_path / "in").as_posix() for s in crops.samples} == {
+        "a_c1.png",
+        "b_c2.png",
+        "again/x_c3.png",
+    }
+    assert "in: 3 links to crops that are there, too, were left out" in crops.warnings[0]
+
+
 def test_the_order_does_not_depend_on_names(tmp_path):
     names = [f"{i}_c1.png" for i in range(12)]
     one = crops_at(figures(tmp_path / "one", names))

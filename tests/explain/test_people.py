@@ -63,6 +63,7 @@ def test_of_many_crops_the_surest_and_some_unsure_are_shown(tmp_path: Path) -> N
     assert len([tag for tag, _ in page.tags if tag == "img"]) == 2 * SHOWN
     assert page.texts.count("?") == SHOWN // 3
     assert "12 of them shown" in page.text
+    assert "6 unsure (2 of them not shown: see person 1 in people.csv, confidence below 0.6)" in page.text
 
 
 def write_table(root: Path) -> Path:
@@ -86,13 +87,20 @@ def test_the_command_leaves_table_page_folders_and_names(run, model: Path, tmp_p
     assert sum(result["gallery"].values()) == 24
     assert len((out / "people.csv").read_text().splitlines()) == 25
     assert len(list((out / "people").iterdir())) == result["people"]
-    assert len({sample.pid for sample in load_dataset(f"folder:{out / 'train.csv'}").train}) == result["people"]
+    found = f"folder:{out / 'train.csv'}"
+    assert len({sample.pid for sample in load_dataset(found).train}) == result["people"]
+    label, train = f"semreid label people-parser --data {found} --out MASKS", f"semreid train --data {found}"
+    assert f"Next: {label}, then {train} --annotations MASKS --out RUN model.weights={model}" in done.err
     with Gallery.open(tmp_path / "g.parquet") as gallery:
         assert gallery.stats().people == result["people"]
     again = run("group", table, *options, "--folders", "links")
     assert again.code == 1
     assert "is there already" in again.err
-    text = run("group", table, *options)
+    before = (out / "people.csv").read_bytes()
+    other = run("group", table, *options, "--cut", "0.3")
+    assert (other.code, (out / "people.csv").read_bytes()) == (1, before)
+    assert "holds people and train.csv of another grouping" in other.err
+    text = run("group", table, *options[:-4], "--out", tmp_path / "text", *options[-2:])
     assert text.code == 0
     assert "B-cubed" in text.out
     assert "known are 4 people" in text.out
@@ -185,6 +193,60 @@ def test_bad_input_leaves_nothing(run, model: Path, figures: Path, tmp_path: Pat
     assert both.code == 1
     assert "leave --flip out" in both.err
     assert not (tmp_path / "out").exists()
+
+
+def test_of_a_data_set_only_what_is_to_train_on_is_for_training(
+    run, model: Path, figures: Path, tmp_path: Path
+) -> None:
+    group = ["group", "--data", f"people:{figures}", "--model", model, "--min-samples", "2", "--cut", "0.9", "--json"]
+    done = run(*group, "--out", tmp_path / "a", "--folders", "links")
+    assert (done.code, json.loads(done.out)["crops"]) == (0, 36)
+    learned = {s.path.resolve() for s in load_dataset(f"folder:{tmp_path / 'a' / 'train.csv'}").train}
+    assert {path.parent.name for path in learned} == {"bounding_box_train"}
+    assert json.loads(run(*group, "--out", tmp_path / "b").out)["crops"] == 36 + 30
+    said = run(*group, "--out", tmp_path / "c", "--folders", "links", "--split", "all")
+    assert (said.code, json.loads(said.out)["crops"]) == (0, 36 + 30)
+    assert "--split all: train.csv will hold crops to test on" in said.err
+
+
+def test_pictures_are_not_put_where_the_next_look_would_take_them_for_crops(run, model: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "in")
+    options = ["--model", model, "--min-samples", "2"]
+    for source in ([tmp_path / "in"], ["--data", f"folder:{tmp_path / 'in'}"]):
+        done = run("group", *source, *options, "--out", tmp_path / "in" / "found", "--folders", "links")
+        assert done.code == 1
+        assert "where its pictures would be taken for crops" in done.err
+    done = run("group", table, *options, "--out", tmp_path / "in" / "found", "--folders", "links")  # names its crops
+    assert done.code == 0
+    again = run("group", tmp_path / "in", *options, "--out", tmp_path / "again", "--json")
+    assert json.loads(again.out)["crops"] == 24
+    assert "24 links to crops that are there, too, were left out" in again.err
+
+
+@pytest.mark.parametrize("name", ["people.html", "train.csv"])
+def test_what_cannot_be_written_is_told_before_the_work(run, model: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    table = write_table(tmp_path / "in")
+    done = run("group", table, "--model", model, "--out", tmp_path / "out", "--folders", "links")
+    assert done.code == 1
+    assert f"{name}: it is a folder" in done.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_a_run_that_was_stopped_begins_anew(run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at any step leaves nothing that the same command would refuse."""
+    command = ["group", write_table(tmp_path / "in"), "--model", model, "--out", tmp_path / "out", "--folders", "links"]
+    command += ["--gallery", tmp_path / "g.parquet", "--min-samples", "2"]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("semreid.explain.people.name_in_gallery", "semreid.verification.people.write_csv"):
+        with monkeypatch.context() as patch:
+            patch.setattr(step, interrupted)
+            stopped = run(*command)
+            assert (stopped.code, "begins anew" in stopped.err) == (130, True)
+    assert run(*command).code == 0
 
 
 def test_splits_of_a_data_set(run, model: Path, figures: Path, tmp_path: Path) -> None:

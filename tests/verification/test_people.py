@@ -18,9 +18,9 @@ from semreid.verification.people import (
     People,
     find_people,
     name_in_gallery,
+    require_files,
     write_folders,
     write_people,
-    write_training,
 )
 from tests.conftest import full_disk, write_image
 
@@ -148,8 +148,7 @@ def test_tracks_bind_and_part(crops: Crops) -> None:
 
 @pytest.mark.parametrize("how", ["links", "copies"])
 def test_what_was_found_can_be_learned_from(people: People, tmp_path: Path, how) -> None:
-    write_folders(people, tmp_path / "who" / "people", how)
-    write_training(people, tmp_path / "who" / "people", tmp_path / "who" / "train.csv")
+    write_folders(people, tmp_path / "who" / "people", how, tmp_path / "who" / "train.csv")
     data = load_dataset(f"folder:{tmp_path / 'who' / 'train.csv'}")
     assert (len(data.query), len(data.gallery)) == (0, 0)
     found = {(s.path.read_bytes(), s.pid, s.camid, s.timestamp) for s in data.train}
@@ -177,7 +176,7 @@ def test_the_table_tells_all_of_every_crop(people: People, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("how", ["links", "copies"])
 def test_folders_hold_the_crops_of_a_person(people: People, tmp_path: Path, how) -> None:
-    write_folders(people, tmp_path / "out" / "people", how)
+    write_folders(people, tmp_path / "out" / "people", how, tmp_path / "out" / "train.csv")
     folders = sorted((tmp_path / "out" / "people").iterdir())
     assert [folder.name for folder in folders] == ["0001", "0002", "0003", "0004", "0005"]
     for number, folder in enumerate(folders):
@@ -185,27 +184,27 @@ def test_folders_hold_the_crops_of_a_person(people: People, tmp_path: Path, how)
         wanted = sorted(people.crops.samples[row].path.read_bytes() for row in people.rows(number))
         assert sorted(path.read_bytes() for path in folder.iterdir()) == wanted
     with pytest.raises(SemreidError, match="is there already"):
-        write_folders(people, tmp_path / "out" / "people", how)
+        write_folders(people, tmp_path / "out" / "people", how, tmp_path / "out" / "train.csv")
 
 
 def test_equal_names_do_not_replace_each_other(crops: Crops, tmp_path: Path) -> None:
     everybody = replace(find_people(Bars(), crops), groups=np.zeros(len(crops), np.int64))
-    write_folders(everybody, tmp_path / "people", "copies")
+    write_folders(everybody, tmp_path / "people", "copies", tmp_path / "train.csv")
     assert len(list((tmp_path / "people" / "0001").iterdir())) == len(crops)
 
 
 @pytest.mark.parametrize("how", ["links", "copies"])
 def test_a_number_before_an_equal_name_makes_no_other_name(crops: Crops, tmp_path: Path, how) -> None:
-    paths = [tmp_path / "crops" / name for name in ("x/3-a.jpg", "y/a.jpg", "z/a.jpg")]
+    paths = [tmp_path / "crops" / name for name in ("w/3-a.jpg", "x/a.jpg", "y/a.jpg", "z/a.png")]
     for path in paths:
         path.parent.mkdir(parents=True)
         path.write_text(path.parent.name)
-    three = replace(crops, samples=tuple(Sample(path, 0, 0) for path in paths), cameras=np.zeros(3, np.int64))
+    four = replace(crops, samples=tuple(Sample(path, 0, 0) for path in paths), cameras=np.zeros(4, np.int64))
     signs = find_people(Bars(), crops).signs
-    one = People(three, np.zeros((3, 32), np.float32), np.zeros(3, np.int64), np.ones(3), signs, None)
-    write_folders(one, tmp_path / "people", how)
+    one = People(four, np.zeros((4, 32), np.float32), np.zeros(4, np.int64), np.ones(4), signs, None)
+    write_folders(one, tmp_path / "people", how, tmp_path / "train.csv")
     found = {path.name: path.read_text() for path in (tmp_path / "people" / "0001").iterdir()}
-    assert found == {"3-a.jpg": "x", "a.jpg": "y", "4-a.jpg": "z"}
+    assert found == {"3-a.jpg": "w", "a.jpg": "x", "4-a.jpg": "y", "5-a.png": "z"}  # no two share a mask
 
 
 @pytest.mark.parametrize("how", ["links", "copies"])
@@ -213,15 +212,30 @@ def test_a_crop_that_is_gone_is_named_and_not_the_folder(people: People, tmp_pat
     gone = replace(people.crops.samples[3], path=tmp_path / "crops" / "gone.png")
     crops = replace(people.crops, samples=(*people.crops.samples[:3], gone, *people.crops.samples[4:]))
     with pytest.raises(SemreidError, match=r"crops/gone\.png is gone") as caught:
-        write_folders(replace(people, crops=crops), tmp_path / "people", how)
-    assert caught.value.fix == "put it back, or leave --folders out: people.csv names every crop"
+        write_folders(replace(people, crops=crops), tmp_path / "people", how, tmp_path / "train.csv")
+    skip, without = "leave it out with --skip-corrupt", "leave --folders out: people.csv names every crop"
+    assert caught.value.fix == f"put it back, {skip}, or {without}"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_no_folders_behind(people: People, tmp_path: Path) -> None:
     with full_disk(10), pytest.raises(SemreidError, match="cannot write"):
-        write_folders(people, tmp_path / "people", "copies")
+        write_folders(people, tmp_path / "people", "copies", tmp_path / "train.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_cannot_be_written_leaves_no_folders_that_bar_the_next_run(people: People, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").mkdir()
+    with pytest.raises(SemreidError, match=r"train\.csv: it is a folder"):
+        write_folders(people, tmp_path / "people", "links", tmp_path / "train.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["train.csv"]
+
+
+def test_a_crop_that_may_not_be_read_can_be_left_out(crops: Crops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: path != crops.samples[3].path)  # as root may read all
+    with pytest.raises(SemreidError, match=r"may not be read\n") as caught:
+        require_files(crops)
+    assert caught.value.fix == "allow to read it, or leave it out with --skip-corrupt"
 
 
 def test_a_gallery_gets_names_but_what_somebody_said_stays(people: People, table: Path, tmp_path: Path) -> None:

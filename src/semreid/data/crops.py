@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,14 +102,26 @@ def crops_at(path: Path, *, skip_corrupt: bool = False, progress: Progress | Non
     """
     if not path.exists() or is_image(path):
         raise SemreidError(f"no folder or CSV file of crops at {path}", fix="name one, or give --data NAME:PATH")
+    told: list[str] = []
     if path.is_file():
         rows = read_csv(path, unlabelled=True)
     else:
-        rows = [Row(image, "", camera_below(image, path)) for image in list_images(path, nested=True)]
-    lost = left_out(path) if path.is_dir() else ""
+        images = list_images(path, nested=True)
+        rows = [Row(image, "", camera_below(image, path)) for image in _each_once(images)]
+        twice = len(images) - len(rows)
+        links = f"{path}: {twice:,} links to crops that are there, too, were left out" if twice else ""
+        told = [*filter(None, (left_out(path), links))]
     crops = _of_rows("folder", str(path), rows)
-    crops = replace(crops, warnings=((lost,) if lost else ()) + crops.warnings)
+    crops = replace(crops, warnings=(*told, *crops.warnings))
     return readable(crops, progress) if skip_corrupt else crops
+
+
+def _each_once(images: Sequence[Path]) -> list[Path]:
+    """Leave out links to files that are listed as well, such as those of ``semreid group --folders links``."""
+    found: dict[str, Path] = {}
+    for image in sorted(images, key=Path.is_symlink):
+        found.setdefault(os.path.realpath(image), image)
+    return sorted(found.values())
 
 
 def crops_of(

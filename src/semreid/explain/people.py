@@ -12,21 +12,23 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from semreid.console import Json, interruptible, progress, say, show, stdout, warn, write
+from semreid.console import Json, command, interruptible, progress, say, show, stdout, warn, write
 from semreid.data.cli import SkipCorrupt
 from semreid.data.images import read_image
 from semreid.data.rows import SPLITS
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
 from semreid.explain.page import caption, environment
-from semreid.files import require_apart, require_writable, write_text
+from semreid.files import require_apart, require_outside, require_writable, user_path, write_text
 from semreid.gallery import Entry, Gallery
 from semreid.gallery.unlabelled import with_words
 from semreid.gallery.uri import require_kept
+from semreid.models.card import is_run
 from semreid.models.cli import ModelOption, embedder_of
-from semreid.models.shipped import DEFAULT
+from semreid.models.shipped import DEFAULT, PARSER
 from semreid.training.cli import CropsArgument, crops_from, tell_said
 from semreid.verification.people import (
+    UNSURE,
     People,
     find_people,
     name_in_gallery,
@@ -34,7 +36,6 @@ from semreid.verification.people import (
     require_no_folders,
     write_folders,
     write_people,
-    write_training,
 )
 
 SHOWN = 12
@@ -52,12 +53,13 @@ class Tile(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A person on the page; number 0 is nobody."""
+    """A person on the page; number 0 is nobody, and hidden are the unsure crops that are not on it."""
 
     number: int
     crops: int
     cameras: list[int]
     unsure: int
+    hidden: int
     tiles: list[Tile]
 
 
@@ -71,7 +73,7 @@ def people_page(people: People, model: str) -> str:
         SemreidError: If an image cannot be read.
     """
     shown = [_row(people, person) for person in (*range(people.count), -1) if (people.groups == person).any()]
-    return environment().get_template("people.html").render(people=people, model=model, shown=shown)
+    return environment().get_template("people.html").render(people=people, model=model, shown=shown, unsure=UNSURE)
 
 
 def group(
@@ -80,8 +82,9 @@ def group(
     model: ModelOption = DEFAULT,
     data: Annotated[str, typer.Option("--data", help="Instead of CROPS: NAME[/VARIANT]:PATH.")] = "",
     split: Annotated[
-        Literal["train", "query", "gallery", "all"], typer.Option("--split", help="Which crops of --data.")
-    ] = "all",
+        Literal["train", "query", "gallery", "all"] | None,
+        typer.Option("--split", help="Which crops of --data: all if left out; with --folders, those to train on."),
+    ] = None,
     gallery: Annotated[
         str,
         typer.Option(
@@ -102,9 +105,12 @@ def group(
     json_: Json = False,
 ) -> None:
     """Tell who is who in your own crops, without identities: a table, a page, and names in a gallery if wanted."""
-    _require_possible(out, crops, gallery, folders=folders is not None, flip=flip)
+    _require_possible(out, crops, data, gallery, folders=folders is not None, flip=flip)
     own = gallery if crops is None and not data else ""
-    splits = SPLITS if split == "all" else (split,)
+    chosen = split or ("all" if folders is None else "train")
+    splits = SPLITS if chosen == "all" else (chosen,)
+    if folders is not None and data and chosen != "train":
+        warn(f"--split {chosen}: train.csv will hold crops to test on, and a model that learns from it knows them")
     seen = crops_from(crops, data, splits, gallery=own, skip_corrupt=skip_corrupt)
     if folders is not None:
         require_files(seen)
@@ -125,28 +131,46 @@ def group(
         )
         write_people(people, out / "people.csv")
         write_text(out / "people.html", people_page(people, model))
-        if folders is not None:
-            write_folders(people, out / "people", folders)
-            write_training(people, out / "people", out / "train.csv")
         named = None
         if gallery:
             with Gallery.open(gallery, **place) as rows:
                 named = name_in_gallery(people, rows)
+        if folders is not None:  # the last step: where folders are, nothing begins anew
+            write_folders(people, out / "people", folders, out / "train.csv")
     one_track = seen.tracks[0] >= 0 and (seen.tracks == seen.tracks[0]).all()  # which no cut takes apart
     if people.count == 1 and not one_track:
         warn("all crops that are alike at all were taken for one person; --cut 0.6 takes fewer")
     result = _result(people) | ({} if named is None else {"gallery": named._asdict()})
     show(result) if json_ else _show(result)
     say(f"grouped: look at {out / 'people.html'}; all crops are in {out / 'people.csv'}")
+    if folders is not None:
+        table = out / "train.csv"
+        say(f"to learn from it, once it looks right: {table}. Next: {_way_to_learn(table, model)}")
 
 
-def _require_possible(out: Path, crops: Path | None, gallery: str, *, folders: bool, flip: bool) -> None:
+def _way_to_learn(table: Path, model: str) -> str:
+    """The commands that train on what was found, from the model that found it."""
+    data = ["--data", f"folder:{table}"]
+    start = [f"model.weights={model}"] if is_run(model) else []
+    label = command("label", PARSER, *data, "--out", "MASKS")
+    return f"{label}, then {command('train', *data, '--annotations', 'MASKS', '--out', 'RUN', *start)}"
+
+
+def _require_possible(out: Path, crops: Path | None, data: str, gallery: str, *, folders: bool, flip: bool) -> None:
     """Refuse, before the job, what cannot be written or kept."""
-    require_writable(out / "people.csv")
-    written = ["people.csv", "people.html"] + ["train.csv"] * folders
-    require_apart([out / name for name in written], [] if crops is None else [crops])
+    written = [out / name for name in ["people.csv", "people.html"] + ["train.csv"] * folders]
+    for file in written:
+        require_writable(file)
+    require_apart(written, [] if crops is None else [crops])
     if folders:
         require_no_folders(out / "people")
+    elif (out / "people").exists() and (out / "train.csv").exists():
+        raise SemreidError(
+            f"{out} holds people and train.csv of another grouping, which would not fit the new table and page",
+            fix="move them elsewhere, or choose another folder for --out",
+        )
+    if folders and (source := crops or data.partition(":")[2]):
+        require_outside(out, user_path(source))
     if gallery:
         require_kept(gallery)
     if flip and gallery:
@@ -163,7 +187,8 @@ def _row(people: People, person: int) -> Row:
     doubtful = unsure[: max(SHOWN // 3, SHOWN - (len(rows) - len(unsure)))]
     shown = [*rows[~people.unsure[rows]][: SHOWN - len(doubtful)], *doubtful]
     tiles = [_tile(people, int(row)) for row in shown]
-    return Row(person + 1, len(rows), cameras[cameras >= 0].tolist(), len(unsure), tiles)
+    hidden = len(unsure) - len(doubtful)
+    return Row(person + 1, len(rows), cameras[cameras >= 0].tolist(), len(unsure), hidden, tiles)
 
 
 def _tile(people: People, row: int) -> Tile:

@@ -161,23 +161,26 @@ def require_files(crops: Crops) -> None:
         SemreidError: If one is inside another file, is gone, or may not be read.
     """
     without = "leave --folders out: people.csv names every crop"
+    skip = "leave it out with --skip-corrupt"
     if inside := next((s for s in crops.samples if s.item or s.box), None):
         raise SemreidError(f"{inside} is no file of its own", fix=without)
-    if lost := next((s for s in crops.samples if not os.access(s.path, os.R_OK)), None):
-        what = "may not be read" if lost.path.exists() else "is gone"
-        raise SemreidError(f"{lost} {what}", fix=f"put it back, or {without}")
+    if closed := next((s for s in crops.samples if s.path.exists() and not os.access(s.path, os.R_OK)), None):
+        raise SemreidError(f"{closed} may not be read", fix=f"allow to read it, or {skip}")
+    if gone := next((s for s in crops.samples if not s.path.exists()), None):
+        raise SemreidError(f"{gone} is gone", fix=f"put it back, {skip}, or {without}")
 
 
-def write_folders(people: People, folder: Path, how: Literal["links", "copies"]) -> None:
-    """Make one folder a person, with links to the crops or copies of them; all of it or nothing.
+def write_folders(people: People, folder: Path, how: Literal["links", "copies"], table: Path) -> None:
+    """Make one folder a person, with links to the crops or copies of them, and a table of these; both or no folder.
 
     Args:
         people: Who is who; crops of nobody are left out.
         folder: The folder of folders; must not be there.
         how: ``links`` or ``copies``.
+        table: CSV file to write beside it: ``folder:TABLE`` is data to learn from, the people by number.
 
     Raises:
-        SemreidError: If it is there, a crop is gone or inside another file, or the folder cannot be written.
+        SemreidError: If the folder is there, a crop is gone or inside another file, or one of both cannot be written.
     """
     require_no_folders(folder)
     require_files(people.crops)
@@ -189,20 +192,12 @@ def write_folders(people: People, folder: Path, how: Literal["links", "copies"])
                 (made / target).symlink_to(source.absolute())
             else:
                 shutil.copyfile(source, made / target)
-        os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
-
-
-def write_training(people: People, folder: Path, file: Path) -> None:
-    """Write a table beside the folders of `write_folders`: ``folder:FILE`` is data to learn from, the people by number.
-
-    Raises:
-        SemreidError: If it cannot be written.
-    """
-    rows = (
-        (f"{folder.name}/{target}", people.groups[row] + 1, *_facts(people, row), "train")
-        for row, target in _places(people)
-    )
-    write_csv(file, [TRAINING, *rows])
+        rows = (
+            (f"{folder.name}/{target}", people.groups[row] + 1, *_facts(people, row), "train")
+            for row, target in _places(people)
+        )
+        write_csv(table, [TRAINING, *rows])
+        os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced; last, or a broken run would bar the next one
 
 
 class Named(NamedTuple):
@@ -253,15 +248,18 @@ def name_in_gallery(people: People, gallery: Gallery) -> Named:
 
 
 def _places(people: People) -> Iterator[tuple[np.int64, Path]]:
-    """The row of every crop of somebody, and where it goes; equal names get numbers, the rank or the next free."""
+    """The row of every crop of somebody, and where it goes.
+
+    Names that are equal but for the suffix get numbers, the rank or the next free: masks go by what is before it.
+    """
     width = max(4, len(str(people.count)))
     for person in range(people.count):
         taken: set[str] = set()
         for rank, row in enumerate(people.rows(person), 1):
             own = people.crops.samples[row].path.name
             names = chain([own], (f"{number}-{own}" for number in count(rank)))
-            name = next(name for name in names if name not in taken)
-            taken.add(name)
+            name = next(name for name in names if Path(name).stem not in taken)
+            taken.add(Path(name).stem)
             yield row, Path(f"{person + 1:0{width}d}") / name
 
 
