@@ -149,6 +149,7 @@ def test_float_input_is_what_trackers_feed(
     assert "--float-input" in caught.value.fix
 
 
+@pytest.mark.timeout(400)  # PyTorch traces all heads, which takes half a minute where nothing else runs
 def test_models_like_those_that_ship_export_in_both_precisions(
     crops: list[np.ndarray], figure_data: ReIDDataset, tmp_path: Path, monkeypatch
 ) -> None:
