@@ -80,7 +80,12 @@ def test_links_are_followed_and_everything_else_is_counted_and_named(linked):
     assert found == ["3.gif", "4.jfif", "folder/1.jpg", "folder/deep/2.png"]
     line = left_out(linked)
     assert line.startswith("4 files (1 .heic, 1 without suffix, 1 .jpg, 1 .png), such as ")
-    assert f"{linked / '5.heic'}: left out" in line
+    assert f"such as {linked / 'broken.jpg'}, a link to nowhere, where nothing is: left out" in line
+    (linked / "broken").mkdir()
+    (linked / "broken.jpg").rename(linked / "broken" / "a.jpg")
+    with pytest.raises(SemreidError, match="holds no image that can be read: .* a link to nowhere") as caught:
+        list_images(linked / "broken")
+    assert "put what is missing back there" in caught.value.fix
     assert left_out(linked / "folder" / "deep") == ""
 
 

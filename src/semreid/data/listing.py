@@ -31,6 +31,11 @@ LABELLERS, JOURNAL, TABLE, REPORT, OVERVIEW = LABEL_FILES = (
 OLD_OVERVIEW = "overview.png"
 #: What file managers leave behind.
 CLUTTER = ("thumbs.db", "desktop.ini")
+LINK_AGAIN = (
+    "put what is missing back there, or link to where it is now; folders of `semreid group` are made anew, best with "
+    "--folders copies, which need no other file"
+)
+"""The way out of links that lead nowhere."""
 MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 
 
@@ -59,9 +64,9 @@ def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
     require_utf8(images)
     if not images:
         others = f" that can be read: {_others(files)}" if files else ""
-        raise SemreidError(
-            f"{folder} holds no image{others}", fix="expected files ending in " + " ".join(sorted(IMAGE_SUFFIXES))
-        )
+        expected = "expected files ending in " + " ".join(sorted(IMAGE_SUFFIXES))
+        lost = any(leads_nowhere(file.path) for file in files)
+        raise SemreidError(f"{folder} holds no image{others}", fix=LINK_AGAIN if lost else expected)
     return images
 
 

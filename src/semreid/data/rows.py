@@ -16,6 +16,7 @@ from typing import TextIO
 from semreid.data.images import IMAGE_SUFFIXES, is_image
 from semreid.data.listing import (
     ANNOTATIONS,
+    LINK_AGAIN,
     MARKET_FOLDERS,
     leads_nowhere,
     list_images,
@@ -225,11 +226,7 @@ def _image(folder: Path, text: str) -> Path:
             fix="name files ending in " + " ".join(sorted(IMAGE_SUFFIXES)),
         )
     if target := leads_nowhere(image):
-        raise SemreidError(
-            f"path {text!r}: {image} is a link to {target}, where nothing is",
-            fix="put the image back there, or link to where it is now; folders of `semreid group` are made anew, best "
-            "with --folders copies, which need no other file",
-        )
+        raise SemreidError(f"path {text!r}: {image} is a link to {target}, where nothing is", fix=LINK_AGAIN)
     if not os.path.isfile(image):  # noqa: PTH113
         raise SemreidError(f"path {text!r}: there is no image {image}", fix="paths count from the folder of the CSV")
     return image
