@@ -25,7 +25,7 @@ from semreid.gallery.unlabelled import with_words
 from semreid.gallery.uri import require_kept
 from semreid.models.card import is_run
 from semreid.models.cli import ModelOption, embedder_of
-from semreid.models.shipped import DEFAULT, PARSER
+from semreid.models.shipped import DEFAULT
 from semreid.training.cli import CropsArgument, crops_from, tell_said
 from semreid.verification.people import (
     UNSURE,
@@ -149,11 +149,9 @@ def group(
 
 
 def _way_to_learn(table: Path, model: str) -> str:
-    """The commands that train on what was found, from the model that found it."""
-    data = ["--data", f"folder:{table}"]
+    """The command that trains on what was found, from the model that found it."""
     start = [f"model.weights={model}"] if is_run(model) else []
-    label = command("label", PARSER, *data, "--out", "MASKS")
-    return f"{label}, then {command('train', *data, '--annotations', 'MASKS', '--out', 'RUN', *start)}"
+    return command("train", "--data", f"folder:{table}", "--out", "RUN", *start)
 
 
 def _require_possible(out: Path, crops: Path | None, data: str, gallery: str, *, folders: bool, flip: bool) -> None:

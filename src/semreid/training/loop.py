@@ -29,6 +29,7 @@ from semreid.models.heads import Supervision
 from semreid.models.loading import load_model
 from semreid.models.masks import part_masks
 from semreid.models.model import ReIDModel
+from semreid.models.shipped import PARSER
 from semreid.reading import reading
 from semreid.training.build import build_model, model_arguments
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
@@ -36,9 +37,6 @@ from semreid.training.provenance import card_of, learned_from, require_same_data
 from semreid.training.recipe import BatchContrastRecipe, Recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
 from semreid.training.trainer import Trainer, on_device
-
-PARSER = "people-parser"
-"""What tells body regions where nobody has: one of the models that ship."""
 
 
 def train(
