@@ -224,11 +224,24 @@ def test_a_full_disk_leaves_no_folders_behind(people: People, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_table_that_cannot_be_written_leaves_no_folders_that_bar_the_next_run(people: People, tmp_path: Path) -> None:
-    (tmp_path / "train.csv").mkdir()
-    with pytest.raises(SemreidError, match=r"train\.csv: it is a folder"):
+def test_a_table_that_is_there_is_not_written_over(people: People, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("somebody's")
+    with pytest.raises(SemreidError, match=r"train\.csv is there already"):
         write_folders(people, tmp_path / "people", "links", tmp_path / "train.csv")
-    assert [path.name for path in tmp_path.iterdir()] == ["train.csv"]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("train.csv", "somebody's")]
+
+
+def test_a_stop_between_table_and_folders_leaves_neither(
+    people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(source: Path, target: Path) -> None:
+        assert (tmp_path / "train.csv").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("semreid.verification.people.os.rename", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_folders(people, tmp_path / "people", "links", tmp_path / "train.csv")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_crop_that_may_not_be_read_can_be_left_out(crops: Crops, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ from semreid.verification.people import (
     find_people,
     name_in_gallery,
     require_files,
-    require_no_folders,
+    require_free,
     write_folders,
     write_people,
 )
@@ -161,7 +161,7 @@ def _require_possible(out: Path, crops: Path | None, data: str, gallery: str, *,
         require_writable(file)
     require_apart(written, [] if crops is None else [crops])
     if folders:
-        require_no_folders(out / "people")
+        require_free(out / "people", out / "train.csv")
     elif (out / "people").exists() and (out / "train.csv").exists():
         raise SemreidError(
             f"{out} holds people and train.csv of another grouping, which would not fit the new table and page",

@@ -144,14 +144,15 @@ def _facts(people: People, row: np.int64) -> tuple[object, object]:
     return "" if camera < 0 else camera, "" if time is None else time
 
 
-def require_no_folders(folder: Path) -> None:
-    """Refuse to mix folders of people with those of another run.
+def require_free(*places: Path) -> None:
+    """Refuse to mix folders of people with those of another run, and to write over a table that may be anybody's.
 
     Raises:
-        SemreidError: If ``folder`` is there.
+        SemreidError: If one of the places is taken.
     """
-    if folder.exists() or folder.is_symlink():
-        raise SemreidError(f"{folder} is there already", fix="move it elsewhere, or choose another folder for --out")
+    for place in places:
+        if place.exists() or place.is_symlink():
+            raise SemreidError(f"{place} is there already", fix="move it elsewhere, or choose another folder for --out")
 
 
 def require_files(crops: Crops) -> None:
@@ -177,12 +178,13 @@ def write_folders(people: People, folder: Path, how: Literal["links", "copies"],
         people: Who is who; crops of nobody are left out.
         folder: The folder of folders; must not be there.
         how: ``links`` or ``copies``.
-        table: CSV file to write beside it: ``folder:TABLE`` is data to learn from, the people by number.
+        table: CSV file to write beside it; must not be there. ``folder:TABLE`` is data to learn from, the people by
+            number.
 
     Raises:
-        SemreidError: If the folder is there, a crop is gone or inside another file, or one of both cannot be written.
+        SemreidError: If one of both is there or cannot be written, or a crop is gone or inside another file.
     """
-    require_no_folders(folder)
+    require_free(folder, table)
     require_files(people.crops)
     with folder_beside(folder) as made:
         for row, target in _places(people):
@@ -197,7 +199,11 @@ def write_folders(people: People, folder: Path, how: Literal["links", "copies"],
             for row, target in _places(people)
         )
         write_csv(table, [TRAINING, *rows])
-        os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced; last, or a broken run would bar the next one
+        try:
+            os.rename(made, folder)  # noqa: PTH104 - nothing may be replaced
+        except BaseException:  # neither of both may bar the next run
+            table.unlink()
+            raise
 
 
 class Named(NamedTuple):
