@@ -89,7 +89,7 @@ def test_the_command_leaves_table_page_folders_and_names(run, model: Path, tmp_p
     assert len(list((out / "people").iterdir())) == result["people"]
     found = f"folder:{out / 'train.csv'}"
     assert len({sample.pid for sample in load_dataset(found).train}) == result["people"]
-    assert f"Next: semreid train --data {found} --out RUN model.weights={model}" in done.err
+    assert f"Next: semreid train --data {found} --out RUN model.weights={model} contrast.weight=1" in done.err
     with Gallery.open(tmp_path / "g.parquet") as gallery:
         assert gallery.stats().people == result["people"]
     again = run("group", table, *options, "--folders", "links")

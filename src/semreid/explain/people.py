@@ -149,9 +149,9 @@ def group(
 
 
 def _way_to_learn(table: Path, model: str) -> str:
-    """The command that trains on what was found, from the model that found it."""
+    """The command that trains on what was found, from the model that found it, as docs/adapt.md tells."""
     start = [f"model.weights={model}"] if is_run(model) else []
-    return command("train", "--data", f"folder:{table}", "--out", "RUN", *start)
+    return command("train", "--data", f"folder:{table}", "--out", "RUN", *start, "contrast.weight=1")
 
 
 def _require_possible(out: Path, crops: Path | None, data: str, gallery: str, *, folders: bool, flip: bool) -> None:
