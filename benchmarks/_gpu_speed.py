@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from semreid.functional.reranking import reranked_blocks
 from semreid.models.model import ReIDModel
 from semreid.training.build import build_model
 from semreid.training.recipe import Recipe, parse_recipe
-from semreid.training.replay import WARM_UP
+from semreid.training.replay import WARM_UP, ReplayedStep
 from semreid.training.trainer import Trainer, sum_losses
 
 PUBLISHED_STEPS = 56_400
@@ -98,24 +98,21 @@ def measure_system(part: Part, name: str, batch: int, engine: str = "eager") -> 
         found["trunk_share_of_operations"] = operations(trunk) / operations(step)
         found["trunk_share_of_kernels"] = kernels(trunk) / kernels(step)
     else:
-        once = part.rate(replayed(trunk, part.device), 1)
+        once = part.rate(replayed_trunk(trainer, fixed), WARM_UP + 1)
         found |= {"replayed_trunk_steps_per_second": once, "share_of_replayed_trunk": whole / once}
     bare = part.rate(trunk)
     return found | {"bare_trunk_steps_per_second": bare, "share_of_bare_trunk": whole / bare}
 
 
-def replayed(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """The same as one CUDA graph, which never waits for the host; on a CPU, the same."""
-    if device.type != "cuda":
-        return work
-    stream, graph = torch.cuda.Stream(device), torch.cuda.CUDAGraph()
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
-            work()
-    with torch.cuda.graph(graph, stream=stream):
-        work()
-    return graph.replay
+def replayed_trunk(trainer: Trainer, batch: Batch) -> Callable[[], object]:
+    """The step of the bare trunk, replayed as that of a trainer is: it never waits for the host."""
+    replayed = ReplayedStep(trainer.device)
+
+    def work(batch: Batch, _: Mapping[str, float]) -> dict[str, Tensor]:
+        bare_step(trainer.model, batch.images)()
+        return {}
+
+    return lambda: replayed(work, batch, {})
 
 
 def operations(work: Callable[[], object]) -> int:

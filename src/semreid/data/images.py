@@ -97,12 +97,11 @@ def read_good(
             return error.what
 
     found = list(zip(crops, parallel(read, crops), strict=True))
-    problems = [image for _, image in found if isinstance(image, str)]
-    if problems and not skip_corrupt:
-        first = next(crop for crop, image in found if isinstance(image, str))
-        raise unreadable(first[0], problems[0])
+    bad = [(crop[0], image) for crop, image in found if isinstance(image, str)]
+    if bad and not skip_corrupt:
+        raise unreadable(*bad[0])
     good = [(crop[1], image) for crop, image in found if not isinstance(image, str)]
-    return [what for what, _ in good], [image for _, image in good], problems
+    return [what for what, _ in good], [image for _, image in good], [problem for _, problem in bad]
 
 
 def unreadable(source: Sample | Path, problem: str) -> SemreidError:

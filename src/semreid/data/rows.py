@@ -225,9 +225,9 @@ def _image(folder: Path, text: str) -> Path:
             f"path {text!r}: there is no image {image}; it is no image file that is read here",
             fix="name files ending in " + " ".join(sorted(IMAGE_SUFFIXES)),
         )
-    if target := leads_nowhere(image):
-        raise SemreidError(f"path {text!r}: {image} is a link to {target}, where nothing is", fix=LINK_AGAIN)
     if not os.path.isfile(image):  # noqa: PTH113
+        if target := leads_nowhere(image):
+            raise SemreidError(f"path {text!r}: {image} is a link to {target}, where nothing is", fix=LINK_AGAIN)
         raise SemreidError(f"path {text!r}: there is no image {image}", fix="paths count from the folder of the CSV")
     return image
 

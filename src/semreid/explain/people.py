@@ -162,13 +162,13 @@ def _require_possible(out: Path, crops: Path | None, data: str, gallery: str, *,
     require_apart(written, [] if crops is None else [crops])
     if folders:
         require_free(out / "people", out / "train.csv")
+        if source := crops or data.partition(":")[2]:
+            require_outside(out, user_path(source))
     elif (out / "people").exists() and (out / "train.csv").exists():
         raise SemreidError(
             f"{out} holds people and train.csv of another grouping, which would not fit the new table and page",
             fix="move them elsewhere, or choose another folder for --out",
         )
-    if folders and (source := crops or data.partition(":")[2]):
-        require_outside(out, user_path(source))
     if gallery:
         require_kept(gallery)
     if flip and gallery:

@@ -83,21 +83,18 @@ def train(
         _require_same_data(state, learned, checkpoint)
     with Reporter(recipe.schedule.epochs, quiet=not first) as reporter:
         model, card = _begun(state, checkpoint) or _build(recipe, dataset, synthetic, samples, learned, reporter)
+        model.to(device)
         _require_fit(model, validation, synthetic)
         _require_heads(model, recipe.contrast)
         homes = [_folder(annotations) or dataset.root, *([] if synthetic is None else [synthetic.root])]
         needs = _needs(model, homes, recipe.contrast.heads)
-        store = _open_store(
-            model, dataset, samples, annotations, reporter, needs, device, require_textures=synthetic is None
-        )
+        store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
         if recipe.model.imprint and state is None:
             reporter.say("classifiers begin with the mean embeddings of their people")
-            imprint_people(model.to(device), store, bf16=recipe.precision == "bf16")
+            imprint_people(model, store, bf16=recipe.precision == "bf16")
         trainer = Trainer(recipe, model, on_device(store, device), device)
         if synthetic is not None:
-            trainer.synthetic = on_device(
-                _open_store(model, synthetic, synthetic.train, None, reporter, needs, device), device
-            )
+            trainer.synthetic = on_device(_open_store(model, synthetic, synthetic.train, None, reporter, needs), device)
         learned["annotations"] = [dict(each.digests) for each in (store, trainer.synthetic) if each is not None]
         if state is not None:
             _require_same_data(state, learned, checkpoint)
@@ -182,7 +179,6 @@ def _open_store(
     annotations: Path | None,
     reporter: Reporter,
     needs: Set[Supervision],
-    device: torch.device,
     *,
     require_textures: bool = True,
 ) -> Store:
@@ -208,7 +204,7 @@ def _open_store(
     store = distributed.first_process_first(lambda: build(samples, model.size, progress=reporter.decoding))
     if parsed:
         reporter.say(f"no masks at {home}: {PARSER} tells body regions")
-        store = _parsed(store, device)
+        store = _parsed(store, model.device)
     if attributes is None:
         return store
     digest = blake2b(attributes.numpy().tobytes(), digest_size=16).hexdigest()

@@ -186,8 +186,9 @@ def write_folders(people: People, folder: Path, how: Literal["links", "copies"],
     """
     require_free(folder, table)
     require_files(people.crops)
+    places = list(_places(people))
     with folder_beside(folder) as made:
-        for row, target in _places(people):
+        for row, target in places:
             source = people.crops.samples[row].path
             (made / target).parent.mkdir(parents=True, exist_ok=True)
             if how == "links":
@@ -195,8 +196,7 @@ def write_folders(people: People, folder: Path, how: Literal["links", "copies"],
             else:
                 shutil.copyfile(source, made / target)
         rows = (
-            (f"{folder.name}/{target}", people.groups[row] + 1, *_facts(people, row), "train")
-            for row, target in _places(people)
+            (f"{folder.name}/{target}", people.groups[row] + 1, *_facts(people, row), "train") for row, target in places
         )
         write_csv(table, [TRAINING, *rows])
         try:
