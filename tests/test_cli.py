@@ -22,6 +22,7 @@ from semreid.functional.pairs import Rate
 from semreid.models import loading
 from semreid.models.zoo import MODELS, baseline, create_model
 from semreid.training.recipe import dump_recipe
+from semreid.version import __version__
 from tests.conftest import write_figures, write_run
 from tests.training.test_loop import recipe
 
@@ -219,6 +220,11 @@ def test_usage_errors_exit_with_2(run) -> None:
     assert run("fly").code == 2
 
 
+def test_it_tells_its_version(run) -> None:
+    assert run("--version") == (0, f"semreid {__version__}\n", "")
+    assert f"semreid {__version__}" in run("--version", "fly").out  # before it looks at anything else
+
+
 def test_an_option_that_is_given_twice_is_refused(run, figures: Path, tmp_path: Path) -> None:
     data = f"people:{figures}"
     twice = run("evaluate", "baseline", "--data", data, f"--data={data}")
@@ -411,7 +417,7 @@ def test_a_fault_of_ours_is_one_line_and_the_traceback_is_for_those_who_ask(run,
     monkeypatch.setattr("semreid.data.cli.describe_benchmarks", broken)
     code, out, err = run("datasets")
     assert (code, out) == (70, "")
-    assert err == "error: this is a fault of semreid, please report it: ZeroDivisionError: by nothing\n"
+    assert err == f"error: this is a fault of semreid {__version__}, please report it: ZeroDivisionError: by nothing\n"
     monkeypatch.setenv("SEMREID_DEBUG", "1")
     monkeypatch.setattr("sys.argv", ["semreid", "datasets"])
     with pytest.raises(ZeroDivisionError):

@@ -45,6 +45,7 @@ from semreid.teachers.cli import label
 from semreid.tracking.cli import link, tracks
 from semreid.training.cli import adapt, average, train
 from semreid.training.record import run_files
+from semreid.version import __version__
 
 if TYPE_CHECKING:
     from semreid.export import Exported
@@ -71,6 +72,22 @@ CAMERAS = (",", range(MAX_CAMID + 1), "cameras", f"two camera numbers from 0 to 
 """How options of two numbers are written, as `_pair` reads them."""
 MOST_SIDE = 2048
 """Pixels of a side of the images that recipes train on."""
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        write(f"semreid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is, and exit."),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -450,7 +467,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("SEMREID_DEBUG") == "1":
             raise
-        _fail(f"error: this is a fault of semreid, please report it: {type(error).__name__}: {brief(error)}", FAULT)
+        what = f"{type(error).__name__}: {brief(error)}"
+        _fail(f"error: this is a fault of semreid {__version__}, please report it: {what}", FAULT)
 
 
 def _open_streams() -> None:
