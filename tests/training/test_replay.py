@@ -1,18 +1,26 @@
-"""A replayed step learns what one that runs as written learns; a CPU runs it again where a GPU replays a graph."""
+"""A replayed step learns what one that runs as written learns: by an emulated graph, and as a CPU does it."""
 
 import gc
 import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from semreid.data.batch import Batch
 from semreid.data.sampler import pk_batches
 from semreid.errors import SemreidError
 from semreid.host import from_host
+from semreid.training import replay
+from semreid.training import trainer as module
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.replay import WARM_UP, ReplayedStep, make_replayable
 from semreid.training.trainer import Trainer
+from tests.training.kernels import EmulatedStep, tensors_of
 from tests.training.test_trainer import STEPS, make_trainer
 
 CPU = torch.device("cpu")
@@ -38,19 +46,119 @@ def trainer_of(name: str, engine: str, **changes) -> Trainer:
     )
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_every_system_learns_the_same(name: str) -> None:
-    eager, replayed = (trainer_of(name, engine, **EXACT) for engine in ("eager", "graphs"))
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ReplayedStep", EmulatedStep)
+    monkeypatch.setattr(replay, "_beside", lambda _: nullcontext())
+
+
+OPTIMISERS = {"adam": {}, "adamw": {"name": "adamw"}, "two gradients": {"separate_losses": ["identity.triplet"]}}
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("case", [*STEPS, "bf16", "contrast"])
+def test_a_graph_of_every_system_learns_the_same(case: str) -> None:
+    changes = {"bf16": {"precision": "bf16"}, "contrast": {"contrast": {"weight": 1.0, "heads": ["parsing"]}}}
+    name = case if case in STEPS else "unified"
+    eager, graph = (trainer_of(name, engine, **EXACT, **changes.get(case, {})) for engine in ("eager", "graphs"))
     torch.testing.assert_close(
-        steps_of(replayed, 0, WARM_UP + 3), steps_of(eager, 0, WARM_UP + 3), rtol=0, atol=0, equal_nan=True
+        steps_of(graph, 0, WARM_UP + 3), steps_of(eager, 0, WARM_UP + 3), rtol=0, atol=0, equal_nan=True
     )
-    torch.testing.assert_close(replayed.judged.state_dict(), eager.judged.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(graph.judged.state_dict(), eager.judged.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("optim", [{}, {"name": "adamw"}, {"separate_losses": ["identity.triplet"]}])
-def test_every_optimiser_does(optim: dict) -> None:
-    eager, replayed = (trainer_of("baseline", engine, optim=optim) for engine in ("eager", "graphs"))
-    torch.testing.assert_close(steps_of(replayed, 0, 6), steps_of(eager, 0, 6), rtol=1e-4, atol=1e-5)
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("optim", OPTIMISERS)
+def test_a_graph_of_every_optimiser_does(optim: str) -> None:
+    eager, graph = (trainer_of("baseline", engine, optim=OPTIMISERS[optim]) for engine in ("eager", "graphs"))
+    torch.testing.assert_close(steps_of(graph, 0, 6), steps_of(eager, 0, 6), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("optim", OPTIMISERS)
+def test_so_does_a_step_that_runs_again(optim: str) -> None:
+    eager, again = (trainer_of("baseline", engine, optim=OPTIMISERS[optim]) for engine in ("eager", "graphs"))
+    torch.testing.assert_close(steps_of(again, 0, 6), steps_of(eager, 0, 6), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("emulated")
+def test_a_graph_knows_nothing_of_python() -> None:
+    """What a step takes of the host otherwise than by `from_host` stays as it was recorded: the emulation shows it."""
+    work, step = Counted(), EmulatedStep(CPU)
+    found = [step(work, batch_of(number, number + 1), {"sum": 2.0}) for number in range(1, WARM_UP + 1)]
+    for number in range(WARM_UP + 1, WARM_UP + 4):
+        found = step(work, batch_of(number, number + 1), {"sum": 2.0})
+        assert (float(found["sum"]), float(found["told"])) == (2 * number + 1, number)
+        assert float(found["runs"]) == WARM_UP + 1  # Python ran it once more, to record it
+
+
+class FromHost(TorchDispatchMode):
+    """Note the kernels that read or write a tensor of the host, which a GPU refuses to record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_host, self.seen = [], 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        self.seen += 1
+        if any(tensor.device == CPU for tensor in tensors_of((args, kwargs, found))):
+            self.of_host.append(func)
+        return found
+
+
+class MetaStep(EmulatedStep):
+    def _record(self, step, stream) -> Any:
+        with FromHost() as self.noted, self._host.given():
+            losses = step()
+        return SimpleNamespace(replay=lambda: None), losses
+
+
+STEPS_WITH_CONTRAST = {"unified": None, "san with synthetic people": None, "magnifiernet": ("parsing", "fusion")}
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize(
+    ("name", "contrast"),
+    [(name, {}) for name in STEPS]
+    + [(name, {"weight": 1.0, "heads": heads}) for name, heads in STEPS_WITH_CONTRAST.items()],
+)
+def test_a_step_never_waits_for_the_device_nor_sends_while_it_is_recorded(
+    name: str, contrast: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the meta device, nothing can be looked at: no item(), nonzero() or boolean index, no way back to the host."""
+    monkeypatch.setattr(module, "ReplayedStep", MetaStep)
+    monkeypatch.setattr(module, "make_replayable", lambda *_: None)  # no optimiser is fused on this device
+    monkeypatch.setattr(module, "build_optimiser", lambda _, model: torch.optim.SGD(model.parameters(), 0.1))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # unknown to it
+    options, synthetic = STEPS[name]
+    trainer = make_trainer(
+        "meta",
+        synthetic=synthetic,
+        engine="graphs",
+        model={"name": name.split()[0], "options": options},
+        optim={"clip": 1.0, "ema": 0.9},
+        contrast=contrast,
+    )
+    trainer.model.train()
+    rows = next(iter(pk_batches(trainer.labels, 4, 2, seed=0, epoch=0)))
+    for step in range(WARM_UP + 1):
+        assert trainer.step(trainer.batch(rows, step))["total"].shape == ()
+    recorded = trainer.replayed.noted
+    assert recorded.seen > 300
+    assert recorded.of_host == []
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("make", [lambda: torch.tensor([1.0]), lambda: torch.ones(3)[[2, 0]]])
+def test_what_a_gpu_would_refuse_to_record_is_noticed(make: Callable[[], torch.Tensor]) -> None:
+    with FromHost() as noted:
+        make().to("meta")
+    assert noted.of_host
+    step = EmulatedStep(CPU)
+    for _ in range(WARM_UP):
+        step(lambda *_: {"made": make()}, batch_of(1), {})
+    with pytest.raises(AssertionError, match="made of Python's numbers"):
+        step(lambda *_: {"made": make()}, batch_of(1), {})
 
 
 def test_a_resumed_run_replays_from_its_own_state(tmp_path) -> None:
@@ -103,7 +211,7 @@ class Counted:
     def __call__(self, batch: Batch, weights: dict[str, float]) -> dict[str, torch.Tensor]:
         self.runs += 1
         number = from_host(self.tell, CPU)
-        return {"sum": batch.images.mean() * weights["sum"], "told": number + 0, "runs": torch.tensor(self.runs)}
+        return {"sum": batch.images.mean() * weights["sum"], "told": number + 0, "runs": torch.full((), self.runs)}
 
     def tell(self) -> torch.Tensor:
         self.told += 1
