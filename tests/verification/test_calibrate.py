@@ -95,6 +95,22 @@ def test_people_whose_cameras_nobody_knows_are_told_from_too_few_people(run: Pat
     assert "column camid" in caught.value.fix
 
 
+def test_cameras_that_only_stand_for_query_and_gallery_make_no_pairs(tmp_path: Path, people: ReIDDataset) -> None:
+    """Their pairs may be near-copies by one camera, which are nearly always recognised."""
+    seen_by_one = replace(people, train=tuple(replace(s, camid=s.pid % 3) for s in people.train))
+    kept, held_out = hold_out(seen_by_one, 0.75, seed=0)
+    assert held_out is not None
+    assert len({s.camid for s in held_out.query + held_out.gallery}) == 2
+    run = write_run(tmp_path / "run", replace(people, train=kept), identities=4)
+    (run / "recipe.yaml").write_text(dump_recipe(recipe(data={"holdout": 0.75})))
+    with pytest.raises(SemreidError, match=r"nobody knows .* \(nobody seen by two cameras") as caught:
+        calibrate_model(load_model(run), run, seen_by_one)
+    assert "column camid" in caught.value.fix
+    unknown = replace(people, protocol=replace(people.protocol, cameras_known=False, note="no camera told"))
+    with pytest.raises(SemreidError, match=r"two cameras took them \(no camera told\)"):
+        calibrate_model(load_model(run), run, unknown, split="test")
+
+
 def test_report_and_card_keep_the_calibration(run: Path, report: CalibrationReport, tmp_path: Path) -> None:
     assert read_calibration(run) is None
     assert "calibration" not in json.loads((run / "card.json").read_text())  # older versions read it

@@ -133,7 +133,7 @@ class Access:
                 403, "this request comes from the page of another server", "open this server's own page"
             )
         try:
-            known = not self.token or request.url.path.startswith(OPEN) or self._admits(request)
+            known = not self.token or request.scope["path"].startswith(OPEN) or self._admits(request)
         except RequestError as error:
             return error
         return None if known else RequestError(401, "a token is needed", "send the header Authorization: Bearer TOKEN")

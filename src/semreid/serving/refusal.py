@@ -32,7 +32,7 @@ def refusal(request: Request, error: SemreidError) -> Response:
     """
     status = error.status if isinstance(error, RequestError) else 422
     headers = HEADERS.get(status, {})
-    if request.url.path.startswith(PROGRAMS):
+    if request.scope["path"].startswith(PROGRAMS):
         return JSONResponse({"error": error.what, "fix": error.fix}, status, headers)
     if status == 401:
         return _to_login(request)
@@ -53,7 +53,7 @@ async def on_error(request: Request, error: Exception) -> Response:
         error = RequestError(422, "; ".join(map(_complaint, error.errors())), DESCRIBED)
     elif not isinstance(error, SemreidError):
         number = secrets.token_hex(4)
-        logger.error("request %s failed: %s %s", number, request.method, request.url.path, exc_info=error)
+        logger.error("request %s failed: %s %s", number, request.method, request.scope["path"], exc_info=error)
         what = f"something went wrong on this server (number {number})"
         error = RequestError(500, what, "its log tells more under this number")
     return refusal(request, error)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.data.sample import ReIDDataset, Sample, num_identities
+from semreid.data.sample import Protocol, ReIDDataset, Sample, num_identities
 from semreid.data.split import hold_out, query_and_gallery, without_leaked
 from semreid.data.store import build_store, samples_digest, sketch_overlap
 from semreid.errors import SemreidError
@@ -71,12 +71,14 @@ class CalibrationSplit(NamedTuple):
         query: Those that search, for open-set identification.
         gallery: Those that are searched.
         split: What split of the data they are.
+        protocol: Of the data that they are from.
         warnings: What is doubtful about them.
     """
 
     query: tuple[Sample, ...]
     gallery: tuple[Sample, ...]
     split: Split
+    protocol: Protocol
     warnings: tuple[str, ...]
 
 
@@ -104,13 +106,13 @@ def calibrate_model(
         progress: Told how far the decoding is.
 
     Raises:
-        SemreidError: If the model was trained on these people, there are too few of them, or images cannot be
-            read.
+        SemreidError: If the model was trained on these people, there are too few of them, their cameras are not known,
+            or images cannot be read.
     """
     people = choose_split(run, dataset, split)
     gallery = without_leaked(people.query, people.gallery)
     crops = tuple({(s.path, s.item): s for s in (*gallery, *people.query)}.values())  # a crop may be both
-    _require_cameras(crops)
+    _require_cameras(people.protocol, crops)
     features = embed_store(model, build_store(crops, model.size, progress=progress), flip=flip)
     pids, camids = (np.array([getattr(s, name) for s in crops]) for name in ("pid", "camid"))
     # Distractors (0) may be nobody, or anybody: whether a pair of them is genuine, nobody knows.
@@ -136,8 +138,18 @@ def calibrate_model(
     return CalibrationReport(complete, evidence, people.warnings)
 
 
-def _require_cameras(crops: Sequence[Sample]) -> None:
+def _require_cameras(protocol: Protocol, crops: Sequence[Sample]) -> None:
     """Tell apart, before they are embedded, crops of too few people from crops whose cameras are too few or unknown."""
+    fix = (
+        "give crops of more cameras; or, where these are, tell which: _c3_ in the names of the files, folders cam1, "
+        "cam2, or the column camid of a CSV file (docs/data.md)"
+    )
+    if not protocol.cameras_known:
+        raise SemreidError(
+            f"nobody knows of two crops here that two cameras took them ({protocol.note}): pairs of one camera are "
+            "near-copies, and a model that is calibrated on them claims far too much",
+            fix=fix,
+        )
     cells = {(s.pid, s.camid) for s in crops if s.pid}
     paired = [pid for pid, cameras in Counter(pid for pid, _ in cells).items() if cameras > 1]
     people = len({pid for pid, _ in cells})
@@ -145,8 +157,7 @@ def _require_cameras(crops: Sequence[Sample]) -> None:
         raise SemreidError(
             f"only {len(paired)} of {people:,} people are seen by two cameras, and crops of one make no pairs: "
             f"a calibration needs {FEWEST_PEOPLE} such people, and many more to say anything of rare errors",
-            fix="give crops of more cameras; or, where these are, tell which: _c3_ in the names of the files, folders "
-            "cam1, cam2, or the column camid of a CSV file (docs/data.md)",
+            fix=fix,
         )
 
 
@@ -180,11 +191,12 @@ def choose_split(run: Path | str, dataset: ReIDDataset, split: Split | None = No
         )
     if split == "all" and (benchmark := _shared_benchmark(card, dataset)):
         raise _trained_on(f"the training split of {benchmark}", split)
-    query, gallery = _split_of(dataset, held_out, split)
+    chosen = held_out if split == "heldout" and held_out is not None else dataset
+    query, gallery = _everybody(dataset) if split == "all" else (chosen.query, chosen.gallery)
     if not query:
         raise SemreidError(f"{dataset.name} has no crops in split '{split}'", fix="choose another --split")
     _refuse_trained_people(card, query + gallery, trained if is_its_own else (), split)
-    return CalibrationSplit(query, gallery, split, tuple(_doubts(card, dataset, split, is_its_own)))
+    return CalibrationSplit(query, gallery, split, chosen.protocol, tuple(_doubts(card, dataset, split, is_its_own)))
 
 
 def _training_split(card: Card, run: Path | str, dataset: ReIDDataset) -> tuple[tuple[Sample, ...], ReIDDataset | None]:
@@ -197,15 +209,10 @@ def _training_split(card: Card, run: Path | str, dataset: ReIDDataset) -> tuple[
     return dataset.train, None
 
 
-def _split_of(
-    dataset: ReIDDataset, held_out: ReIDDataset | None, split: Split
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    if split == "all":
-        everybody = dict.fromkeys((*dataset.train, *dataset.query, *dataset.gallery))
-        query, gallery = query_and_gallery([s for s in everybody if s.pid > 0])
-        return query, gallery + tuple(s for s in everybody if s.pid == 0)
-    chosen = held_out if split == "heldout" and held_out is not None else dataset
-    return chosen.query, chosen.gallery
+def _everybody(dataset: ReIDDataset) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    everybody = dict.fromkeys((*dataset.train, *dataset.query, *dataset.gallery))
+    query, gallery = query_and_gallery([s for s in everybody if s.pid > 0])
+    return query, gallery + tuple(s for s in everybody if s.pid == 0)
 
 
 def _refuse_trained_people(card: Card, crops: Sequence[Sample], trained: Sequence[Sample], split: Split) -> None:
