@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from semreid.evaluation import report
 from semreid.evaluation.report import bootstrap_interval
 
 
@@ -17,6 +18,15 @@ def test_equals_the_naive_loop_over_people() -> None:
     people = rng.integers(0, 12, 40)
     values = rng.random(40)
     assert bootstrap_interval(values, people, resamples=200, seed=3) == pytest.approx(naive(values, people, 200, 3))
+
+
+def test_draws_are_counted_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, they would take memory for each person and resample, several times."""
+    values, people = np.random.default_rng(0).random((2, 40)), np.arange(40) // 3
+    whole = bootstrap_interval(values, people, resamples=200, seed=3)
+    for most in (1, 100, 14 * 199):
+        monkeypatch.setattr(report, "DRAWS", most)
+        assert bootstrap_interval(values, people, resamples=200, seed=3) == pytest.approx(whole, rel=1e-12)
 
 
 def test_runs_are_drawn_too() -> None:

@@ -49,6 +49,26 @@ def test_large_sets_are_judged_by_some_of_their_people(evaluation: Evaluation, m
     assert some.people == 3  # of five with six crops each
 
 
+def test_those_who_make_pairs_come_first(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few queries and their matches among many who were seen once."""
+    monkeypatch.setattr("semreid.explain.findings.MOST_CROPS", 20)
+    alone = tuple(
+        replace(sample, pid=1000 + i, item=f"{turn}")
+        for turn in range(40)
+        for i, sample in enumerate(evaluation.gallery, start=turn * len(evaluation.gallery))
+    )
+    many = replace(
+        evaluation,
+        gallery=(*alone, *evaluation.gallery),
+        gallery_features=np.concatenate([np.tile(evaluation.gallery_features, (40, 1)), evaluation.gallery_features]),
+    )
+    some = score_histograms(many)
+    assert some is not None
+    assert some.people == 3
+    by_one = replace(many, query=tuple(replace(s, pid=-1) for s in many.query), gallery=alone)
+    assert score_histograms(replace(by_one, gallery_features=many.gallery_features[: len(alone)])) is None
+
+
 def test_junk_is_no_person_to_make_pairs_of(evaluation: Evaluation) -> None:
     one = evaluation.query[0].pid
 

@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -94,12 +96,18 @@ def test_the_same_image_twice_has_the_same_heat_twice(model: ReIDModel, crops: l
     np.testing.assert_allclose(heat.query, heat.match, rtol=1e-4)
 
 
-def test_the_mode_of_the_model_stays_and_training_changes_nothing(model: ReIDModel, crops: list[np.ndarray]) -> None:
+def test_the_mode_of_the_model_stays_and_training_changes_nothing(
+    model: ReIDModel, crops: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = pair_heat(model, crops[0], crops[1:])
     model.train()
     np.testing.assert_array_equal(pair_heat(model, crops[0], crops[1:]).match, expected.match)
     assert model.training
     assert model.trunk.training
+    with monkeypatch.context() as failing, pytest.raises(MemoryError):
+        failing.setattr(type(model), "embed_maps", Mock(side_effect=MemoryError))
+        pair_heat(model, crops[0], crops[1:])
+    assert model.training
 
 
 def test_no_matches_no_evidence(model: ReIDModel, crops: list[np.ndarray]) -> None:

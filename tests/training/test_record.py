@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,14 @@ def test_a_run_of_another_command_is_not_gone_on_with(tmp_path: Path, own: str, 
     assert caught.value.fix == f"go on with `{command} --resume`, or {ANOTHER}"
     (tmp_path / own).touch()  # its own run, in which the user keeps a recipe of the other kind
     RunFolder(tmp_path, resume=True, recipe=own)
+
+
+def test_a_folder_that_is_left_writes_no_more(tmp_path: Path) -> None:
+    before = threading.active_count()
+    for name in ("one", "another"):
+        folder = RunFolder(tmp_path / name, resume=None)
+        with folder.claimed():
+            folder.record("seed: 0\n", [{"epoch": 0, "total": 1.0}])
+            assert threading.active_count() > before
+        assert threading.active_count() == before
+        assert len([*(tmp_path / name).glob("events.out.*")]) == 1

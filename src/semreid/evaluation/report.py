@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 1000
+DRAWS = 2**22
+"""Draws that are counted at once, which bounds the memory of an interval."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,17 @@ def bootstrap_interval(
     _, owner = np.unique(np.asarray(identities), return_inverse=True)
     counts, rng = np.bincount(owner), np.random.default_rng(seed)
     sums = np.stack([np.bincount(owner, weights=run) for run in np.atleast_2d(np.asarray(values, float))])
-    drawn, runs = (_draw_counts(size, resamples, rng) for size in (len(counts), len(sums)))
-    means = (drawn @ sums.T * runs).sum(axis=1) / (drawn @ counts * len(sums))
+    drawn = [(draws @ sums.T, draws @ counts) for draws in _draw_counts(len(counts), resamples, rng)]
+    totals, queries = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    runs = np.concatenate([*_draw_counts(len(sums), resamples, rng)])
+    means = (totals * runs).sum(axis=1) / (queries * len(sums))
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 
 
-def _draw_counts(count: int, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How often each of so many is drawn in each resample, (resamples, count)."""
-    draws = rng.integers(count, size=(resamples, count)) + np.arange(resamples)[:, None] * count
-    return np.bincount(draws.ravel(), minlength=resamples * count).reshape(resamples, count).astype(float)
+def _draw_counts(count: int, resamples: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
+    """How often each of so many is drawn in each resample, (resamples, count), some resamples at a time."""
+    for first in range(0, resamples, at_once := max(1, DRAWS // count)):
+        rows = min(at_once, resamples - first)
+        draws = rng.integers(count, size=(rows, count)) + np.arange(rows)[:, None] * count
+        yield np.bincount(draws.ravel(), minlength=rows * count).reshape(rows, count).astype(float)

@@ -58,21 +58,26 @@ class Example(NamedTuple):
 
 
 def score_histograms(evaluation: Evaluation) -> Scores | None:
-    """Score pairs of query and gallery images; of large sets, those of people drawn at random.
+    """Score pairs of query and gallery images; of large sets, those of some people, first of all who make pairs.
 
     Returns:
-        The histograms; None if there are no two people to make impostor pairs of.
+        The histograms; None if nobody was seen by two cameras, or there are no two people to make impostor pairs of.
     """
     samples = (*evaluation.gallery, *evaluation.query)
     features = np.concatenate([evaluation.gallery_features, evaluation.query_features])
     row = {(s.path, s.item): i for i, s in enumerate(samples) if s.pid > 0}  # 0 may be anybody, junk is nobody
-    rows = np.array(list(row.values()))
-    pids, camids = (np.array([getattr(s, name) for s in samples])[rows] for name in ("pid", "camid"))
-    people = np.random.default_rng(0).permutation(np.unique(pids))
+    rows = np.array([*row.values()], dtype=np.intp)
+    pids, camids = (np.array([getattr(samples[i], name) for i in rows], np.int64) for name in ("pid", "camid"))
+    people, crops = np.unique(pids, return_counts=True)
     if len(people) < 2:
         return None
-    crops = np.cumsum([np.count_nonzero(pids == person) for person in people])
-    kept = np.isin(pids, people[: max(2, np.searchsorted(crops, MOST_CROPS, "right"))])
+    seen_by = np.unique(np.unique(np.stack([pids, camids]), axis=1)[0], return_counts=True)[1]
+    if seen_by.max() < 2:
+        return None
+    turn = np.random.default_rng(0).permutation(len(people))
+    turn = turn[np.argsort(seen_by[turn] < 2, kind="stable")]
+    most = np.searchsorted(np.cumsum(crops[turn]), MOST_CROPS, "right")
+    kept = np.isin(pids, people[turn[: max(2, most)]])
     return _binned(pair_scores(features[rows[kept]], pids[kept], camids[kept]))
 
 

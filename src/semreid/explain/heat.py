@@ -54,16 +54,13 @@ def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> P
         (2, 4, 2)
     """
     batch = np.stack([resize(crop, model.size) for crop in (query, *matches)])
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        maps = model.maps(torch.from_numpy(batch).permute(0, 3, 1, 2).to(model.device))
-        left = {name: m[:1].expand(len(matches), -1, -1, -1) for name, m in maps.items()}
-        right = {name: m[1:] for name, m in maps.items()}
-        queries, found = model.embed_maps(dict(left)), model.embed_maps(dict(right))
-    heat = PairHeat(_taken_apart(model, left, found), _taken_apart(model, right, queries))
-    model.train(training)
-    return heat
+    with model.evaluating():
+        with torch.no_grad():
+            maps = model.maps(torch.from_numpy(batch).permute(0, 3, 1, 2).to(model.device))
+            left = {name: m[:1].expand(len(matches), -1, -1, -1) for name, m in maps.items()}
+            right = {name: m[1:] for name, m in maps.items()}
+            queries, found = model.embed_maps(dict(left)), model.embed_maps(dict(right))
+        return PairHeat(_taken_apart(model, left, found), _taken_apart(model, right, queries))
 
 
 def heat_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> list[Evidence]:

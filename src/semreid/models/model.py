@@ -241,7 +241,7 @@ class ReIDModel(nn.Module, Embedder):
             Unit vectors (B, dim) in float32, or raw embeddings.
         """
         images = images.to(self.device)
-        with self._evaluating():
+        with self.evaluating():
             raw = self(images).float()
             if flip:
                 raw = (raw + self(images.flip(-1)).float()) / 2
@@ -339,7 +339,7 @@ class ReIDModel(nn.Module, Embedder):
         size = size or self.size
         used = self.inference_state()
         counter = FlopCounterMode(display=False)
-        with torch.no_grad(), self._evaluating(), counter:
+        with torch.no_grad(), self.evaluating(), counter:
             maps = self.maps(torch.zeros(1, 3, *size, device=self.device))
             self._blocks(maps)
         return {
@@ -375,13 +375,13 @@ class ReIDModel(nn.Module, Embedder):
     def _embed_parts(self, batch: NDArray[np.uint8], flip: bool) -> Parts:
         images = torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device)
         views = [images, images.flip(-1)] if flip else [images]
-        with self._evaluating():
+        with self.evaluating():
             return normalise_parts([read_parts(self._blocks(maps := self.maps(view)), maps) for view in views])
 
     def _with_mirrored(self, step: Callable[[Tensor], Tensor], images: Tensor, flip: bool) -> Tensor:
         """Maps of images, averaged with those of their mirror images if asked, in evaluation mode."""
         images = images.to(self.device)
-        with self._evaluating():
+        with self.evaluating():
             found = step(images)
             return (found + step(images.flip(-1)).flip(-1)) / 2 if flip else found
 
@@ -394,7 +394,8 @@ class ReIDModel(nn.Module, Embedder):
         return logits.softmax(dim=1)
 
     @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
+        """Be in evaluation mode within, and afterwards in the mode of before, whatever happens."""
         training = self.training
         self.eval()
         try:

@@ -122,7 +122,10 @@ class RunFolder:
         """
         with exclusive(self.path / CARD, patience=1):
             self._require_free()
-            yield
+            try:
+                yield
+            finally:
+                self._close()
 
     def _require_free(self) -> None:
         begun = next((name for name in (self.recipe, *_COMMANDS) if (self.path / name).exists()), self.recipe)
@@ -151,6 +154,12 @@ class RunFolder:
         write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in history))
         if history:
             self._add_events(history[-1])
+
+    def _close(self) -> None:
+        """End the thread that writes for TensorBoard, and close its file."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
     def _add_events(self, row: Mapping[str, Any]) -> None:
         if self._events is None:
