@@ -24,6 +24,7 @@ FACTS = np.dtype([("camid", np.int64), ("timestamp", np.float64), ("person", np.
 NOBODY = -1  # camera or person of rows where it is unknown
 SCAN = 8192  # rows a batch
 DENSE = 3  # one in so many rows passes the filter: from there on it is faster to compare with all of them
+WORTH = 0.75  # share of the rows that must be there for a table to be worth its memory
 STEP = 256  # rows copied at once: a block that stays in the cache
 
 
@@ -31,7 +32,8 @@ STEP = 256  # rows copied at once: a block that stays in the cache
 class _Table:
     """The rows at one moment. Never changed, so that searches go on undisturbed while another one is made.
 
-    Buffers may be longer than ``size``: what lies behind belongs to a later table.
+    What it is made of may be shared with later tables and go on behind its last row. Rows that were taken out stay in
+    their places until a quarter of all are.
     """
 
     vectors: Vectors
@@ -39,39 +41,56 @@ class _Table:
     entries: list[Entry]
     places: dict[str, int]
     people: dict[str, int]
+    there: NDArray[np.bool_]
 
     @property
     def size(self) -> int:
-        return len(self.places)
+        return len(self.there)
+
+    def place(self, id_: str) -> int | None:
+        row = self.places.get(id_, self.size)
+        return row if row < self.size else None
 
     def appended(self, entries: Sequence[Entry], vectors: Vectors) -> _Table:
         start, stop = self.size, self.size + len(entries)
-        people = dict(self.people)
-        facts = np.array([_facts(entry, people) for entry in entries], FACTS)
-        places = {**self.places, **{entry.id: start + i for i, entry in enumerate(entries)}}
-        if len(places) < stop:
+        places = {entry.id: row for row, entry in enumerate(entries, start)}
+        if len(places) < len(entries) or any(self.place(id_) is not None for id_ in places):
             raise SemreidError("an id comes twice", fix="give distinct ids")
-        table = _Table(
-            _grown(self.vectors, start, stop),
-            _grown(self.facts, start, stop),
-            [*self.entries, *entries],
-            places,
-            people,
+        table = self._alone() if len(self.entries) > start else self
+        table.entries.extend(entries)
+        table.places.update(places)
+        table = replace(
+            table,
+            vectors=_grown(self.vectors, start, stop),
+            facts=_grown(self.facts, start, stop),
+            there=np.append(self.there, np.ones(len(entries), bool)),
         )
-        table.vectors[start:stop], table.facts[start:stop] = vectors, facts
+        table.vectors[start:stop] = vectors
+        table.facts[start:stop] = np.array([_facts(entry, self.people) for entry in entries], FACTS)
         return table
 
     def without(self, ids: Sequence[str]) -> _Table:
-        keep = np.ones(self.size, bool)
-        keep[[self.places[id_] for id_ in ids]] = False
-        entries = [self.entries[row] for row in np.flatnonzero(keep)]
+        places, there = self.places.copy(), self.there.copy()
+        there[[places.pop(id_) for id_ in ids]] = False
+        table = replace(self, places=places, there=there)
+        return table.packed() if there.sum() < WORTH * len(there) else table
+
+    def packed(self) -> _Table:
+        """The same rows without those that were taken out."""
+        if self.there.all():
+            return self
+        rows = np.flatnonzero(self.there)
+        entries = [self.entries[row] for row in rows]
         places = {entry.id: row for row, entry in enumerate(entries)}
-        kept = self.vectors[: self.size][keep], self.facts[: self.size][keep]
-        return replace(self, vectors=kept[0], facts=kept[1], entries=entries, places=places)
+        return _Table(self.vectors[rows], self.facts[rows], entries, places, self.people, np.ones(len(rows), bool))
+
+    def _alone(self) -> _Table:
+        """The same rows where another table, which could not be kept, has gone on behind them."""
+        places = {id_: row for id_, row in self.places.items() if row < self.size}
+        return replace(self, entries=self.entries[: self.size], places=places)
 
     def rows(self, where: Filter) -> Rows:
-        facts = self.facts[: self.size]
-        keep = np.ones(self.size, bool)
+        facts, keep = self.facts[: self.size], self.there.copy()
         if where.camids:
             keep &= np.isin(facts["camid"], where.camids)
         if where.exclude_camids:
@@ -128,7 +147,7 @@ class MemoryStore(LookingStore):
 
     def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         """Insert or replace rows; replaced ones move to the end."""
-        known = [entry.id for entry in entries if entry.id in self._table.places]
+        known = [entry.id for entry in entries if self._table.place(entry.id) is not None]
         table = self._table.without(known) if known else self._table
         self._commit(table.appended(entries, vectors))
 
@@ -139,13 +158,15 @@ class MemoryStore(LookingStore):
     def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
         """Return those of the entries that exist."""
         table = self._table
-        return {id_: table.entries[table.places[id_]] for id_ in ids if id_ in table.places}
+        rows = {id_: row for id_ in ids if (row := table.place(id_)) is not None}
+        return {id_: table.entries[row] for id_, row in rows.items()}
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """Return the vectors of rows that are there, all of them."""
         table = self._table
-        require_rows(ids, table.places)
-        return table.vectors[[table.places[id_] for id_ in ids]]
+        rows = {id_: row for id_ in ids if (row := table.place(id_)) is not None}
+        require_rows(ids, rows)
+        return table.vectors[[rows[id_] for id_ in ids]]
 
     def search(self, queries: Vectors, k: int, where: Filter) -> list[list[Match]]:
         """Compare each query with every row that passes the filter."""
@@ -192,13 +213,14 @@ class MemoryStore(LookingStore):
     def _commit(self, table: _Table) -> None:
         """Show a new table to readers, once it is on disk."""
         if self._file is not None:
-            write_gallery(self._file, self.meta, [(table.entries, table.vectors[: table.size])])
+            table = table.packed()
+            write_gallery(self._file, self.meta, [(table.entries[: table.size], table.vectors[: table.size])])
             self._seen = _state(self._file)
         self._table = table
 
 
 def _empty(dim: int) -> _Table:
-    return _Table(np.zeros((0, dim), np.float32), np.zeros(0, FACTS), [], {}, {})
+    return _Table(np.zeros((0, dim), np.float32), np.zeros(0, FACTS), [], {}, {}, np.zeros(0, bool))
 
 
 def _state(file: Path) -> tuple[int, ...] | None:
