@@ -52,6 +52,25 @@ def test_failure_keeps_the_old_content(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_what_replaces_something_is_on_the_disk_before(
+    tmp_path: Path, anew: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else, after the power failed, neither may be there."""
+    target, settled = tmp_path / "a.txt", []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: settled.append((Path(f"/proc/self/fd/{fd}").read_text(), target.read_text()))
+    )
+    write_text(target, "old")
+    assert settled == []  # nothing can be lost
+    with atomic_path(target) as temporary:
+        if anew:
+            temporary.unlink()
+        temporary.write_text("new")
+    assert settled == [("new", "old")]
+    assert target.read_text() == "new"
+
+
 def test_path_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SemreidError, match="cannot write .*file/report.json") as caught:

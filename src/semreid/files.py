@@ -1,8 +1,9 @@
 """Writing files so that a reader sees either the old content or the new one, never half of it.
 
 A file is written beside its place under a temporary name, and renamed. Links are followed, so that what they point to
-is renewed and they stay links; owner, group and mode of a file that is replaced stay as they were; what is no regular
-file is refused. (Of several hard links, only the one that is named gets the new content.)
+is renewed and they stay links; owner, group and mode of a file that is replaced stay as they were, and it is replaced
+only by what is on the disk already, so that one of both is there after the power failed; what is no regular file is
+refused. (Of several hard links, only the one that is named gets the new content.)
 
 Whoever writes holds a lock on its temporary file, also where a folder is filled; so the next process that writes into
 a folder can tell, and removes, what a killed one has left there.
@@ -61,6 +62,8 @@ def atomic_path(target: Path | str, fix: str = ANOTHER_PLACE) -> Iterator[Path]:
             if old is not None:
                 _liken(descriptor, old)
             yield temporary
+            if old is not None:
+                _settle(temporary, descriptor)
             temporary.replace(place)
 
 
@@ -334,6 +337,15 @@ def _liken(descriptor: int, old: os.stat_result) -> None:
     else:
         mode &= ~stat.S_IRWXG  # the group is another one now
     os.fchmod(descriptor, mode)
+
+
+def _settle(file: Path, descriptor: int) -> None:
+    """Wait until the content of a file is on the disk; some programs make it anew under its name."""
+    if _is_at(file, descriptor):
+        os.fsync(descriptor)
+    else:
+        with file.open("rb") as anew:
+            os.fsync(anew.fileno())
 
 
 @contextlib.contextmanager

@@ -101,7 +101,15 @@ def test_identities_in_training_and_test(folder: Path) -> None:
     diagnosis = diagnose(load(folder))
     assert not diagnosis.healthy
     assert "1 identities are in training and in test, such as 1" in texts(diagnosis, "error")
-    assert "1 images are in training and in test" in texts(diagnosis, "warning")
+    assert "1 images are in training and in test, such as" in texts(diagnosis, "warning")
+    assert "different identities" not in texts(diagnosis, "warning")
+
+
+def test_an_image_of_two_identities_in_training_and_test(folder: Path) -> None:
+    source = folder / "bounding_box_train" / "0001_c1s1_000000_00.png"
+    shutil.copy(source, folder / "query" / "0099_c1s1_000000_00.png")
+    diagnosis = diagnose(load(folder))
+    assert "1 images are in training and in test under different identities" in texts(diagnosis, "warning")
 
 
 def test_query_that_finds_itself_under_another_camera(folder: Path) -> None:

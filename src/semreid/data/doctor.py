@@ -327,14 +327,16 @@ def _check_identity_leak(case: _Case) -> Iterator[Finding]:
 
 def _check_image_leak(case: _Case) -> Iterator[Finding]:
     train, test = case.owners("train"), case.owners("query", "gallery")
-    shared = [digest for digest in train if digest in test]
-    if shared:
-        pair = f"{train[shared[0]][0]} and {test[shared[0]][0]}"
-        yield Finding(
-            "warning",
-            f"{len(shared)} images are in training and in test under different identities, such as {pair}",
-            "remove them from one side",
-        )
+    pairs = [[(a, b) for a in train[digest] for b in test[digest]] for digest in train if digest in test]
+    torn = [[(a, b) for a, b in same if a.pid != b.pid] for same in pairs]
+    for shared, how in ((pairs, ""), (list(filter(None, torn)), " under different identities")):
+        if shared:
+            one, other = shared[0][0]
+            yield Finding(
+                "warning",
+                f"{len(shared)} images are in training and in test{how}, such as {one} and {other}",
+                "decide which identity is right, and keep each on one side" if how else "remove them from one side",
+            )
 
 
 def _check_found_for_free(case: _Case) -> Iterator[Finding]:

@@ -226,7 +226,8 @@ def content_digest(source: Sample | Path) -> bytes:
     """Digest what the decoder would read; an unreadable file is the decoder's to report, with all others.
 
     Returns:
-        16 bytes, equal for equal content only.
+        16 bytes, equal for equal content; of files also for equal content only. Crops of containers and boxes are the
+        same if their pixels, row after row, are; files that cannot be read are all the same.
     """
     try:
         return blake2b(image_bytes(source), digest_size=16).digest()

@@ -313,7 +313,8 @@ def _checked(features: Features, pids: ArrayLike, camids: ArrayLike) -> _Crops:
             f"and {cameras.dtype} {cameras.shape}"
         )
     kept = np.flatnonzero(ids >= 0)
-    vectors = checked_features(features)[kept]
+    vectors = checked_features(features)
+    vectors = vectors if len(kept) == len(ids) else vectors[kept]  # of a million crops, a copy is gigabytes
     crops = _Crops(vectors, np.unique(ids[kept], return_inverse=True)[1], cameras[kept].astype(np.int64))
     genuine, impostor = (int(pairs.sum()) for pairs in _pairs_of_people(crops))
     if not genuine or not impostor:
