@@ -1,3 +1,4 @@
+import html
 import re
 from dataclasses import replace
 
@@ -71,6 +72,31 @@ def test_without_scripts_the_same_comes_as_a_whole_page(client):
     page = client.post("/search", files={"image": ("a.png", FIGURE)}).text
     assert "<html" in page
     assert len(rows_on(page)) == 24
+
+
+def test_without_scripts_the_form_keeps_what_was_asked(client):
+    """Else the next search would look at more than was wanted, and nobody would notice."""
+    client.get("/api/gallery")  # counted
+    asked = {
+        "camid": "2",
+        "since": "2023-11-14T23:00:00",
+        "until": "2023-11-15T20:00:01",
+        "pid": 'a "3" & b',
+        "tags": "night, gate",
+        "query_camid": "0",
+        "k": "48",
+        "rerank": "true",
+    }
+    page = client.post("/search", data={**asked, "id": "3_c1_0"}).text
+    there = re.findall(r'<input[^>]*? name="(\w+)"[^>]*? value="([^"]*)"', page)
+    fields = {name: html.unescape(value) for name, value in there}
+    for name in ("since", "until", "pid", "tags", "query_camid"):
+        assert fields[name] == asked[name], name
+    assert "<option selected>48</option>" in page
+    assert re.search(r'name="camid" value="2" checked', page)
+    assert 'name="rerank" value="true" checked' in page
+    again = client.post("/search", data=fields | {"id": "3_c1_0", "camid": "2", "k": "48"})
+    assert text_of(again.text).count("Nothing passes the filter") == text_of(page).count("Nothing passes the filter")
 
 
 def test_a_form_with_nothing_chosen_lists_what_passes_the_filter(client):

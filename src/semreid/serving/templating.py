@@ -34,6 +34,20 @@ def short_time(seconds: float | None) -> str:
     return "" if seconds is None else time_text(seconds).removesuffix(" UTC")
 
 
+def field_time(seconds: float | None) -> str:
+    """Write a timestamp as the field of a form holds it.
+
+    Args:
+        seconds: As in `short_time`.
+
+    Example:
+        >>> field_time(1714746127.0), field_time(12.5), field_time(None)
+        ('2024-05-03T14:22:07', '12.5', '')
+    """
+    text = short_time(seconds)
+    return text.replace(" ", "T") if seconds is None or seconds >= EPOCH else str(seconds)
+
+
 def span_text(first: float, last: float) -> str:
     """Write a span of time for people, its day once.
 
@@ -52,7 +66,7 @@ def span_text(first: float, last: float) -> str:
 
 
 _templates = Jinja2Templates(HERE / "templates")
-_templates.env.filters.update(time=short_time, until=span_text, percent=percent_text)
+_templates.env.filters.update(time=short_time, moment=field_time, until=span_text, percent=percent_text)
 _templates.env.globals.update(version=__version__, epoch=EPOCH, grounds=grounds_text, picture_url=picture_url)
 _templates.env.trim_blocks = _templates.env.lstrip_blocks = True
 
