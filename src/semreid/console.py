@@ -19,7 +19,7 @@ from semreid.parallel import Progress
 _AS_IT_IS = {"markup": False, "emoji": False, "highlight": False}
 stdout, stderr = Console(**_AS_IT_IS), Console(stderr=True, **_AS_IT_IS)  # type: ignore[arg-type]
 """What users and their files call things is printed as it is: ``[/x]`` is no markup, and ``:dog:`` no picture."""
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 INTERRUPTED = 130
 """The status that shells expect after Ctrl-C: 128, and the number of the signal."""
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from semreid.data.images import problem_of, read_image
-from semreid.data.sample import ReIDDataset, Sample, num_identities
+from semreid.data.sample import ReIDDataset, Sample, is_junk, num_identities
 from semreid.data.split import without_leaked
 from semreid.errors import SemreidError
 from semreid.parallel import Progress, parallel
@@ -166,11 +166,6 @@ def _spread(values: Sequence[int]) -> tuple[int, int, int] | tuple[()]:
     return (min(values), int(np.median(values)), max(values)) if values else ()
 
 
-def _is_junk(dataset: ReIDDataset, query: Sample, other: Sample) -> bool:
-    same_camera = query.camid == other.camid
-    return same_camera and (dataset.protocol.junk == "same-camera" or query.pid == other.pid)
-
-
 def _check_loader_warnings(case: _Case) -> Iterator[Finding]:
     for warning in case.dataset.warnings:
         yield Finding("warning", warning)
@@ -257,7 +252,7 @@ def _check_matches(case: _Case) -> Iterator[Finding]:
     for sample in gallery:
         by_pid[sample.pid].append(sample)
     counted = set(without_leaked(query, gallery))
-    matches = {q: [g for g in by_pid[q.pid] if not _is_junk(case.dataset, q, g)] for q in query}
+    matches = {q: [g for g in by_pid[q.pid] if not is_junk(case.dataset.protocol.junk, q, g)] for q in query}
     lost = [q for q in query if counted.isdisjoint(matches[q])]
     yield from _report_lost(case.dataset, lost, by_pid, leaked=[q for q in lost if matches[q]])
 
@@ -346,7 +341,7 @@ def _check_found_for_free(case: _Case) -> Iterator[Finding]:
         for digest in query.keys() & gallery.keys()
         for q in query[digest]
         for g in gallery[digest]
-        if q.pid == g.pid and not _is_junk(case.dataset, q, g)
+        if q.pid == g.pid and not is_junk(case.dataset.protocol.junk, q, g)
     ]
     if free:
         yield Finding(

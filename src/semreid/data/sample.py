@@ -80,6 +80,22 @@ class Protocol:
     cameras_known: bool = True
 
 
+def is_junk(rule: str, query: Sample, image: Sample) -> bool:
+    """Tell whether a gallery image does not count for a query (``docs/protocols.md``).
+
+    Args:
+        rule: The ``junk`` of a `Protocol`.
+        query: The query.
+        image: The gallery image.
+
+    Example:
+        >>> query, image = Sample(Path("a.jpg"), 3, 1), Sample(Path("b.jpg"), 4, 1)
+        >>> is_junk("same-pid-and-camera", query, image), is_junk("same-camera", query, image)
+        (False, True)
+    """
+    return image.pid < 0 or (image.camid == query.camid and (rule == "same-camera" or image.pid == query.pid))
+
+
 @dataclass(frozen=True)
 class ReIDDataset:
     """A benchmark or a user's own data, split for training and testing.

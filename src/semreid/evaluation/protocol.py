@@ -19,7 +19,7 @@ from semreid.data.store import Store, build_store
 from semreid.errors import SemreidError
 from semreid.evaluation.report import Report, bootstrap_interval
 from semreid.functional.cameras import center_by_camera
-from semreid.functional.distance import Distances, tensor_blocks
+from semreid.functional.distance import Distances, tensor_blocks, unit_rows
 from semreid.functional.ranking import rank_distances, single_shot_cmc
 from semreid.functional.reranking import reranked_blocks
 from semreid.models.embedder import Embedder
@@ -159,9 +159,7 @@ def evaluate(
     }
     removed = {"junk_removed": dataset.junk_removed, "leaked_removed": len(dataset.gallery) - len(gallery)}
     removed |= {"corrupt_skipped": dataset.corrupt_skipped}
-    query_features, gallery_features = (
-        features if unit else [f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), 1e-12) for f in features]
-    )
+    query_features, gallery_features = features if unit else map(unit_rows, features)
     return Evaluation(
         metrics=found.metrics,
         ci95=found.ci95,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semreid.data.images import read_image
-from semreid.data.sample import Sample
+from semreid.data.sample import Sample, is_junk
 from semreid.evaluation.protocol import Evaluation
 from semreid.explain.pictures import Picture, fitted
 from semreid.functional.distance import pairwise_distance
@@ -110,9 +111,8 @@ def _binned(scores: PairScores) -> Scores:
 def _example(evaluation: Evaluation, row: int) -> Example:
     query = evaluation.query[row]
     similarity = 1 - pairwise_distance(evaluation.query_features[row : row + 1], evaluation.gallery_features)[0]
-    own_camera_only = evaluation.protocol["junk"] == "same-pid-and-camera"
-    counts = [s.camid != query.camid or (own_camera_only and s.pid != query.pid) for s in evaluation.gallery]
-    best = [i for i in np.argsort(-similarity, kind="stable") if counts[i]][:SHOWN]
+    order, rule = np.argsort(-similarity, kind="stable"), evaluation.protocol["junk"]
+    best = list(islice((i for i in order if not is_junk(rule, query, evaluation.gallery[i])), SHOWN))
     found = [(evaluation.gallery[i], float(similarity[i])) for i in best]
     hits = [Hit(sample, _thumbnail(sample), sample.pid == query.pid, value) for sample, value in found]
     assert evaluation.ap is not None

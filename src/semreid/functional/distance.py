@@ -168,6 +168,21 @@ def unit_of(*features: Tensor) -> float:
     return 1 if not largest or LEAST < largest < MOST else max(largest, TINY)
 
 
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give rows unit length, whatever their size; a row of zeros stays.
+
+    Args:
+        vectors: Finite vectors, (N, D).
+
+    Example:
+        >>> unit_rows(np.array([[3e30, 4e30], [0, 0]], np.float32))
+        array([[0.6, 0.8],
+               [0. , 0. ]], dtype=float32)
+    """
+    unit: NDArray[np.float32] = _unit(torch.from_numpy(np.ascontiguousarray(vectors))).numpy()
+    return unit
+
+
 def symmetric_tiles(pooled: Tensor, other: Tensor) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
     """Yield the symmetric matrix ``pooled @ other.T`` in square tiles; each pair is computed once.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from semreid.errors import SemreidError
 from semreid.functional._compiled import in_threads
 from semreid.functional.cameras import centred, likeness_by_camera
-from semreid.functional.distance import Features, checked_features, unit_of
+from semreid.functional.distance import Features, checked_features, unit_of, unit_rows
 from semreid.functional.reranking import Neighbours, encoded, neighbours
 
 if TYPE_CHECKING:
@@ -292,13 +292,7 @@ def _unit_blocks(vectors: NDArray[np.float32], widths: Sequence[int]) -> list[ND
             fix="give the widths of the model that embedded them",
         )
     parts = np.split(vectors, np.cumsum(widths)[:-1], axis=1)
-    return [_unit(part) for part in parts]
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit
+    return [unit_rows(part) for part in parts]
 
 
 def _mean_graph(graphs: Iterator[csr_matrix], count: int) -> csr_matrix:
@@ -612,7 +606,7 @@ def _steadied(vectors: NDArray[np.float32], bound: NDArray[np.integer], rows: ND
     its[known] = which
     moving = its[rows] >= 0
     moved[moving] += (sums / counts[:, None])[its[rows][moving]]
-    return _unit(moved)
+    return unit_rows(moved)
 
 
 def _renumbered(groups: Groups) -> Groups:

@@ -18,7 +18,7 @@ from semreid.data.benchmarks import load_dataset
 from semreid.data.images import is_image, read_good
 from semreid.data.listing import ANNOTATIONS, holds_image, list_images
 from semreid.data.names import camera_below, camera_of
-from semreid.data.rows import Row, read_csv, read_rows
+from semreid.data.rows import SPLITS, Row, read_csv, read_rows
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError, located
 from semreid.files import user_path
@@ -30,7 +30,6 @@ from semreid.gallery.said import TRACK, named
 from semreid.models.embedder import Embedder
 from semreid.parallel import Progress
 
-SPLITS = ("train", "query", "gallery")
 NOBODY = re.compile(r"0+", re.ASCII)
 LOOK = 1024  # crops that are looked up at once: on a server, each look takes a moment
 JUNK = re.compile(r"-\d+", re.ASCII)

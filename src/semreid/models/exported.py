@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from semreid.errors import SemreidError
 from semreid.functional.calibration import Calibration
+from semreid.functional.distance import unit_rows
 from semreid.models.embedder import Embedder, Join
 from semreid.models.parts import Parts, RawParts, normalise_parts, read_parts
 from semreid.reading import Object, brief, parse_json, read_bytes, reading
@@ -130,7 +131,7 @@ class ExportedModel(Embedder):
             found: NDArray[np.float32] = views[0]["embedding"]
             return found
         raw: NDArray[np.float32] = np.mean([view["embedding"] * view["norm"] for view in views], axis=0)
-        return raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12) if unit else raw
+        return unit_rows(raw) if unit else raw
 
     def _embed_parts(self, batch: NDArray[np.uint8], flip: bool) -> Parts:
         return normalise_parts([self._raw_parts(view) for view in self._views(batch, flip)])

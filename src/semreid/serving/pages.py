@@ -1,6 +1,6 @@
 """The pages for people. What htmx asks for comes as a part of a page; without scripts, whole pages do the same.
 
-But without scripts, a picture that was sent is compared by sending it again, and no more rows are shown than a page has.
+But without scripts, a picture is sent again to be compared, and no more rows are shown than a page has.
 """
 
 from __future__ import annotations

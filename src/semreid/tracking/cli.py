@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semreid.console import command, interruptible, progress, say, show, warn, write
+from semreid.console import Json, command, interruptible, progress, say, show, warn, write
 from semreid.data.sample import require_camera
 from semreid.data.times import seconds
 from semreid.files import require_writable
@@ -24,7 +24,6 @@ Boxes = Annotated[
     ),
 ]
 Camera = Annotated[int, typer.Option("--camera", min=0, help="Number of the camera.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a sentence.")]
 
 
 def tracks(
