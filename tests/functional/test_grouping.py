@@ -149,7 +149,7 @@ def test_heads_side_by_side_count_by_the_mean_of_their_distances(seed, cameras, 
     camids, facts = rng.integers(0, cameras, len(views[0])), {"k1": 8, "k2": 3, "cut": 0.7}
     none, unknown = np.full(len(camids), -1), np.full(len(camids), np.nan)
     widths = [view.shape[1] for view in views]
-    scaled = np.concatenate([view * rng.uniform(0.1, 3) for view in views], 1)
+    scaled = np.concatenate([view * np.float32(10.0 ** rng.integers(-25, 26)) for view in views], 1)
     found = group_features(scaled, camids, none, unknown, blocks=widths, **facts)
     alone = [dense(group_features(view, camids, none, unknown, **facts).graph) for view in views]
     np.testing.assert_allclose(dense(found.graph), np.mean(alone, 0), atol=1e-5)
