@@ -220,6 +220,21 @@ def test_usage_errors_exit_with_2(run) -> None:
     assert run("fly").code == 2
 
 
+def test_what_is_missing_behind_a_model_that_may_be_left_out_is_told(run) -> None:
+    for command, missing in (
+        (["verify"], "give two images: A B"),
+        (["verify", "a.jpg"], "give two images: A B"),
+        (["embed", "--out", "e.parquet"], "give an image, or a folder: IMAGES"),
+        (["explain", "--gallery", "g.parquet", "--out", "e"], "give an image: QUERY"),
+    ):
+        code, _, err = run(*command)
+        assert (code, missing in err) == (2, True), err
+    for command in ("verify", "embed", "explain"):
+        said = run(command, "--help").out
+        assert "[MODEL]" in said
+        assert "[required]" not in said.partition("Options:")[0]
+
+
 def test_it_tells_its_version(run) -> None:
     assert run("--version") == (0, f"semreid {__version__}\n", "")
     assert f"semreid {__version__}" in run("--version", "fly").out  # before it looks at anything else

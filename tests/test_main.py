@@ -52,6 +52,14 @@ def test_ctrl_c_says_how_to_go_on(
     assert way_on in done.err
 
 
+def test_ctrl_c_in_any_command_is_told(run, figures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("semreid.data.cli.load_dataset", interrupted)
+    assert run("doctor", f"people:{figures}") == (130, "", "interrupted: the same command begins anew\n")
+
+
 def test_results_that_cannot_be_written_are_a_failure(run, monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)

@@ -248,8 +248,8 @@ def calibrate(
 
 @app.command()
 def verify(
-    model: FirstModel,
-    a: Annotated[Path, typer.Argument(help="An image.")],
+    model: FirstModel = None,
+    a: Annotated[Path | None, typer.Argument(metavar="A", help="An image.")] = None,
     b: Annotated[Path | None, typer.Argument(metavar="B", help="Another image.")] = None,
     far: Annotated[
         float | None, typer.Option("--far", help="False-accept rate to decide at; one that was calibrated for.")
@@ -266,6 +266,8 @@ def verify(
     """Tell whether two crops show one person: probability, and decision at a stated false-accept rate."""
     from semreid.verification.verifier import load_verifier
 
+    if model is None or a is None:
+        raise typer.BadParameter("give two images: A B")
     if b is None:
         model, a, b = DEFAULT, no_model(model, "A.jpg B.jpg", f"{a} is the only image"), a
     verifier = load_verifier(model, calibration or model, device=distributed.local_device())
@@ -276,8 +278,8 @@ def verify(
 
 @app.command()
 def embed(
-    model: FirstModel,
     out: Annotated[Path, typer.Option("--out", help="Parquet file: path, camid, vector.")],
+    model: FirstModel = None,
     images: Annotated[
         Path | None, typer.Argument(metavar="IMAGES", help="An image, or a folder that is searched for images.")
     ] = None,
@@ -290,6 +292,8 @@ def embed(
     """
     from semreid.evaluation.embeddings import embed_files
 
+    if model is None:
+        raise typer.BadParameter("give an image, or a folder: IMAGES")
     if images is None:
         model, images = DEFAULT, no_model(model, "IMAGES --out FILE", "no image is named")
     require_suffix(out, ".parquet", "a Parquet file")
@@ -398,7 +402,8 @@ def serve(
     name = service.gallery.uri  # without a password
     if service.judge.reason:
         say(f"no probabilities: {service.judge.reason}", style="yellow")
-    run(service, access, host=host, port=port, ready=lambda address: say(f"serving {name} at {address}"))
+    with interruptible(lambda: "the server has ended"):
+        run(service, access, host=host, port=port, ready=lambda address: say(f"serving {name} at {address}"))
 
 
 @app.command()
@@ -424,7 +429,7 @@ def demo(
         raise SemreidError("--train makes a model, and --model names one", fix="leave out one of the two")
     name = "trained" if trained else Path(model).name
     out = out or Path("demo" if name == DEFAULT else f"demo-{name}")
-    with progress("making people") as told:
+    with interruptible(lambda: "the same command goes on with what it made"), progress("making people") as told:
         report = run_demo(data, out, model=model, trained=trained, progress=told)
     _show_report(report)
     say(f"all searches: {out / 'report.html'}; the middle one, explained: {out / 'search' / 'explanation.html'}")
@@ -433,7 +438,7 @@ def demo(
 
 
 class _Command(TyperCommand):
-    """A command that refuses an option that is given twice, instead of forgetting the first."""
+    """A command that refuses an option given twice instead of forgetting the first, and that may be interrupted."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         order = self.make_parser(ctx).parse_args(args=list(args))[2]
@@ -441,6 +446,11 @@ class _Command(TyperCommand):
             if count > 1 and isinstance(param, TyperOption) and not (param.multiple or param.is_flag):
                 raise typer.BadParameter(f"{param.opts[0]} is given {count} times: it takes one value")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - what a command returns
+        """Run the command; after Ctrl-C, one that does not say itself how to go on begins anew."""
+        with interruptible(lambda: "the same command begins anew"):
+            return super().invoke(ctx)
 
 
 for _command in (*app.registered_commands, *gallery_app.registered_commands):

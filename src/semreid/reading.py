@@ -6,8 +6,10 @@ Parsers raise whatever they like at damaged or hostile files. Here all of it bec
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
+import os
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -61,6 +63,8 @@ def reading(name: Path | str, fix: str = COPY_AGAIN, fault: str = "is damaged or
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise SemreidError(f"{name}: {f'{where!r}: ' if where else ''}{first['msg']}", fix=fix) from error
+    except PermissionError as error:
+        raise SemreidError(f"cannot read {name}: {os.strerror(errno.EACCES)}", fix="check its permissions") from error
     except Exception as error:
         raise SemreidError(f"{name} {fault}: {_reason(error)}", fix=fix) from error
 

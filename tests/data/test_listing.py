@@ -69,6 +69,7 @@ def linked(write_images, tmp_path):
     (root / "4.jfif").symlink_to("../away/1.jpg")
     (tmp_path / "away" / "round").symlink_to("../in")
     (root / "broken.jpg").symlink_to("nowhere")
+    (root / "itself.jpg").symlink_to("itself.jpg")
     os.mkfifo(root / "pipe.png")
     (root / "5.heic").touch()
     (root / "README").touch()
@@ -79,7 +80,7 @@ def test_links_are_followed_and_everything_else_is_counted_and_named(linked):
     found = [str(path.relative_to(linked)) for path in list_images(linked, nested=True)]
     assert found == ["3.gif", "4.jfif", "folder/1.jpg", "folder/deep/2.png"]
     line = left_out(linked)
-    assert line.startswith("4 files (1 .heic, 1 without suffix, 1 .jpg, 1 .png), such as ")
+    assert line.startswith("5 files (1 .heic, 1 without suffix, 2 .jpg, 1 .png), such as ")
     assert f"such as {linked / 'broken.jpg'}, a link to nowhere, where nothing is: left out" in line
     (linked / "broken").mkdir()
     (linked / "broken.jpg").rename(linked / "broken" / "a.jpg")

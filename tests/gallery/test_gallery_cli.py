@@ -108,6 +108,9 @@ def test_data_sets_and_features(run, crops: Path, model: Path, tmp_path: Path) -
     run("embed", model, crops, "--out", tmp_path / "f.parquet")
     code, out, _ = run("gallery", "add", tmp_path / "f.parquet", *add)
     assert (code, out.splitlines()[-1]) == (0, f"0 rows added to {tmp_path}/g.db, 0 replaced, 24 there before")
+    again = run("gallery", "add", tmp_path / "f.parquet", *add, "--tag", "night", "--camid", 7)
+    assert "the 24 that were there stay as they are: --replace gives them what the options say" in again.err
+    assert "stay as they are" not in run("gallery", "add", tmp_path / "f.parquet", *add).err
     assert run("gallery", "add", tmp_path / "f.parquet", *add, "--tag", "night", "--camid", 7, "--replace").code == 0
     with Gallery.open(tmp_path / "g.db") as gallery:
         rows = [row for rows, _ in gallery.scan() for row in rows]

@@ -20,6 +20,7 @@ from semreid.gallery.enroll import enroll_features
 from semreid.gallery.entry import Meta
 from semreid.gallery.parquet import KEY, read_features
 from tests.gallery.helpers import DIM, MODEL, make_rows
+from tests.test_files import as_nobody
 
 
 @pytest.fixture
@@ -104,6 +105,24 @@ def test_a_file_cut_short_is_called_damaged(file: Path, keep: float) -> None:
     file.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     with pytest.raises(SemreidError, match="g.parquet is damaged or no Parquet file"):
         Gallery.open(file)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged() -> None:
+    """Whoever made it again would lose all that somebody said in it."""
+    with as_nobody() as folder:
+        file = folder / "g.parquet"
+        with Gallery.open(file, dim=2, fingerprint="m") as gallery:
+            gallery.add([[1.0, 0.0]], [Entry(id="a", pid="anna")])
+        file.chmod(0)
+        with pytest.raises(SemreidError, match=r"cannot read .*g\.parquet: Permission denied") as caught:
+            Gallery.open(file)
+        assert caught.value.fix == "check its permissions"
+
+
+def test_a_folder_that_is_called_like_a_file_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "g.parquet").mkdir()
+    with pytest.raises(SemreidError, match=r"g\.parquet is no file"):
+        Gallery.open(tmp_path / "g.parquet")
 
 
 def test_damage_in_the_middle_is_found(file: Path) -> None:

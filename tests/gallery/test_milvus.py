@@ -256,5 +256,8 @@ def test_a_lite_gallery_that_may_not_be_written_says_so(tmp_path: Path, monkeypa
     (tmp_path / "g.db").mkdir()
     (tmp_path / "g.db" / "LOCK").touch()
     monkeypatch.setattr(os, "access", lambda path, *_, **__: "g.db" not in str(path))
-    with pytest.raises(SemreidError, match="cannot write .*g.db.*read-only"):
+    with pytest.raises(SemreidError, match="g.db may not be written, and Milvus Lite writes there even to search"):
         Gallery.open(tmp_path / "g.db")
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: False)
+    with pytest.raises(SemreidError, match=r"cannot write .*new\.db"):
+        Gallery.open(tmp_path / "new.db", dim=3)

@@ -6,6 +6,8 @@ import logging
 import struct
 import threading
 import zlib
+from itertools import pairwise
+from urllib.parse import unquote
 
 import httpx2
 import numpy as np
@@ -338,6 +340,31 @@ def test_other_charsets_are_refused(serving, charset):
     assert (answer.status_code, "UTF-8" in answer.text) == (415, True)
     kind = {"Content-Type": "multipart/form-data; boundary=BB; charset=UTF-8"}
     assert client.post("/login", content=body, headers=kind).status_code == 403
+
+
+def test_a_form_may_hold_letters_as_they_are(serving, tmp_path):
+    """Browsers encode them; programs such as `curl -d` do not."""
+    client = serving(uploads=tmp_path)
+    kind = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
+    for person, name in pairwise(("3", "Jürgen", "王", "a%2Bb", "50%25")):
+        said = client.post("/api/people/name", content=f"person={person}&name={name}".encode(), headers=kind)
+        assert said.status_code == 200, said.text
+        assert client.service.gallery.get(["3_c1_0"])[0].pid == unquote(name)
+    for body in (b"person=50%25&name=J\xfcrgen", b"person=50%25&name=J\xc3"):
+        refused = client.post("/api/people/name", content=body, headers=kind)
+        assert (refused.status_code, "another charset than UTF-8" in refused.text) == (415, True)
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/api/gallery", "/static/app.css", "/nothing"])
+def test_head_is_answered_as_get_without_the_body(client, path):
+    asked, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (asked.status_code, b"")
+    assert head.headers["content-type"] == asked.headers["content-type"]
+
+
+def test_a_wrong_method_is_told_the_right_ones(client):
+    refused = client.put("/api/search")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
 
 
 def test_nobody_enters_where_there_is_no_token(client):

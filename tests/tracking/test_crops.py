@@ -8,6 +8,7 @@ from semreid.data.crops import crops_at
 from semreid.data.images import read_image
 from semreid.errors import SemreidError
 from semreid.tracking import crops, cut_tracks, open_video, read_boxes
+from tests.conftest import write_image
 from tests.tracking.scenes import COLOURS, frames, walk, write_mot, write_video
 
 BOXES = [*walk(1, 1, 20), *walk(2, 5, 14, top=50, left=40, step=2), (3, 3, 200, 10, 16, 40)]
@@ -63,6 +64,22 @@ def test_boxes_that_nobody_can_see_are_told(tmp_path: Path) -> None:
     with pytest.raises(SemreidError, match="no track has a box that can be seen: 8 pixels or more"):
         cut_tracks(video, boxes, tmp_path / "out", camera=1)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_video_that_ends_before_the_tracker_did_is_refused(tmp_path: Path, chosen: bool, folder: bool) -> None:
+    """Whether or not a crop of what lacks was to be cut: it may be another video."""
+    video, _ = scene(tmp_path)
+    left = 20 if chosen else 500  # which nobody sees
+    seen = read_boxes(write_mot(tmp_path / "more.txt", [*BOXES, (99, 7, left, 10, 16, 40)]))
+    if folder:
+        for number, image in enumerate(frames(BOXES[:-1], 20), 1):
+            write_image(tmp_path / "frames" / f"{number:06d}.png", image)
+        video = open_video(tmp_path / "frames")
+    with pytest.raises(SemreidError, match="has no frame 99, where the tracker saw somebody"):
+        cut_tracks(video, seen, tmp_path / "out", camera=1, per_track=2)
+    assert not [*(tmp_path / "out").glob("*")]
 
 
 def test_a_track_wholly_behind_another_is_not_seen(tmp_path: Path) -> None:

@@ -107,7 +107,9 @@ def test_saved_models_verify(model: ReIDModel, tmp_path: Path) -> None:
 
 
 def test_rates_are_checked_before_the_images(model: ReIDModel) -> None:
-    with pytest.raises(SemreidError, match="no threshold is known for a false-accept rate of 0.3"):
-        Verifier(model, calibration_of(model)).verify("none.png", "none.png", far=0.3)
+    for far, way_out in ((0.3, "--far 0.3"), (-1.0, "choose one of these"), (float("nan"), "choose one of these")):
+        with pytest.raises(SemreidError, match="no threshold is known for a false-accept rate of") as caught:
+            Verifier(model, calibration_of(model)).verify("none.png", "none.png", far=far)
+        assert caught.value.fix.endswith(way_out)
     with pytest.raises(SemreidError, match="none.png"):
         Verifier(model, calibration_of(model)).verify("none.png", B)

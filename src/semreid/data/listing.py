@@ -125,10 +125,19 @@ def _files(folder: Path, *, nested: bool, above: frozenset[str] = frozenset()) -
     for entry in entries:
         if entry.name.startswith(".") or entry.name.lower() in CLUTTER or entry.name in labels:
             continue
-        if not entry.is_dir():
-            yield _File(folder / entry.name, is_image(entry.name) and entry.is_file())
+        is_folder, is_file = _kind(entry)
+        if not is_folder:
+            yield _File(folder / entry.name, is_image(entry.name) and is_file)
         elif nested and entry.name not in ANNOTATIONS:
             yield from _files(folder / entry.name, nested=True, above=above | {place})
+
+
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Whether an entry is a folder, and whether it is a file, or a link to one; a link in a circle is neither."""
+    try:
+        return entry.is_dir(), entry.is_file()
+    except OSError:
+        return False, False
 
 
 def _others(files: Sequence[_File]) -> str:

@@ -24,9 +24,9 @@ from semreid.plots import require_matplotlib
 
 
 def explain(
-    model: FirstModel,
     uri: Annotated[str, typer.Option("--gallery", help="URI of the gallery, as in `semreid gallery`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for explanation.html, .png and .json.")],
+    model: FirstModel = None,
     query: Annotated[Path | None, typer.Argument(metavar="QUERY", help="An image.")] = None,
     top: Annotated[int, typer.Option("--top", min=1, max=MOST, help="How many matches.")] = TOP,
     pid: Annotated[str | None, typer.Option("--query-pid", help="Person that the query shows, if known.")] = None,
@@ -43,6 +43,8 @@ def explain(
     json_: Json = False,
 ) -> None:
     """Show why a gallery answers a query as it does: ranked matches with marks, and what makes each pair similar."""
+    if model is None:
+        raise typer.BadParameter("give an image: QUERY")
     if query is None:
         model, query = DEFAULT, no_model(model, "QUERY", "no query is named")
     require_matplotlib()

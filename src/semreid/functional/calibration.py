@@ -179,7 +179,8 @@ class Calibration:
         rates = ", ".join(f"{point.asked_far:g}" for point in self.points)
         raise SemreidError(
             f"no threshold is known for a false-accept rate of {far:g}; known are {rates}",
-            fix=f"choose one of these, or calibrate for it: semreid calibrate MODEL --data DATA --far {far:g}",
+            fix="choose one of these"
+            + (f", or calibrate for it: semreid calibrate MODEL --data DATA --far {far:g}" if 0 < far < 1 else ""),
         )
 
     def verdict(

@@ -116,6 +116,8 @@ def add(
                 done = enroll_features(gallery, images, **said, replace_known=replace_known, progress=told)
         if first:
             _tell(done, uri)
+            if done.kept and (pid is not None or camid is not None or tags):
+                say(f"the {done.kept:,} that were there stay as they are: --replace gives them what the options say")
 
 
 @app.command()

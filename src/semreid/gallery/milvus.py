@@ -305,8 +305,15 @@ def _lite_path(uri: str, *, make: bool) -> str:
             f"{path} is no gallery of Milvus Lite 3",
             fix="choose another name; files of Milvus Lite 2 cannot be read any more",
         )
-    if path.exists():
+    try:
         require_writable(path / "LOCK")  # even whoever only searches it writes there
+    except SemreidError as error:
+        if not path.exists():
+            raise
+        raise SemreidError(
+            f"{path} may not be written, and Milvus Lite writes there even to search",
+            fix="allow to write it, or copy the whole folder to where you may",
+        ) from error
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     return str(path)

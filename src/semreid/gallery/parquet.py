@@ -230,7 +230,8 @@ def _open(file: Path) -> pq.ParquetFile:
 
     if not file.is_file():
         raise SemreidError(
-            f"there is no file {file}", fix="name a Parquet file of `semreid gallery export` or `semreid embed`"
+            f"{file} is no file" if file.exists() else f"there is no file {file}",
+            fix="name a Parquet file of `semreid gallery export` or `semreid embed`",
         )
     with reading(file, MAKE_AGAIN, "is damaged or no Parquet file"):
         return pq.ParquetFile(file, page_checksum_verification=True)

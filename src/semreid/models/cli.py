@@ -22,8 +22,11 @@ from semreid.models.shipped import DEFAULT, USES, folder, is_shipped, missing
 HELP = "Name of a model that ships (`semreid models`), run folder, card file, exported file, or zoo name (untrained)."
 Model = Annotated[str, typer.Argument(help=HELP)]
 ModelOption = Annotated[str, typer.Option("--model", help=HELP)]
-FirstModel = Annotated[str, typer.Argument(metavar="[MODEL]", help=f"{HELP} {DEFAULT} if left out.")]
-"""The model before other arguments: where the last of them is missing, the model was left out."""
+FirstModel = Annotated[str | None, typer.Argument(metavar="MODEL", help=f"{HELP} {DEFAULT} if left out.")]
+"""The model before other arguments: where the last of them is missing, the model was left out.
+
+So to the command line none of them is required, and commands ask for what is missing.
+"""
 
 
 def embedder_of(model: str) -> ReIDModel | ExportedModel:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from semreid.errors import SemreidError
 from semreid.serving import api, pages, people, refusal, store
-from semreid.serving.guard import Access, Bounded, Guard
+from semreid.serving.guard import Access, Bounded, Guard, Headed
 from semreid.serving.metrics import Measured, Metrics
 from semreid.serving.service import Service
 from semreid.serving.templating import HERE
@@ -46,7 +46,7 @@ def create_app(service: Service, access: Access | None = None) -> ASGIApp:
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for kind in (SemreidError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, refusal.on_error)
-    return Measured(Guard(Bounded(app), app.state.access), metrics)
+    return Headed(Measured(Guard(Bounded(app), app.state.access), metrics))
 
 
 @contextlib.asynccontextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import hmac
 import ipaddress
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -32,6 +34,7 @@ SLOWEST = 60.0
 """Seconds in which a body must have come."""
 BURST, PAUSE, ADDRESSES = 10, 10.0, 10_000
 """Wrong tokens that an address may send at once, seconds until it may send another one, and addresses to remember."""
+NOT_UTF8 = "the request is written in another charset than UTF-8"
 CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 SAFE = {"GET", "HEAD", "OPTIONS"}
 HEADERS = {
@@ -185,6 +188,24 @@ class Guard:
         await app(scope, receive, sealed)
 
 
+class Headed:
+    """Stands before an application: answers HEAD wherever it answers GET, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def bodiless(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            await self.app({**scope, "method": "GET"}, receive, bodiless)
+        else:
+            await self.app(scope, receive, send)
+
+
 class Bounded:
     """Stands before an application: bounds the bodies of requests, and how many of them are worked on at once."""
 
@@ -206,7 +227,7 @@ class Bounded:
         finally:
             self.waiting -= 1
         try:
-            await self.app(scope, _measured(receive), send)
+            await self.app(scope, _spelt(request, _measured(receive)), send)
         finally:
             self.slots.release()
 
@@ -216,7 +237,7 @@ class Bounded:
             return _too_large()
         charset = parse_options_header(request.headers.get("content-type"))[1].get(b"charset", b"utf-8")
         if charset.decode("latin-1").lower() not in CHARSETS:
-            return RequestError(415, "the request is written in another charset than UTF-8", "send it in UTF-8")
+            return RequestError(415, NOT_UTF8, "send it in UTF-8")
         if self.waiting >= WAITING:
             return RequestError(503, "the server is busy", "ask again in a few seconds")
         return None
@@ -241,6 +262,25 @@ def _measured(receive: Receive) -> Receive:
         return message
 
     return counting
+
+
+def _spelt(request: Request, receive: Receive) -> Receive:
+    """Write letters beyond ASCII in a form as browsers do, percent-encoded: as they are, its parser garbles them."""
+    if not request.headers.get("content-type", "").strip().lower().startswith("application/x-www-form-urlencoded"):
+        return receive
+
+    letters = codecs.getincrementaldecoder("utf-8")()
+
+    async def spelling() -> Message:
+        message = await receive()
+        body = message.get("body", b"")
+        try:
+            letters.decode(body, final=not message.get("more_body", False))
+        except UnicodeDecodeError as error:
+            raise HTTPException(415, NOT_UTF8) from error
+        return {**message, "body": re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % found[0][0], body)}
+
+    return spelling
 
 
 def _too_large() -> RequestError:

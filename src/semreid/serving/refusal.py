@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -23,15 +24,16 @@ PROGRAMS = ("/api/", "/openapi.json", "/healthz", "/metrics", "/picture")
 """Paths that answer with JSON when they refuse; all others answer with a page."""
 
 
-def refusal(request: Request, error: SemreidError) -> Response:
+def refusal(request: Request, error: SemreidError, told: Mapping[str, str] | None = None) -> Response:
     """Answer a request that cannot be answered: JSON for programs, a page or a part of one for people.
 
     Args:
         request: The request.
         error: Why not; of status 422 if it does not say another.
+        told: Headers that belong to it, such as the methods that are allowed.
     """
     status = error.status if isinstance(error, RequestError) else 422
-    headers = HEADERS.get(status, {})
+    headers = {**HEADERS.get(status, {}), **(told or {})}
     if request.scope["path"].startswith(PROGRAMS):
         return JSONResponse({"error": error.what, "fix": error.fix}, status, headers)
     if status == 401:
@@ -47,6 +49,7 @@ def is_partial(request: Request) -> bool:
 
 async def on_error(request: Request, error: Exception) -> Response:
     """Answer what went wrong: of what should not have happened, the log gets the trace, the user a number."""
+    told = error.headers if isinstance(error, HTTPException) else None
     if isinstance(error, HTTPException):  # an unknown path, a wrong method, a body that is none
         error = RequestError(error.status_code, str(error.detail), DESCRIBED)
     elif isinstance(error, RequestValidationError):
@@ -56,7 +59,7 @@ async def on_error(request: Request, error: Exception) -> Response:
         logger.error("request %s failed: %s %s", number, request.method, request.scope["path"], exc_info=error)
         what = f"something went wrong on this server (number {number})"
         error = RequestError(500, what, "its log tells more under this number")
-    return refusal(request, error)
+    return refusal(request, error, told)
 
 
 def _to_login(request: Request) -> Response:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from semreid.console import Json, command, interruptible, progress, say, show, warn, write
-from semreid.data.sample import require_camera
+from semreid.data.sample import MAX_CAMID
 from semreid.data.times import seconds
 from semreid.files import require_writable
 from semreid.tracking.boxes import read_boxes
@@ -23,7 +23,7 @@ Boxes = Annotated[
         metavar="BOXES", help="What your tracker wrote: text as of MOTChallenge, or labels/ of Ultralytics."
     ),
 ]
-Camera = Annotated[int, typer.Option("--camera", min=0, help="Number of the camera.")]
+Camera = Annotated[int, typer.Option("--camera", min=0, max=MAX_CAMID, help="Number of the camera.")]
 
 
 def tracks(
@@ -39,7 +39,6 @@ def tracks(
     json_: Json = False,
 ) -> None:
     """Cut crops of every track out of a video: spread over its time, and there the least hidden ones."""
-    require_camera(camera, "--camera")
     if fps is not None and not 0 < fps < 10_000:
         raise typer.BadParameter("--fps must be more than 0, and less than 10,000")
     require_writable(out / "crops.csv")

@@ -106,9 +106,9 @@ def _write(
 ) -> Iterator[tuple[str, float, int]]:
     """Write the chosen crops; yield the name below the folder, the seconds and the track of each."""
     frames, starts = np.unique(boxes.frames[chosen], return_index=True)
-    done = 0
-    for frame, rows in zip(video.frames(frames.tolist()), np.split(chosen, starts[1:]), strict=True):
-        for row in rows:
+    rows_of, done = dict(zip(frames.tolist(), np.split(chosen, starts[1:]), strict=True)), 0
+    for frame in video.frames(sorted({*rows_of, int(boxes.frames.max())})):  # the last one: a video may end too early
+        for row in rows_of.get(frame.number, ()):
             left, top, right, bottom = corners[row]
             track = int(boxes.tracks[row])
             place = folder / f"track{track}" / f"{frame.number:06d}.jpg"
