@@ -175,9 +175,8 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         vectors: Finite vectors, (N, D).
 
     Example:
-        >>> unit_rows(np.array([[3e30, 4e30], [0, 0]], np.float32))
-        array([[0.6, 0.8],
-               [0. , 0. ]], dtype=float32)
+        >>> unit_rows(np.array([[0, 4e30], [0, 0]], np.float32)).tolist()
+        [[0.0, 1.0], [0.0, 0.0]]
     """
     unit: NDArray[np.float32] = _unit(torch.from_numpy(np.ascontiguousarray(vectors))).numpy()
     return unit
