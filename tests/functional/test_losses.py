@@ -34,13 +34,13 @@ def naive_triplet(embeddings, pids, margin):
     return torch.stack(terms).mean()
 
 
-def naive_contrast(embeddings, pids, temperature):
+def naive_contrast(embeddings, pids, temperature, camids=None):
     unit = embeddings.double() / embeddings.double().norm(dim=1, keepdim=True)
     terms = []
     for i, anchor in enumerate(unit):
         against = sum(torch.exp(anchor @ unit[n] / temperature) for n in range(len(pids)) if pids[n] != pids[i])
         for j, other in enumerate(unit):
-            if pids[j] == pids[i] and j != i:
+            if pids[j] == pids[i] and j != i and (camids is None or camids[i] != camids[j]):
                 likeness = torch.exp(anchor @ other / temperature)
                 terms.append(-torch.log(likeness / (likeness + against)))
     return torch.stack(terms).mean()
@@ -62,10 +62,13 @@ def test_label_smoothing_is_cross_entropy_against_the_smoothed_distribution():
     assert label_smoothed_cross_entropy(LOGITS, PIDS, 0.2).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("camids", [None, torch.arange(len(PIDS)) % 3 % 2])
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
-def test_contrast_value_and_gradient_equal_the_naive_loop(temperature):
+def test_contrast_value_and_gradient_equal_the_naive_loop(temperature, camids):
     naive, ours = (FEATURES.clone().requires_grad_() for _ in range(2))
-    expected, found = naive_contrast(naive, PIDS, temperature), batch_contrast(ours, PIDS, temperature)
+    expected, found = (
+        loss(each, PIDS, temperature, camids) for loss, each in ((naive_contrast, naive), (batch_contrast, ours))
+    )
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     expected.backward()
     found.backward()
@@ -75,7 +78,9 @@ def test_contrast_value_and_gradient_equal_the_naive_loop(temperature):
 @pytest.mark.parametrize("pids", [[3, 3, 3, 3], [1, 2, 3, 4], [5]])
 def test_contrast_of_a_batch_without_strangers_or_pairs_is_zero(pids):
     embeddings = torch.randn(len(pids), 8, requires_grad=True)
-    loss = batch_contrast(embeddings, torch.tensor(pids))
+    loss = batch_contrast(embeddings, torch.tensor(pids)) + batch_contrast(
+        embeddings, torch.tensor(pids), camids=torch.zeros(len(pids))
+    )
     loss.backward()
     assert loss == 0
     assert not embeddings.grad.any()

@@ -138,13 +138,16 @@ def test_resume_needs_nothing_of_the_run_that_it_started_from(figure_data: ReIDD
         ({"weight": 1.0, "heads": ["fusion"]}, r"contrast\.heads names 'fusion'"),
         ({"heads": ["identity"]}, "heads without losses of their own would learn nothing"),
         ({"weight": 1.0, "temperature": 0}, r"contrast\.temperature"),
+        ({"pairs": "cameras"}, "pairs of no contrast teach nothing"),
+        ({"weight": 1.0, "pairs": "cameras"}, "no two cameras are known to have seen one of the people"),
     ],
 )
 def test_a_contrast_that_cannot_be_is_refused(
     contrast: dict[str, object], match: str, figure_data: ReIDDataset, tmp_path: Path
 ) -> None:
+    by_one = replace(figure_data, train=tuple(replace(s, camid=s.pid % 2) for s in figure_data.train))
     with pytest.raises(SemreidError, match=match):
-        train(recipe(contrast=contrast), figure_data, tmp_path / "run")
+        train(recipe(contrast=contrast), by_one, tmp_path / "run")
 
 
 def test_learns_regions_and_a_loss_that_joins_late(

@@ -126,6 +126,17 @@ def test_the_joined_embedding_learns_by_the_contrast_of_the_batch() -> None:
     assert not any("classifier" in name for name in moved)
 
 
+def test_the_contrast_may_go_by_pairs_of_two_cameras() -> None:
+    trainer = make_trainer("cpu", precision="fp32", contrast={"weight": 1.0, "pairs": "cameras"})
+    trainer.model.train()
+    batch = trainer.batch(next(iter(trainer.batches())), 0)
+    with torch.no_grad():
+        joined = copy.deepcopy(trainer.model).embed_maps(copy.deepcopy(trainer.model).maps(batch.images))
+    found = trainer.step(batch)["contrast.batch"]
+    torch.testing.assert_close(found, batch_contrast(joined, batch.pids, camids=batch.camids))
+    assert found != batch_contrast(joined, batch.pids)
+
+
 def test_heads_that_learn_beside_the_contrast_take_statistics_once() -> None:
     step = {}
     for weight in (0.0, 1.0):

@@ -109,22 +109,24 @@ def _hardest(embeddings: Tensor, pids: Tensor) -> tuple[Tensor, Tensor]:
     return found, same.all(dim=1)
 
 
-def batch_contrast(embeddings: Tensor, pids: Tensor, temperature: float = 0.07) -> Tensor:
+def batch_contrast(embeddings: Tensor, pids: Tensor, temperature: float = 0.07, camids: Tensor | None = None) -> Tensor:
     """Contrast in the batch: every pair of a person's embeddings against all of the strangers that it meets.
 
     For an anchor a and each other embedding p of its person, ``-log(exp(s_ap) / (exp(s_ap) + Σ_n exp(s_an)))`` with
     cosines s divided by the temperature and n over the strangers: the other pictures of the person neither pull nor
     push in the term of a pair (Sohn, NeurIPS 2016, eq. 2, with all positives in turn). It needs no classifier, so
     people whom a network sees once or twice teach as much as they can. An anchor whose batch holds no stranger, or no
-    other picture of its person, adds nothing.
+    other picture of its person, adds nothing. With ``camids``, only pairs of two cameras count
+    (``docs/notes/adapting.md``): those of one are alike for reasons that are not the person.
 
     Args:
         embeddings: Embeddings, (B, D); only their direction counts.
         pids: Person ids, (B,).
         temperature: Divides the cosines.
+        camids: Camera of each, (B,), if only pairs of two cameras count.
 
     Returns:
-        The mean loss over all pairs, a float32 scalar; 0 where there are none.
+        The mean loss over all pairs that count, a float32 scalar; 0 where there are none.
 
     Raises:
         SemreidError: If the shapes do not fit together.
@@ -134,11 +136,13 @@ def batch_contrast(embeddings: Tensor, pids: Tensor, temperature: float = 0.07) 
         >>> batch_contrast(embeddings, pids, temperature=1.0)  # log(1 + 1/e)
         tensor(0.3133)
     """
+    cameras = () if camids is None else (camids,)
     _require(
-        embeddings.ndim == 2 and pids.shape == embeddings.shape[:1],
-        "embeddings (B, D), pids (B,)",
+        embeddings.ndim == 2 and all(each.shape == embeddings.shape[:1] for each in (pids, *cameras)),
+        "embeddings (B, D), pids (B,), camids (B,) or none",
         embeddings,
         pids,
+        *cameras,
     )
     unit = F.normalize(embeddings.float())
     with torch.autocast(embeddings.device.type, enabled=False):
@@ -146,7 +150,8 @@ def batch_contrast(embeddings: Tensor, pids: Tensor, temperature: float = 0.07) 
     same = pids[:, None] == pids[None, :]
     # A finite floor, not -inf: where an anchor meets no stranger, the gradient of logsumexp would be no number.
     strangers = scores.masked_fill(same, torch.finfo(torch.float32).min).logsumexp(1, keepdim=True)
-    pairs = same & ~torch.eye(len(pids), dtype=torch.bool, device=pids.device)
+    once = torch.eye(len(pids), dtype=torch.bool, device=pids.device) if camids is None else camids[:, None] == camids
+    pairs = same & ~once
     return (F.softplus(strangers - scores) * pairs).sum() / pairs.sum().clamp(min=1)
 
 

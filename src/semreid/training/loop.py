@@ -85,7 +85,7 @@ def train(
         model, card = _begun(state, checkpoint) or _build(recipe, dataset, synthetic, samples, learned, reporter)
         model.to(device)
         _require_fit(model, validation, synthetic)
-        _require_heads(model, recipe.contrast)
+        _require_contrast(recipe.contrast, model, samples)
         homes = [_folder(annotations) or dataset.root, *([] if synthetic is None else [synthetic.root])]
         needs = _needs(model, homes, recipe.contrast.heads)
         store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
@@ -245,10 +245,15 @@ def _require_fit(model: ReIDModel, validation: ReIDDataset | None, synthetic: Re
         )
 
 
-def _require_heads(model: ReIDModel, contrast: BatchContrastRecipe) -> None:
-    """Refuse a contrast of embeddings that the model does not have, and heads of other models."""
+def _require_contrast(contrast: BatchContrastRecipe, model: ReIDModel, samples: Sequence[Sample]) -> None:
+    """Refuse a contrast of embeddings that the model does not have, or of pairs that nobody makes; unknown heads."""
     if contrast.weight:
         model.require_embedding()
+    if contrast.pairs == "cameras" and len({(s.pid, s.camid) for s in samples}) == num_identities(samples):
+        raise SemreidError(
+            "contrast.pairs=cameras, and no two cameras are known to have seen one of the people to learn",
+            fix="leave it out, or say which camera took each image (docs/data.md)",
+        )
     if unknown := sorted(set(contrast.heads or ()) - set(model.heads)):
         raise SemreidError(
             f"contrast.heads names '{unknown[0]}', which the model does not have",

@@ -155,6 +155,7 @@ class BatchContrastRecipe:
     Attributes:
         weight: Weight of telling a person's pictures from all strangers in the batch; 0 leaves it to the heads.
         temperature: Its temperature.
+        pairs: Which pairs of a person's pictures are pulled together: ``all``, or those of two ``cameras``.
         heads: Heads that learn by losses of their own, too; all if None. The others learn by what they add to the
             joined embedding, and need no classifier.
     """
@@ -162,11 +163,14 @@ class BatchContrastRecipe:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     weight: NonNegative = 0.0
     temperature: Positive = 0.07
+    pairs: Literal["all", "cameras"] = "all"
     heads: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.heads is not None and not self.weight:
             raise ValueError("heads without losses of their own would learn nothing: give contrast.weight, too")
+        if self.pairs != "all" and not self.weight:
+            raise ValueError("pairs of no contrast teach nothing: give contrast.weight, too")
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,9 @@ class _Losses(nn.Module):
         if not self.contrast.weight:
             return self.model.losses(batch)
         losses, joined = self.model.losses_and_embedding(batch, self.contrast.heads)
-        pids = gather(batch.pids[: batch.num_real])
-        losses[CONTRAST] = batch_contrast(gather(joined), pids, self.contrast.temperature)
+        pids, camids = (gather(each[: batch.num_real]) for each in (batch.pids, batch.camids))
+        across = camids if self.contrast.pairs == "cameras" else None
+        losses[CONTRAST] = batch_contrast(gather(joined), pids, self.contrast.temperature, across)
         return losses
 
 
