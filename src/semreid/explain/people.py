@@ -145,13 +145,17 @@ def group(
     say(f"grouped: look at {out / 'people.html'}; all crops are in {out / 'people.csv'}")
     if folders is not None:
         table = out / "train.csv"
-        say(f"to learn from it, once it looks right: {table}. Next: {_way_to_learn(table, model)}")
+        say(f"to learn from it, once it looks right: {table}. Next: {_way_to_learn(table, model, people)}")
 
 
-def _way_to_learn(table: Path, model: str) -> str:
+def _way_to_learn(table: Path, model: str, people: People) -> str:
     """The command that trains on what was found, from the model that found it, as docs/adapt.md tells."""
     start = [f"model.weights={model}"] if is_run(model) else []
-    return command("train", "--data", f"folder:{table}", "--out", "RUN", *start, "contrast.weight=1")
+    cameras = people.crops.cameras
+    seen = np.unique(np.stack([people.groups, cameras])[:, people.groups >= 0], axis=1)
+    meet = (cameras >= 0).all() and seen.shape[1] > people.count  # else no pair of two cameras is known
+    across = ["contrast.pairs=cameras", "data.meeting=camera"] if meet else []
+    return command("train", "--data", f"folder:{table}", "--out", "RUN", *start, "contrast.weight=1", *across)
 
 
 def _require_possible(out: Path, crops: Path | None, data: str, gallery: str, *, folders: bool, flip: bool) -> None:
