@@ -84,11 +84,10 @@ def test_so_does_a_step_that_runs_again(optim: str) -> None:
 def test_a_graph_knows_nothing_of_python() -> None:
     """What a step takes of the host otherwise than by `from_host` stays as it was recorded: the emulation shows it."""
     work, step = Counted(), EmulatedStep(CPU)
-    found = [step(work, batch_of(number, number + 1), {"sum": 2.0}) for number in range(1, WARM_UP + 1)]
-    for number in range(WARM_UP + 1, WARM_UP + 4):
+    for number in range(1, WARM_UP + 4):
         found = step(work, batch_of(number, number + 1), {"sum": 2.0})
         assert (float(found["sum"]), float(found["told"])) == (2 * number + 1, number)
-        assert float(found["runs"]) == WARM_UP + 1  # Python ran it once more, to record it
+        assert float(found["runs"]) == min(number, WARM_UP + 1)  # the last time to record it
 
 
 class FromHost(TorchDispatchMode):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from itertools import chain, product
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from semreid.data.images import problem_of, read_image
-from semreid.data.sample import ReIDDataset, Sample, is_junk, num_identities
+from semreid.data.sample import ReIDDataset, Sample, cameras_by_pid, is_junk, num_identities
 from semreid.data.split import without_leaked
 from semreid.errors import SemreidError
 from semreid.parallel import Progress, parallel
@@ -223,17 +224,10 @@ def _check_training(case: _Case) -> Iterator[Finding]:
     alone = [pid for pid, count in sizes.items() if count == 1]
     if alone:
         yield Finding("note", f"{len(alone)} training identities have one image only, such as {alone[0]}")
-    seen = _cameras_by_pid(train)
+    seen = cameras_by_pid(train)
     single = [pid for pid, cameras in seen.items() if len(cameras) == 1]
     if len({s.camid for s in train}) > 1 and single:
         yield Finding("note", f"{len(single)} training identities are seen by one camera only, such as {single[0]}")
-
-
-def _cameras_by_pid(samples: Iterable[Sample]) -> dict[int, set[int]]:
-    cameras: defaultdict[int, set[int]] = defaultdict(set)
-    for sample in samples:
-        cameras[sample.pid].add(sample.camid)
-    return cameras
 
 
 def _check_matches(case: _Case) -> Iterator[Finding]:
@@ -298,7 +292,7 @@ def _report_lost(
 
 def _check_single_camera(case: _Case) -> Iterator[Finding]:
     test = (*case.dataset.query, *case.dataset.gallery)
-    cameras = _cameras_by_pid(s for s in test if s.pid > 0)
+    cameras = cameras_by_pid(s for s in test if s.pid > 0)
     single = [pid for pid, seen in cameras.items() if len(seen) == 1]
     asked = {s.pid for s in case.dataset.query}
     if single and asked & set(single):
@@ -322,16 +316,22 @@ def _check_identity_leak(case: _Case) -> Iterator[Finding]:
 
 def _check_image_leak(case: _Case) -> Iterator[Finding]:
     train, test = case.owners("train"), case.owners("query", "gallery")
-    pairs = [[(a, b) for a in train[digest] for b in test[digest]] for digest in train if digest in test]
-    torn = [[(a, b) for a, b in same if a.pid != b.pid] for same in pairs]
-    for shared, how in ((pairs, ""), (list(filter(None, torn)), " under different identities")):
-        if shared:
-            one, other = shared[0][0]
-            yield Finding(
-                "warning",
-                f"{len(shared)} images are in training and in test{how}, such as {one} and {other}",
-                "decide which identity is right, and keep each on one side" if how else "remove them from one side",
-            )
+    shared = [(train[digest], test[digest]) for digest in train if digest in test]
+    torn = [owners for owners in shared if num_identities(chain(*owners)) > 1]
+    if shared:
+        one, other = (owners[0] for owners in shared[0])
+        yield Finding(
+            "warning",
+            f"{len(shared)} images are in training and in test, such as {one} and {other}",
+            "remove them from one side",
+        )
+    if torn:
+        one, other = next((a, b) for a, b in product(*torn[0]) if a.pid != b.pid)
+        yield Finding(
+            "warning",
+            f"{len(torn)} images are in training and in test under different identities, such as {one} and {other}",
+            "decide which identity is right, and keep each on one side",
+        )
 
 
 def _check_found_for_free(case: _Case) -> Iterator[Finding]:

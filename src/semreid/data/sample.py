@@ -125,6 +125,19 @@ class ReIDDataset:
     warnings: tuple[str, ...] = ()
 
 
+def cameras_by_pid(samples: Iterable[Sample]) -> dict[int, set[int]]:
+    """Tell which cameras saw each person.
+
+    Example:
+        >>> cameras_by_pid([Sample(Path("a.jpg"), 3, 1), Sample(Path("b.jpg"), 3, 2), Sample(Path("c.jpg"), 4, 1)])
+        {3: {1, 2}, 4: {1}}
+    """
+    cameras: dict[int, set[int]] = {}
+    for sample in samples:
+        cameras.setdefault(sample.pid, set()).add(sample.camid)
+    return cameras
+
+
 def num_identities(samples: Iterable[Sample]) -> int:
     """Count the distinct person ids.
 

@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from semreid.console import Json, command, interruptible, progress, say, show, stdout, warn, write
+from semreid.console import Json, command, progress, say, show, stdout, warn, write
 from semreid.data.cli import SkipCorrupt
 from semreid.data.images import read_image
 from semreid.data.rows import SPLITS
@@ -125,7 +125,7 @@ def group(
             else:
                 seen = with_words(seen, rows)
                 tell_said(seen)
-    with interruptible(lambda: "the same command begins anew"), progress("decoding") as told:
+    with progress("decoding") as told:
         people = find_people(
             embedder, seen, features=features, flip=flip, cut=cut, min_samples=min_samples, progress=told
         )

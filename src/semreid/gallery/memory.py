@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,14 +47,14 @@ class _Table:
     def size(self) -> int:
         return len(self.there)
 
-    def place(self, id_: str) -> int | None:
-        row = self.places.get(id_, self.size)
-        return row if row < self.size else None
+    def found(self, ids: Iterable[str]) -> dict[str, int]:
+        """The places of those of the rows that are there."""
+        return {id_: row for id_ in ids if (row := self.places.get(id_, self.size)) < self.size}
 
     def appended(self, entries: Sequence[Entry], vectors: Vectors) -> _Table:
         start, stop = self.size, self.size + len(entries)
         places = {entry.id: row for row, entry in enumerate(entries, start)}
-        if len(places) < len(entries) or any(self.place(id_) is not None for id_ in places):
+        if len(places) < len(entries) or self.found(places):
             raise SemreidError("an id comes twice", fix="give distinct ids")
         table = self._alone() if len(self.entries) > start else self
         table.entries.extend(entries)
@@ -147,8 +147,8 @@ class MemoryStore(LookingStore):
 
     def write(self, entries: Sequence[Entry], vectors: Vectors) -> None:
         """Insert or replace rows; replaced ones move to the end."""
-        known = [entry.id for entry in entries if self._table.place(entry.id) is not None]
-        table = self._table.without(known) if known else self._table
+        known = self._table.found(entry.id for entry in entries)
+        table = self._table.without([*known]) if known else self._table
         self._commit(table.appended(entries, vectors))
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -158,13 +158,12 @@ class MemoryStore(LookingStore):
     def entries(self, ids: Sequence[str]) -> dict[str, Entry]:
         """Return those of the entries that exist."""
         table = self._table
-        rows = {id_: row for id_ in ids if (row := table.place(id_)) is not None}
-        return {id_: table.entries[row] for id_, row in rows.items()}
+        return {id_: table.entries[row] for id_, row in table.found(ids).items()}
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """Return the vectors of rows that are there, all of them."""
         table = self._table
-        rows = {id_: row for id_ in ids if (row := table.place(id_)) is not None}
+        rows = table.found(ids)
         require_rows(ids, rows)
         return table.vectors[[rows[id_] for id_ in ids]]
 

@@ -6,11 +6,10 @@ import asyncio
 import codecs
 import hmac
 import ipaddress
-import re
 import secrets
 import time
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote_from_bytes, urlsplit
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import MutableHeaders
@@ -35,6 +34,7 @@ SLOWEST = 60.0
 BURST, PAUSE, ADDRESSES = 10, 10.0, 10_000
 """Wrong tokens that an address may send at once, seconds until it may send another one, and addresses to remember."""
 NOT_UTF8 = "the request is written in another charset than UTF-8"
+ASCII = bytes(range(128))
 CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 SAFE = {"GET", "HEAD", "OPTIONS"}
 HEADERS = {
@@ -266,9 +266,8 @@ def _measured(receive: Receive) -> Receive:
 
 def _spelt(request: Request, receive: Receive) -> Receive:
     """Write letters beyond ASCII in a form as browsers do, percent-encoded: as they are, its parser garbles them."""
-    if not request.headers.get("content-type", "").strip().lower().startswith("application/x-www-form-urlencoded"):
+    if parse_options_header(request.headers.get("content-type"))[0] != b"application/x-www-form-urlencoded":
         return receive
-
     letters = codecs.getincrementaldecoder("utf-8")()
 
     async def spelling() -> Message:
@@ -278,7 +277,7 @@ def _spelt(request: Request, receive: Receive) -> Receive:
             letters.decode(body, final=not message.get("more_body", False))
         except UnicodeDecodeError as error:
             raise HTTPException(415, NOT_UTF8) from error
-        return {**message, "body": re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % found[0][0], body)}
+        return {**message, "body": quote_from_bytes(body, safe=ASCII).encode()}
 
     return spelling
 

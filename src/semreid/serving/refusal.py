@@ -49,9 +49,9 @@ def is_partial(request: Request) -> bool:
 
 async def on_error(request: Request, error: Exception) -> Response:
     """Answer what went wrong: of what should not have happened, the log gets the trace, the user a number."""
-    told = error.headers if isinstance(error, HTTPException) else None
+    told = None
     if isinstance(error, HTTPException):  # an unknown path, a wrong method, a body that is none
-        error = RequestError(error.status_code, str(error.detail), DESCRIBED)
+        told, error = error.headers, RequestError(error.status_code, str(error.detail), DESCRIBED)
     elif isinstance(error, RequestValidationError):
         error = RequestError(422, "; ".join(map(_complaint, error.errors())), DESCRIBED)
     elif not isinstance(error, SemreidError):

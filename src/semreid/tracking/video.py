@@ -108,8 +108,10 @@ def _decoded(path: Path, wanted: Sequence[int]) -> Iterator[Picture]:
         for number in wanted:
             while at < number and capture.grab():
                 at += 1
-            read, image = capture.retrieve() if at == number else (False, None)
-            if image is None or not read:
+            if at < number:
+                return
+            read, image = capture.retrieve()
+            if not read:
                 return
             yield number, np.ascontiguousarray(image[..., ::-1], np.uint8)
 

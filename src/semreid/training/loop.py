@@ -18,7 +18,7 @@ from semreid import distributed
 from semreid.data.annotations import require_own_labels, require_own_sizes
 from semreid.data.attributes import attribute_file, read_attributes
 from semreid.data.benchmarks import load_dataset
-from semreid.data.sample import ReIDDataset, Sample, num_identities
+from semreid.data.sample import ReIDDataset, Sample, cameras_by_pid, num_identities
 from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store
 from semreid.errors import SemreidError
@@ -249,7 +249,7 @@ def _require_contrast(contrast: BatchContrastRecipe, model: ReIDModel, samples: 
     """Refuse a contrast of embeddings that the model does not have, or of pairs that nobody makes; unknown heads."""
     if contrast.weight:
         model.require_embedding()
-    if contrast.pairs == "cameras" and len({(s.pid, s.camid) for s in samples}) == num_identities(samples):
+    if contrast.pairs == "cameras" and max(map(len, cameras_by_pid(samples).values())) == 1:
         raise SemreidError(
             "contrast.pairs=cameras, and no two cameras are known to have seen one of the people to learn",
             fix="leave it out, or say which camera took each image (docs/data.md)",

@@ -46,8 +46,8 @@ class _Losses(nn.Module):
         if not self.contrast.weight:
             return self.model.losses(batch)
         losses, joined = self.model.losses_and_embedding(batch, self.contrast.heads)
-        pids, camids = (gather(each[: batch.num_real]) for each in (batch.pids, batch.camids))
-        across = camids if self.contrast.pairs == "cameras" else None
+        pids = gather(batch.pids[: batch.num_real])
+        across = gather(batch.camids[: batch.num_real]) if self.contrast.pairs == "cameras" else None
         losses[CONTRAST] = batch_contrast(gather(joined), pids, self.contrast.temperature, across)
         return losses
 

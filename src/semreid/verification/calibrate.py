@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.data.sample import Protocol, ReIDDataset, Sample, num_identities
+from semreid.data.sample import Protocol, ReIDDataset, Sample, cameras_by_pid, num_identities
 from semreid.data.split import hold_out, query_and_gallery, without_leaked
 from semreid.data.store import build_store, samples_digest, sketch_overlap
 from semreid.errors import SemreidError
@@ -150,12 +149,11 @@ def _require_cameras(protocol: Protocol, crops: Sequence[Sample]) -> None:
             "near-copies, and a model that is calibrated on them claims far too much",
             fix=fix,
         )
-    cells = {(s.pid, s.camid) for s in crops if s.pid}
-    paired = [pid for pid, cameras in Counter(pid for pid, _ in cells).items() if cameras > 1]
-    people = len({pid for pid, _ in cells})
-    if len(paired) < FEWEST_PEOPLE <= people:
+    seen_by = [len(cameras) for cameras in cameras_by_pid(s for s in crops if s.pid).values()]
+    paired = sum(cameras > 1 for cameras in seen_by)
+    if paired < FEWEST_PEOPLE <= len(seen_by):
         raise SemreidError(
-            f"only {len(paired)} of {people:,} people are seen by two cameras, and crops of one make no pairs: "
+            f"only {paired} of {len(seen_by):,} people are seen by two cameras, and crops of one make no pairs: "
             f"a calibration needs {FEWEST_PEOPLE} such people, and many more to say anything of rare errors",
             fix=fix,
         )
