@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-CHUNK = 64  # rows: enough of them to balance the threads, few enough to forget the cost of a call
+CHUNKS = (64, 1024)  # rows, at least and at most: a call is soon forgotten, and what it returns stays small
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,6 +31,7 @@ def compiled(function: F) -> F:
 
 def in_threads(kernel: Callable[..., T], rows: int, *arguments: object) -> list[T]:
     """Call ``kernel(start, stop, *arguments)`` for consecutive chunks of rows; its results in order."""
-    starts = range(0, rows, CHUNK)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(lambda start: kernel(start, min(start + CHUNK, rows), *arguments), starts))
+    threads = torch.get_num_threads()
+    chunk = min(max(CHUNKS[0], rows // (4 * threads)), CHUNKS[1])  # four for each thread balance them
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda start: kernel(start, min(start + chunk, rows), *arguments), range(0, rows, chunk)))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.functional._compiled import compiled
+from semreid.functional._reranking_kernels import STRIP
 
 Array = NDArray[Any]
 APART = -(2**60)
@@ -142,19 +143,26 @@ def linked(
 
 
 @compiled
-def most_alike(start: int, stop: int, products: Array, row: int, column: int, kinds: Array, best: Array) -> None:
+def most_alike(start: int, stop: int, products: Array, row: int, column: int, bounds: Array, best: Array) -> None:
     """Update the largest inner products of rows with others of each kind, in falling order, from a tile of products.
 
-    The tile starts at (``row``, ``column``) of the whole.
+    The tile starts at (``row``, ``column``) of the whole, whose columns ``bounds[k]:bounds[k + 1]`` are of kind k.
     """
     last = best.shape[2] - 1
     for r in range(start, stop):
         i = row + r
-        for c in range(products.shape[1]):
-            product, kind = products[r, c], kinds[column + c]
-            if product > best[i, kind, last] and i != column + c:
-                position = last
-                while position > 0 and best[i, kind, position - 1] < product:
-                    best[i, kind, position] = best[i, kind, position - 1]
-                    position -= 1
-                best[i, kind, position] = product
+        for kind in range(best.shape[1]):
+            begin, end = max(bounds[kind] - column, 0), min(bounds[kind + 1] - column, products.shape[1])
+            for strip in range(begin, end, STRIP):
+                line, limit, higher = products[r, strip : min(strip + STRIP, end)], best[i, kind, last], 0
+                for product in line:
+                    higher += product > limit
+                if higher == 0:
+                    continue
+                for c in range(len(line)):
+                    if line[c] > best[i, kind, last] and i != column + strip + c:
+                        position = last
+                        while position > 0 and best[i, kind, position - 1] < line[c]:
+                            best[i, kind, position] = best[i, kind, position - 1]
+                            position -= 1
+                        best[i, kind, position] = line[c]

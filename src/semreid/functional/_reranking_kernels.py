@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from semreid.functional._compiled import compiled
 
 Array = NDArray[Any]
+STRIP = 32
+"""Columns of a tile that are looked at together."""
 
 
 @compiled
@@ -42,20 +44,29 @@ def nearest(
     """Update nearest neighbours and largest squared distances from a tile of inner products.
 
     The tile starts at (``row``, ``column``) of the whole. Every list begins with the row itself at
-    distance -1, so that it stays the first also if it has exact copies.
+    distance -1, so that it stays the first also if it has exact copies. Hardly any pair is near: strips without one are
+    passed over by a loop that becomes vector instructions.
     """
+    strip = np.empty(STRIP, np.float32)
+    bits, farthest = strip.view(np.int32), largest.view(np.int32)  # which order what is not negative likewise
     for r in range(start, stop):
         i = row + r
-        farthest = largest[i]
-        bound = distances[i, -1]
-        for c in range(products.shape[1]):
-            j = column + c
-            distance = max(np.float32(0.0), norms[i] + norms[j] - np.float32(2.0) * products[r, c])
-            farthest = max(farthest, distance)
-            if distance < bound and i != j:
-                insert(j, distance, lists[i], distances[i])
-                bound = distances[i, -1]
-        largest[i] = farthest
+        most, bound = farthest[i], distances[i, -1]
+        for begin in range(0, products.shape[1], STRIP):
+            line, others = products[r, begin : begin + STRIP], norms[column + begin : column + begin + STRIP]
+            nearer = 0
+            for c in range(len(line)):
+                strip[c] = max(np.float32(0.0), norms[i] + others[c] - np.float32(2.0) * line[c])
+                nearer += strip[c] < bound
+                most = max(most, bits[c])
+            if nearer == 0:
+                continue
+            for c in range(len(line)):
+                j = column + begin + c
+                if strip[c] < bound and i != j:
+                    insert(j, strip[c], lists[i], distances[i])
+                    bound = distances[i, -1]
+        farthest[i] = most
 
 
 @compiled

@@ -102,9 +102,13 @@ def likeness_by_camera(vectors: NDArray[np.float32], kinds: NDArray[np.integer],
     """
     from semreid.functional import _grouping_kernels as kernels
 
-    rows, cameras = torch.from_numpy(np.asarray(vectors, np.float32)), np.asarray(kinds, np.int64)
-    best = np.full((len(rows), int(cameras.max()) + 1, nearest), -np.inf, np.float32)
+    order = np.argsort(kinds, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(kinds))])
+    rows = torch.from_numpy(np.asarray(vectors, np.float32)[order])
+    best = np.full((len(rows), len(bounds) - 1, nearest), -np.inf, np.float32)
     for row, column, products in symmetric_tiles(rows, rows):
-        in_threads(kernels.most_alike, len(products), products, row, column, cameras, best)
+        in_threads(kernels.most_alike, len(products), products, row, column, bounds, best)
     there = np.isfinite(best)
-    return torch.from_numpy(np.where(there, best, 0).sum(2) / there.sum(2, dtype=np.float32).clip(1))
+    means = np.empty(best.shape[:2], np.float32)
+    means[order] = np.where(there, best, 0).sum(2) / there.sum(2, dtype=np.float32).clip(1)
+    return torch.from_numpy(means)
