@@ -31,6 +31,7 @@ from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture
 from semreid.explain.people import group
+from semreid.explain.selftrain import selftrain
 from semreid.explain.texts import percent_text
 from semreid.files import require_apart, require_suffix, require_writable, write_json, write_text
 from semreid.functional.calibration import Calibration, Verdict
@@ -59,7 +60,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
-for _each in (datasets, doctor, models, train, average, adapt, explain, stages, texture, label, group, tracks, link):
+for _each in (
+    *(datasets, doctor, models, train, average, adapt, selftrain),
+    *(explain, stages, texture, label, group, tracks, link),
+):
     app.command()(_each)
 SHARED = ("train", "evaluate", "embed", "gallery add")
 """Commands that several processes of torchrun share."""

@@ -151,10 +151,7 @@ def group(
 def _way_to_learn(table: Path, model: str, people: People) -> str:
     """The command that trains on what was found, from the model that found it, as docs/adapt.md tells."""
     start = [f"model.weights={model}"] if is_run(model) else []
-    cameras = people.crops.cameras
-    seen = np.unique(np.stack([people.groups, cameras])[:, people.groups >= 0], axis=1)
-    meet = (cameras >= 0).all() and seen.shape[1] > people.count  # else no pair of two cameras is known
-    across = ["contrast.pairs=cameras", "data.meeting=camera"] if meet else []
+    across = ["contrast.pairs=cameras", "data.meeting=camera"] if people.meet_cameras else []
     return command("train", "--data", f"folder:{table}", "--out", "RUN", *start, "contrast.weight=1", *across)
 
 

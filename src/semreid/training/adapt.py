@@ -70,7 +70,7 @@ def adapt(
     began = clock()
     _require_one_process()
     folder = RunFolder(out, resume=resume, recipe=ADAPT)
-    card, model = _start(start)
+    card, model = load_start(start)
     text = dump_recipe(recipe)
     state = load_checkpoint(folder.path / CHECKPOINT, recipe) if resume else None
     learning = learning_heads(model, recipe.losses)
@@ -100,7 +100,15 @@ def adapt(
     return rounds.model.eval()
 
 
-def _start(start: Path | str) -> tuple[Card, ReIDModel]:
+def load_start(start: Path | str) -> tuple[Card, ReIDModel]:
+    """Load what adapting begins with.
+
+    Args:
+        start: Run folder or card file of a model, or the name of one that ships.
+
+    Raises:
+        SemreidError: If it is untrained, embeds nothing, or cannot be read.
+    """
     if is_untrained(start):
         raise SemreidError(
             f"{start} is untrained: what it takes for alike are no people, and it would learn from that",
