@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from semreid.data.crops import Crops, crops_at
 from semreid.errors import SemreidError
@@ -11,8 +12,9 @@ from semreid.explain import selftrain
 from semreid.explain.selftrain import Turn, self_train
 from semreid.models.card import read_card
 from semreid.models.loading import load_model
+from semreid.training.build import build_model
 from semreid.training.recipe import load_recipe
-from tests.conftest import draw_figure, write_image
+from tests.conftest import draw_figure, write_image, write_run
 
 TURN = Turn(rounds=1, steps=2, epochs=1)
 
@@ -65,6 +67,20 @@ def test_pairs_of_two_cameras_count_where_cameras_are_known(learned: Path, crops
     assert (recipe.contrast.weight, recipe.contrast.pairs, recipe.data.meeting) == (1, "all", "chance")
     assert recipe.losses == load_recipe(selftrain.BEST).losses  # which are for as many epochs
     assert recipe.data.identities == people.count < 16
+    assert recipe.data.size == (192, 96)
+
+
+def test_any_trunk_goes_on_at_its_own_size_if_that_is_larger(crops: Crops, tmp_path: Path) -> None:
+    """And what `train` makes of it takes all of its trunk."""
+    model = {"name": "baseline", "trunk": "resnet18", "width": 0.125, "last_stride": 2}
+    for size, expected in (((64, 32), (192, 96)), ((256, 128), (256, 128))):
+        start = tmp_path / str(size[0])
+        write_run(start, {**model, "size": size})
+        people = selftrain.find_people(load_model("people-s"), crops)
+        recipe = selftrain._recipe(people, start, TURN)
+        assert recipe.data.size == expected
+        built, before = build_model(recipe, people.count), load_model(start)
+        assert torch.equal(built.trunk.conv1.weight.contiguous(), before.trunk.conv1.weight.contiguous())
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(

@@ -24,7 +24,7 @@ from semreid.explain.people import people_page
 from semreid.files import require_writable, write_json, write_text
 from semreid.functional.grouping import Groups
 from semreid.gallery.store import without_password
-from semreid.models.card import CARD
+from semreid.models.card import CARD, read_card
 from semreid.models.loading import load_model
 from semreid.models.shipped import DEFAULT
 from semreid.reading import Object, parse_json, read_bytes
@@ -136,17 +136,25 @@ def _found(crops: Crops, adapted: Path, out: Path, number: int) -> People:
 
 
 def _recipe(people: People, adapted: Path, turn: Turn) -> Recipe:
-    """The recipe that `train` takes where none is named, from the adapted model, with the contrast of docs/adapt.md."""
-    best, across = load_recipe(BEST), people.meet_cameras
+    """The recipe that `train` takes where none is named, on the adapted trunk, with the contrast of docs/adapt.md.
+
+    Pictures are as large as the recipe's, or as those of the adapted model if they are larger.
+    """
+    best, across, start = load_recipe(BEST), people.meet_cameras, read_card(adapted).model
+    height, width = max(best.data.size, tuple(start["size"]))
+    data = replace(
+        best.data,
+        height=height,
+        width=width,
+        identities=min(best.data.identities, people.count),
+        meeting="camera" if across else "chance",
+    )
+    trunk = {name: start[name] for name in ("trunk", "width", "last_stride")}
     return replace(
         best,
         seed=turn.seed,
-        model=replace(best.model, weights=str(adapted)),
-        data=replace(
-            best.data,
-            identities=min(best.data.identities, people.count),
-            meeting="camera" if across else "chance",
-        ),
+        model=replace(best.model, weights=str(adapted), **trunk),
+        data=data,
         schedule=replace(best.schedule, epochs=turn.epochs),
         contrast=BatchContrastRecipe(weight=1, pairs="cameras" if across else "all"),
         losses={**best.losses, "fusion.diversity": {turn.epochs - 1: 0.01}},
