@@ -295,7 +295,7 @@ def measure_limit(part: Part, name: str, batch: int, peaks: dict[str, float]) ->
     """Operations of a step over its time, how busy the device is, and the ten kernels that take longest."""
     trainer = make_trainer(part, name, batch)
     following = batches_of(trainer)
-    work, times = (lambda: trainer.step(following())), 5
+    work, times = (lambda: trainer.step(following())), 5 if part.device.type == "cuda" else 1
     needed = operations(work)
     reached = needed * part.rate(work) / 1e12
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if part.device.type == "cuda" else [])

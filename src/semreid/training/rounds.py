@@ -172,11 +172,12 @@ def _require_groups(signs: GroupingSigns, rounds: Rounds) -> None:
         raise SemreidError(
             f"round {rounds.done + 1}: no {wanted.min_samples} of the {len(rounds.crops):,} crops are alike enough to "
             f"be taken for one person{kept}",
-            fix="allow larger distances (groups.cut=0.9) or smaller groups (groups.min_samples=2), or give more crops "
-            "of each person",
+            fix="give more crops of each person; or, with `semreid adapt`, allow larger distances (groups.cut=0.9) or "
+            "smaller groups (groups.min_samples=2)",
         )
     raise SemreidError(
         f"round {rounds.done + 1}: all crops that are alike at all fall into one group: they show one person, are "
         f"copies of each other, or the distances allowed are too large{kept}",
-        fix="look at the crops; demand smaller distances (groups.cut=0.6); nothing can be learned from one person",
+        fix="look at the crops, for nothing can be learned from one person; or demand smaller distances, with "
+        "`semreid adapt` (groups.cut=0.6)",
     )
