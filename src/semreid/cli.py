@@ -31,12 +31,12 @@ from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture
 from semreid.explain.people import group
-from semreid.explain.selftrain import selftrain
 from semreid.explain.texts import percent_text
 from semreid.files import require_apart, require_suffix, require_writable, write_json, write_text
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
+from semreid.gallery.store import without_password
 from semreid.models.cli import FirstModel, Model, ModelOption, embedder_of, models, no_model
 from semreid.models.exported import ExportedModel, is_exported
 from semreid.models.loading import has_random_weights, told_untrained
@@ -44,7 +44,7 @@ from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
 from semreid.teachers.cli import label
 from semreid.tracking.cli import link, tracks
-from semreid.training.cli import adapt, average, train
+from semreid.training.cli import CropsArgument, adapt, average, crops_from, train
 from semreid.training.record import run_files
 from semreid.version import __version__
 
@@ -61,7 +61,7 @@ app = typer.Typer(
 )
 app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
 for _each in (
-    *(datasets, doctor, models, train, average, adapt, selftrain),
+    *(datasets, doctor, models, train, average, adapt),
     *(explain, stages, texture, label, group, tracks, link),
 ):
     app.command()(_each)
@@ -128,6 +128,39 @@ def synthesize(
     with interruptible(lambda: "the same command goes on"), progress("making people") as told:
         run(recipe, out, progress=told)
     say(f"made: {out}. Next: {command('doctor', f'people:{out}')}")
+
+
+@app.command()
+def selftrain(
+    out: Annotated[Path, typer.Option("--out", help="Folder to make, for the runs and tables of all steps.")],
+    crops: CropsArgument = None,
+    start: Annotated[
+        str, typer.Option("--from", help="Model to begin with: one that ships, or a run folder.")
+    ] = DEFAULT,
+    data: Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH: its training part.")] = "",
+    gallery: Annotated[str, typer.Option("--gallery", help="Instead of CROPS: those of a gallery.")] = "",
+    turns: Annotated[int, typer.Option("--turns", min=1, help="How often all steps are done.")] = 2,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of `adapt` in each.")] = 5,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Batches of each round.")] = 250,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of `train` in each.")] = 12,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Decides everything random.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the step that was not done.")] = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Make a model of your own crops, without identities: adapt, group, train on the groups, and all of it again."""
+    from semreid.explain.selftrain import Turn, self_train
+
+    seen = crops_from(crops, data, gallery=gallery, skip_corrupt=skip_corrupt)
+    with interruptible(lambda: "the same command with --resume goes on"):
+        model = self_train(seen, start, out, Turn(rounds, steps, epochs, seed), turns=turns, resume=resume)
+    say(f"learned: {model}, by the people of {out / f'people{turns}.html'}: look at them")
+    named = ["--data", data] if data else [crops]
+    step = (
+        ["gallery", "add", "--from", without_password(gallery), "--gallery", "NEW", "--model", model]
+        if gallery
+        else ["group", *named, "--model", model, "--out", "DIR"]
+    )
+    say(f"how good it is, no crop without names can tell. Next: {command(*step, *['--skip-corrupt'] * skip_corrupt)}")
 
 
 @app.command()

@@ -116,6 +116,10 @@ def test_nothing_is_mixed(learned: Path, crops: Crops, tmp_path: Path) -> None:
     assert "--resume" not in caught.value.fix
     with pytest.raises(SemreidError, match="holds no run"):
         self_train(crops, "people-s", tmp_path / "nothing", TURN, resume=True)
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "selftrain.json").write_text('{"began": {}')
+    with pytest.raises(SemreidError, match=r"selftrain\.json"):
+        self_train(crops, "people-s", tmp_path / "torn", TURN, resume=True)
     fewer = crops.only(np.arange(len(crops) - 1))
     for changed, other in ((fewer, TURN), (crops, replace(TURN, epochs=2, seed=1))):
         with pytest.raises(SemreidError, match="crops" if changed is fewer else "epochs and seed"):

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
+from pydantic import TypeAdapter
 
-from semreid.console import command, interruptible, progress, say
-from semreid.data.cli import SkipCorrupt
+from semreid.console import progress, say
 from semreid.data.crops import Crops
 from semreid.data.sample import ReIDDataset
 from semreid.data.store import samples_digest
@@ -23,19 +22,27 @@ from semreid.errors import SemreidError
 from semreid.explain.people import people_page
 from semreid.files import require_writable, write_json, write_text
 from semreid.functional.grouping import Groups
-from semreid.gallery.store import without_password
-from semreid.models.card import CARD, read_card
+from semreid.models.card import read_card
 from semreid.models.loading import load_model
-from semreid.models.shipped import DEFAULT
-from semreid.reading import Object, parse_json, read_bytes
+from semreid.reading import parse_json, read_bytes
 from semreid.training.adapt import adapt, load_start
-from semreid.training.cli import CropsArgument, crops_from
 from semreid.training.loop import train
 from semreid.training.recipe import BEST, AdaptRecipe, BatchContrastRecipe, Recipe, load_recipe
-from semreid.training.record import CHECKPOINT, METRICS
+from semreid.training.record import CHECKPOINT
 from semreid.verification.people import People, find_people, write_people
 
 PLAN = "selftrain.json"
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What stands in the file of a plan."""
+
+    began: dict[str, Any]
+    done: list[str]
+
+
+_SHAPE = TypeAdapter(_Kept)
 
 
 @dataclass(frozen=True)
@@ -73,52 +80,58 @@ def self_train(crops: Crops, start: Path | str, out: Path, turn: Turn, *, turns:
         SemreidError: If the folder holds something else, the crops, the start or ``turn`` are others than it began
             with, or a step cannot be done; what earlier steps left stays.
     """
-    _begin(
-        out,
-        {"crops": samples_digest(crops.samples), "start": load_start(start)[1].fingerprint, **asdict(turn)},
-        resume=resume,
-    )
+    facts = {"crops": samples_digest(crops.samples), "start": load_start(start)[1].fingerprint, **asdict(turn)}
+    plan = _Plan.of(out, facts, resume=resume)
     model: Path | str = start
     for number in range(1, turns + 1):
         adapted, trained = out / f"adapted{number}", out / f"trained{number}"
-        if not _done(adapted, turn.rounds):
+        if adapted.name not in plan.done:
             say(f"turn {number} of {turns}: adapting {model}")
             recipe = AdaptRecipe(rounds=turn.rounds, steps=turn.steps, seed=turn.seed)
             adapt(recipe, crops, model, adapted, resume=(adapted / CHECKPOINT).exists())
-        if not _done(trained, turn.epochs):
+            plan.note(adapted.name)
+        if trained.name not in plan.done:
             say(f"turn {number} of {turns}: grouping by {adapted}")
             people = _found(crops, adapted, out, number)
             say(f"turn {number} of {turns}: {people.count:,} people; training on them")
             train(_recipe(people, adapted, turn), _named(people, out), trained, resume=(trained / CHECKPOINT).exists())
+            plan.note(trained.name)
         model = trained
     return Path(model)
 
 
-def _begin(out: Path, plan: dict[str, Any], *, resume: bool) -> None:
-    """Claim a folder, or see that it holds a run with the same plan."""
-    file = out / PLAN
-    if not resume:
-        if out.is_dir() and any(out.iterdir()):
-            way = "go on with it (--resume), or " if file.exists() else ""
-            raise SemreidError(f"{out} is not empty", fix=f"{way}choose another folder for --out")
-        require_writable(file)
-        write_json(file, plan)
-        return
-    if not file.exists():
-        raise SemreidError(f"{out} holds no run of `semreid selftrain` to go on with", fix="leave --resume out")
-    before = parse_json(read_bytes(file), Object, file)
-    if other := [name for name in plan if before.get(name) != plan[name]]:
-        raise SemreidError(
-            f"{out} began with other {' and '.join(other)}",
-            fix="give what it began with, or choose another folder for --out",
-        )
+@dataclass
+class _Plan:
+    """What a run began with, and which of its steps are done."""
 
+    file: Path
+    facts: dict[str, Any]
+    done: list[str]
 
-def _done(run: Path, rows: int) -> bool:
-    """Whether a run folder is whole and has all its rounds or epochs."""
-    if not ((run / CARD).exists() and (run / METRICS).exists()):
-        return False
-    return len((run / METRICS).read_text().splitlines()) >= rows
+    @classmethod
+    def of(cls, out: Path, facts: dict[str, Any], *, resume: bool) -> _Plan:
+        """Claim a folder, or see that it holds a run that began with the same."""
+        file = out / PLAN
+        if not resume:
+            if out.is_dir() and any(out.iterdir()):
+                way = "go on with it (--resume), or " if file.exists() else ""
+                raise SemreidError(f"{out} is not empty", fix=f"{way}choose another folder for --out")
+            require_writable(file)
+            write_json(file, {"began": facts, "done": []})
+        elif not file.exists():
+            raise SemreidError(f"{out} holds no run of `semreid selftrain` to go on with", fix="leave --resume out")
+        before = parse_json(read_bytes(file), _SHAPE, file)
+        if other := [name for name in facts if before.began.get(name) != facts[name]]:
+            raise SemreidError(
+                f"{out} began with other {' and '.join(other)}",
+                fix="give what it began with, or choose another folder for --out",
+            )
+        return cls(file, facts, before.done)
+
+    def note(self, step: str) -> None:
+        """Keep that a step is done."""
+        self.done.append(step)
+        write_json(self.file, {"began": self.facts, "done": self.done})
 
 
 def _found(crops: Crops, adapted: Path, out: Path, number: int) -> People:
@@ -170,33 +183,3 @@ def _named(people: People, out: Path) -> ReIDDataset:
         for row in rows.tolist()
     )
     return ReIDDataset(f"{crops.name}, people found by a machine", out, tuple(named), (), (), terms=crops.terms)
-
-
-def selftrain(
-    out: Annotated[Path, typer.Option("--out", help="Folder to make, for the runs and tables of all steps.")],
-    crops: CropsArgument = None,
-    start: Annotated[
-        str, typer.Option("--from", help="Model to begin with: one that ships, or a run folder.")
-    ] = DEFAULT,
-    data: Annotated[str, typer.Option("--data", help="NAME[/VARIANT]:PATH: its training part.")] = "",
-    gallery: Annotated[str, typer.Option("--gallery", help="Instead of CROPS: those of a gallery.")] = "",
-    turns: Annotated[int, typer.Option("--turns", min=1, help="How often all steps are done.")] = 2,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of `adapt` in each.")] = Turn.rounds,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Batches of each round.")] = Turn.steps,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of `train` in each.")] = Turn.epochs,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Decides everything random.")] = Turn.seed,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the step that was not done.")] = False,
-    skip_corrupt: SkipCorrupt = False,
-) -> None:
-    """Make a model of your own crops, without identities: adapt, group, train on the groups, and all of it again."""
-    seen = crops_from(crops, data, gallery=gallery, skip_corrupt=skip_corrupt)
-    with interruptible(lambda: "the same command with --resume goes on"):
-        model = self_train(seen, start, out, Turn(rounds, steps, epochs, seed), turns=turns, resume=resume)
-    say(f"learned: {model}, by the people of {out / f'people{turns}.html'}: look at them")
-    named = ["--data", data] if data else [crops]
-    step = (
-        ["gallery", "add", "--from", without_password(gallery), "--gallery", "NEW", "--model", model]
-        if gallery
-        else ["group", *named, "--model", model, "--out", "DIR"]
-    )
-    say(f"how good it is, no crop without names can tell. Next: {command(*step, *['--skip-corrupt'] * skip_corrupt)}")
