@@ -26,7 +26,7 @@ from semreid.training.build import build_model, model_arguments
 from semreid.training.record import Reporter
 from semreid.training.trainer import Trainer
 
-PIECE = 15 * 2**20
+PIECE = 31 * 2**19
 """Bytes of a piece of the weights, where only small files can be brought back."""
 REAL = {"market1501": "market1501:{}/market1501", "cuhk03p1": "cuhk03-np/labeled:{}/cuhk03p1"}
 AUGMENT = {

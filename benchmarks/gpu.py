@@ -70,7 +70,15 @@ def proof(part: Part) -> None:
         part.note("cut", f"its time was over after {len(tests)} tests")
     part.note("passed", sum(said == "passed" for said in tests.values()))
     part.note("not_passed", {name: said for name, said in tests.items() if said != "passed"})
+    part.note("failures", failures(lines))
     part.note("last_lines", lines[-15:])
+
+
+def failures(lines: list[str]) -> list[str]:
+    """What pytest prints of all that failed: where, and why."""
+    start = next((row for row, line in enumerate(lines) if re.fullmatch("=+ (ERRORS|FAILURES) =+", line)), len(lines))
+    end = next((row for row, line in enumerate(lines) if "= short test summary" in line), len(lines))
+    return lines[start:end]
 
 
 OUTCOME = re.compile(r"tests/cuda/\S+?::(.+?) (PASSED|FAILED|ERROR|SKIPPED)")
@@ -79,11 +87,11 @@ FAILURE = re.compile(r"(?:FAILED|ERROR) tests/cuda/\S+?::(.+?) - (.*)")
 
 
 PARTS: dict[str, tuple[Callable[[Part], None], float]] = {
-    "proof": (proof, 0.16),
+    "proof": (proof, 0.20),
     "speed": (speed, 0.29),
     "limit": (limit, 0.09),
-    "train": (train, 0.26),
-    "real": (real, 0.20),
+    "train": (train, 0.24),
+    "real": (real, 0.18),
     "schedule": (schedule, 0.50),
 }
 """What each does, and its share of the time; what one leaves, those behind it share."""

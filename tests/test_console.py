@@ -1,7 +1,7 @@
 import pytest
 from rich.table import Table
 
-from semreid.console import say, stdout, warn, write
+from semreid.console import draw, say, warn, write
 from semreid.training.record import Reporter
 
 
@@ -22,7 +22,7 @@ def test_names_of_users_are_printed_as_they_are(capsys: pytest.CaptureFixture[st
     write(name, name)
     table = Table(name, title=name)
     table.add_row(name)
-    stdout.print(table)
+    draw(table)
     say(name)
     warn(name, name)
     Reporter(1).say(name)
@@ -30,3 +30,11 @@ def test_names_of_users_are_printed_as_they_are(capsys: pytest.CaptureFixture[st
     assert told.out.startswith(f"{name}\n{name}\n")
     assert told.out.count(name) == 5
     assert told.err == f"{name}\nwarning: {name}\nwarning: {name}\n{name}\n"
+
+
+def test_a_table_that_goes_into_a_file_breaks_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "folder/" * 40 + "crop.png"
+    table = Table("path or id")
+    table.add_row(path)
+    draw(table)
+    assert path in capsys.readouterr().out

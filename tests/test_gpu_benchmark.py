@@ -113,6 +113,13 @@ def test_a_part_that_fails_does_not_stop_the_others(gpu, monkeypatch, tmp_path, 
     assert "no luck" in capsys.readouterr().out
 
 
+def test_what_failed_is_kept_with_its_traceback(gpu) -> None:
+    told = ["=== test session starts ===", "tests/cuda/test_cuda.py::test_a FAILED", "==== FAILURES ====", "E  why"]
+    end = ["==== short test summary info ====", "FAILED tests/cuda/test_cuda.py::test_a - why"]
+    assert gpu["failures"]([*told, *end]) == told[2:]
+    assert gpu["failures"]([told[0], "=== 1 passed ==="]) == []
+
+
 def test_a_process_that_dies_or_hangs_leaves_its_results_and_what_it_said(gpu, monkeypatch, tmp_path) -> None:
     given = argparse.Namespace(rehearse=False, out=tmp_path, data=None)
     (tmp_path / "speed.json").write_text('{"before": 1}')

@@ -24,7 +24,7 @@ from rich.table import Table
 from typer.core import TyperCommand, TyperOption
 
 from semreid import distributed
-from semreid.console import Json, command, interruptible, progress, say, show, stdout, warn, write
+from semreid.console import Json, command, draw, interruptible, progress, say, show, warn, write
 from semreid.data.cli import Data, SkipCorrupt, dataset_of, datasets, doctor
 from semreid.data.listing import left_out
 from semreid.data.sample import MAX_CAMID
@@ -36,7 +36,6 @@ from semreid.files import require_apart, require_suffix, require_writable, write
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
-from semreid.gallery.store import without_password
 from semreid.models.cli import FirstModel, Model, ModelOption, embedder_of, models, no_model
 from semreid.models.exported import ExportedModel, is_exported
 from semreid.models.loading import has_random_weights, told_untrained
@@ -44,7 +43,7 @@ from semreid.models.shipped import DEFAULT, is_shipped
 from semreid.reading import brief
 from semreid.teachers.cli import label
 from semreid.tracking.cli import link, tracks
-from semreid.training.cli import CropsArgument, adapt, average, crops_from, train
+from semreid.training.cli import CropsArgument, adapt, average, crops_from, train, way_to_group
 from semreid.training.record import run_files
 from semreid.version import __version__
 
@@ -154,13 +153,13 @@ def selftrain(
     with interruptible(lambda: "the same command with --resume goes on"):
         model = self_train(seen, start, out, Turn(rounds, steps, epochs, seed), turns=turns, resume=resume)
     say(f"learned: {model}, by the people of {out / f'people{turns}.html'}: look at them")
-    named = ["--data", data] if data else [crops]
-    step = (
-        ["gallery", "add", "--from", without_password(gallery), "--gallery", "NEW", "--model", model]
-        if gallery
-        else ["group", *named, "--model", model, "--out", "DIR"]
+    judged = data and dataset_of(data).query
+    say(
+        f"how good it is: {command('evaluate', model, '--data', data)}"
+        if judged
+        else "how good it is, no crop without names can tell"
     )
-    say(f"how good it is, no crop without names can tell. Next: {command(*step, *['--skip-corrupt'] * skip_corrupt)}")
+    say(f"next: {way_to_group(model, crops, data, gallery=gallery, skip_corrupt=skip_corrupt)}")
 
 
 @app.command()
@@ -595,7 +594,7 @@ def _show_report(content: Mapping[str, Any]) -> None:
     for name, value in content["metrics"].items():
         low_high = content["ci95"].get(name)
         table.add_row(name, f"{value:.1f}", f"{low_high[0]:.1f} to {low_high[1]:.1f}" if low_high else "")
-    stdout.print(table)
+    draw(table)
     counts = ", ".join(f"{name} {value:,}" for name, value in content["counts"].items())
     extras = [name.replace("_", " ") for name in ("flip", "center_cameras", "rerank") if content["protocol"][name]]
     extras += ["euclidean distance of raw embeddings"] if content["protocol"]["distance"] == "euclidean" else []
@@ -611,7 +610,7 @@ def _show_calibration(calibration: Calibration) -> None:
         table.add_row(
             f"{point.asked_far:g}", _percent(point.far), f"{point.threshold:.4f}", _percent(point.tar), elsewhere
         )
-    stdout.print(table)
+    draw(table)
     lines = [
         f"{counts['people']:,} people in {counts['cameras']} cameras: {counts['genuine']:,} genuine and "
         f"{counts['impostor']:,} impostor pairs; equal error rate {calibration.eer:.1%}",

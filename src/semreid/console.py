@@ -7,11 +7,13 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
+from rich.table import Table
 
 from semreid import distributed
 from semreid.parallel import Progress
@@ -20,6 +22,8 @@ _AS_IT_IS = {"markup": False, "emoji": False, "highlight": False}
 stdout, stderr = Console(**_AS_IT_IS), Console(stderr=True, **_AS_IT_IS)  # type: ignore[arg-type]
 """What users and their files call things is printed as it is: ``[/x]`` is no markup, and ``:dog:`` no picture."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+WIDE = 100_000
+"""Columns of a file, which has no right border."""
 INTERRUPTED = 130
 """The status that shells expect after Ctrl-C: 128, and the number of the signal."""
 
@@ -42,14 +46,26 @@ def write(*lines: str, style: str = "") -> None:
         stdout.print(line, style=style, soft_wrap=True)
 
 
+def draw(table: Table) -> None:
+    """Print a table on stdout; where that is no terminal, with every cell on one line."""
+    console = stdout if stdout.is_terminal else Console(width=WIDE, **_AS_IT_IS)  # type: ignore[arg-type]
+    console.print(table)
+
+
 def command(*words: object) -> str:
     """Write a command of semreid so that a shell takes it as it is meant, whatever is in the names of files.
 
     Example:
         >>> command("doctor", "people:my crops")
         "semreid doctor 'people:my crops'"
+        >>> command("group", Path("-crops"), "--out", "who")  # which is no option
+        'semreid group ./-crops --out who'
     """
-    return shlex.join(["semreid", *map(str, words)])
+    return shlex.join(["semreid", *map(_word, words)])
+
+
+def _word(word: object) -> str:
+    return f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
 
 
 def show(content: Mapping[str, Any]) -> None:

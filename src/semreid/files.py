@@ -228,6 +228,11 @@ def temporary_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one of those that writing leaves for a moment, or after a crash: none of the user's."""
+    return path.name.startswith(_PREFIX)
+
+
 @contextlib.contextmanager
 def exclusive(target: Path | str, *, patience: float = PATIENCE) -> Iterator[None]:
     """Be the only one who writes ``target``, of all processes and threads that ask for it in this way.

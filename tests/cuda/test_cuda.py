@@ -120,16 +120,14 @@ def learned_by(trainer: Trainer) -> torch.Tensor:
     return weights() - start
 
 
-REPLAYED = {name: (name, {"optim": {"name": "sgd", "lr": 0.02, "clip": 1.0, "ema": 0.9}}, 0.05) for name in STEPS} | {
+CALM = {"name": "sgd", "lr": 0.002, "clip": 1.0}
+"""So that what a GPU adds up in another order each time does not grow: no choice within a step turns out otherwise."""
+REPLAYED = {name: (name, {"optim": {**CALM, "ema": 0.9}}, 0.04) for name in STEPS} | {
     "adamw": ("baseline", {"optim": {"name": "adamw", "lr": 1e-3}}, 0.3),
     "amsgrad": ("baseline", {"optim": {"name": "amsgrad", "lr": 1e-3}}, 0.3),
-    "bf16": ("unified", {"optim": {"name": "sgd", "lr": 0.02, "clip": 1.0}, "precision": "bf16"}, 0.3),
-    "contrast": (
-        "unified",
-        {"optim": {"name": "sgd", "lr": 0.02}, "contrast": {"weight": 1.0, "heads": ["parsing"]}},
-        0.05,
-    ),
-    "two gradients": ("baseline", {"optim": {"separate_losses": ["identity.triplet"]}}, 0.3),
+    "bf16": ("unified", {"optim": CALM, "precision": "bf16"}, 0.3),
+    "contrast": ("unified", {"optim": CALM, "contrast": {"weight": 1.0, "heads": ["parsing"]}}, 0.04),
+    "two gradients": ("baseline", {"optim": {"lr": 1e-3, "separate_losses": ["identity.triplet"]}}, 0.3),
 }
 
 
@@ -240,8 +238,11 @@ def weights_of(folder: Path) -> torch.Tensor:
 
 
 def test_resuming_is_as_exact_as_running_twice(figure_data: ReIDDataset, device: torch.device, tmp_path: Path) -> None:
-    """If two runs are equal bit for bit, so is one that was interrupted; else it is no farther from them."""
-    plan = recipe(schedule={"epochs": 2})
+    """A run that was interrupted is no farther from two that were not than these are from each other.
+
+    That of an optimiser that forgot its momentum is 0.013 away, without averaged weights 0.5.
+    """
+    plan = recipe(schedule={"epochs": 2}, optim=CALM)
     for name in ("whole", "again"):
         train(plan, figure_data, tmp_path / name, device=device)
     with pytest.MonkeyPatch.context() as patch:
@@ -252,7 +253,7 @@ def test_resuming_is_as_exact_as_running_twice(figure_data: ReIDDataset, device:
     whole, again, resumed = (weights_of(tmp_path / name) for name in ("whole", "again", "resumed"))
     apart, gap = float((whole - again).norm()), float((whole - resumed).norm())
     print(f"two runs differ by {apart:.3g}, the resumed one by {gap:.3g}, of {float(whole.norm()):.3g}")
-    assert gap <= 3 * apart
+    assert gap <= max(3 * apart, 1e-4)
 
 
 def interrupted_after_the_first(finish):

@@ -1,4 +1,6 @@
 import csv
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,10 +91,6 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     out = tmp_path / "out"
     assert self_train(crops, "people-s", out, TURN, turns=1) == out / "trained1"
     assert weights(out / "trained1") == weights(learned / "trained1")
-
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr(selftrain, "train", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -105,27 +103,91 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     assert weights(out / "trained2") == weights(learned / "trained2")
 
 
+def test_a_step_that_is_gone_is_done_again_where_it_is_needed(learned: Path, crops: Crops, tmp_path: Path) -> None:
+    out = tmp_path / "moved"  # and the folder may be called otherwise by now
+    shutil.copytree(learned, out)
+    shutil.rmtree(out / "trained1")
+    shutil.rmtree(out / "trained2")
+    assert self_train(crops, "people-s", out, TURN, resume=True) == out / "trained2"
+    assert weights(out / "trained2") == weights(learned / "trained2")
+    assert not (out / "trained1").exists()
+
+
+def test_a_training_that_was_stopped_goes_on_wherever_its_folder_is(
+    learned: Path, crops: Crops, tmp_path: Path
+) -> None:
+    out = tmp_path / "moved"
+    shutil.copytree(learned, out)
+    (out / "trained2" / "card.json").unlink()  # as if its last epoch was done, and no more
+    (out / "trained2" / "model.safetensors").unlink()
+    assert self_train(crops, "people-s", out, TURN, resume=True) == out / "trained2"
+    assert weights(out / "trained2") == weights(learned / "trained2")
+    (out / "trained2" / "checkpoint.pt").unlink()
+    note = json.loads((out / "selftrain.json").read_text())
+    (out / "selftrain.json").write_text(json.dumps({**note, "done": note["done"][:3]}))
+    with pytest.raises(SemreidError, match=r"trained2 is not known to be done, and has no checkpoint\.pt") as caught:
+        self_train(crops, "people-s", out, TURN, resume=True)
+    assert f"remove {out / 'trained2'}" in caught.value.fix
+
+
+def test_what_came_to_nothing_may_begin_otherwise(
+    crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(SemreidError, match="alike enough"):
+        self_train(crops.only(np.arange(2)), "people-s", out, TURN)
+    assert (out / "selftrain.json").exists()
+    for resume in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(selftrain, "adapt", stop)
+            with pytest.raises(KeyboardInterrupt):
+                self_train(crops, "people-s", out, replace(TURN, seed=int(resume)), resume=resume)
+
+
+def stop(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_nothing_is_mixed(learned: Path, crops: Crops, tmp_path: Path) -> None:
-    with pytest.raises(SemreidError, match="is not empty") as caught:
+    with pytest.raises(SemreidError, match="holds a run") as caught:
         self_train(crops, "people-s", learned, TURN)
     assert "--resume" in caught.value.fix
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "note.txt").write_text("mine")
-    with pytest.raises(SemreidError, match="is not empty") as caught:
-        self_train(crops, "people-s", tmp_path / "other", TURN)
-    assert "--resume" not in caught.value.fix
+    for resume, message in ((False, "holds other files"), (True, r"other files and no selftrain\.json")):
+        with pytest.raises(SemreidError, match=message) as caught:
+            self_train(crops, "people-s", tmp_path / "other", TURN, resume=resume)
+        assert caught.value.fix == "choose another folder for --out"
     with pytest.raises(SemreidError, match="holds no run"):
         self_train(crops, "people-s", tmp_path / "nothing", TURN, resume=True)
-    (tmp_path / "torn").mkdir()
-    (tmp_path / "torn" / "selftrain.json").write_text('{"began": {}')
-    with pytest.raises(SemreidError, match=r"selftrain\.json"):
-        self_train(crops, "people-s", tmp_path / "torn", TURN, resume=True)
     fewer = crops.only(np.arange(len(crops) - 1))
-    for changed, other in ((fewer, TURN), (crops, replace(TURN, epochs=2, seed=1))):
-        with pytest.raises(SemreidError, match="crops" if changed is fewer else "epochs and seed"):
+    elsewhere = replace(crops, cameras=crops.cameras[::-1])
+    for changed, other, told in (
+        (fewer, TURN, "crops"),
+        (elsewhere, TURN, "cameras, tracks or times of the crops"),
+        (crops, replace(TURN, epochs=2, seed=1), "epochs and seed"),
+    ):
+        with pytest.raises(SemreidError, match=f"began with other {told}"):
             self_train(changed, "people-s", learned, other, resume=True)
     with pytest.raises(SemreidError, match="other start"):
         self_train(crops, learned / "trained1", learned, TURN, resume=True)
+
+
+@pytest.mark.parametrize("text", ["", '{"began": {}', '{"began": {}, "done": []}', '{"began": {}, "done": 3}', "[]"])
+def test_a_damaged_plan_is_told(text: str, crops: Crops, tmp_path: Path) -> None:
+    (tmp_path / "selftrain.json").write_text(text)
+    (tmp_path / "adapted1").mkdir()
+    (tmp_path / "adapted1" / "card.json").write_text("{}")
+    with pytest.raises(SemreidError, match=r"selftrain\.json") as caught:
+        self_train(crops, "people-s", tmp_path, TURN, resume=True)
+    assert "another folder" in caught.value.fix
+    assert (tmp_path / "selftrain.json").read_text() == text
+
+
+def test_masks_beside_the_crops_are_used(crops: Crops, learned: Path, tmp_path: Path) -> None:
+    people = selftrain.find_people(load_model(learned / "trained2"), crops)
+    assert selftrain._named(people, tmp_path).root == crops.root != tmp_path
+    assert selftrain._named(replace(people, crops=replace(crops, root=None)), tmp_path).root == tmp_path
 
 
 def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, crops: Crops) -> None:

@@ -78,6 +78,24 @@ def test_files_do_not_depend_on_the_number_of_processes(people, tmp_path):
     assert content(again) == content(people)
 
 
+def test_few_pictures_are_made_at_once_and_many_by_all_cores(people, tmp_path, monkeypatch):
+    started = []
+
+    class Pool(Killed):
+        def __init__(self, workers, *_):
+            started.append(workers)
+            super().__init__()
+
+    monkeypatch.setattr(dataset, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(dataset, "cores", lambda: 8)
+    assert content(synthesize(RECIPE, tmp_path / "few")) == content(people)
+    assert not started
+    for identities, images, workers in ((50, 4, 2), (50, 15, 4), (4, 1000, 4), (1000, 4, 8)):
+        with pytest.raises(SemreidError):
+            synthesize(PeopleRecipe(identities, images), tmp_path / f"{identities}x{images}")
+        assert started.pop() == workers
+
+
 def test_an_interrupted_run_goes_on(people, tmp_path, monkeypatch):
     write, calls = dataset.write_identity, []
 

@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,60 +9,52 @@ from semreid.models.loading import load_model
 from semreid.training import trainer
 from semreid.training.build import build_model
 from semreid.training.loop import train
-from semreid.training.recipe import dump_recipe
+from semreid.training.recipe import Recipe, dump_recipe
 from tests.training.test_loop import recipe
+from tests.two_processes import run_by_two
+
+MASKED = {"parsing.pixel": 1, "fusion.regions": 1, "fusion.diversity": 1}
+CASES = {  # name, options, losses and contrast; a triplet of features that are all alike yet is mostly rounding
+    "baseline": ("baseline", {"pool": "gem"}, {}, {}),
+    "magnifiernet": ("magnifiernet", {"pool": "gem"}, MASKED, {}),
+    "mixed labels": ("pmm", {"dim": 16, "cumulative": True, "label_mixing": True}, {}, {}),
+    "contrast": ("pmm", {"dim": 16}, {}, {"weight": 1.0, "heads": []}),
+}
 
 
-def train_by_two(plan: Path, figures: Path, masks: Path, out: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    arguments = ["-m", "semreid", "train", str(plan), "--data", f"people:{figures}", "--out", str(out)]
-    arguments += ["--annotations", str(masks)]
-    done = subprocess.run(
-        [*launcher, *arguments], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("name", "options", "losses", "contrast"),
-    [
-        ("baseline", {"pool": "gem"}, {}, {}),
-        ("magnifiernet", {"pool": "gem"}, {"parsing.pixel": 1, "fusion.regions": 1, "fusion.diversity": 1}, {}),
-        ("pmm", {"dim": 16, "cumulative": True, "label_mixing": True}, {}, {}),
-        ("pmm", {"dim": 16}, {}, {"weight": 1.0, "heads": []}),
-    ],
-)
-def test_two_processes_learn_the_model_of_one(
-    name: str,
-    options: dict[str, object],
-    losses: dict[str, float],
-    contrast: dict[str, object],
-    figures: Path,
-    figure_data: ReIDDataset,
-    figure_masks: Path,
-    tmp_path: Path,
-) -> None:
-    plan = tmp_path / "recipe.yaml"
-    settings = recipe(
+def plan_of(case: str) -> Recipe:
+    name, options, losses, contrast = CASES[case]
+    return recipe(
         model={"name": name, "options": options},
         optim={"lr": 1e-5, "name": "sgd", "ema": 0.5},
         schedule={"epochs": 1},
         contrast=contrast,
-        losses=losses,  # every loss must count: a triplet of features that are all alike yet is mostly rounding
+        losses=losses,
     )
-    plan.write_text(dump_recipe(settings))
-    train_by_two(plan, figures, figure_masks, tmp_path / "two")
-    one = train(settings, figure_data, tmp_path / "one", annotations=figure_masks).state_dict()
-    two, start = load_model(tmp_path / "two").state_dict(), build_model(settings, 6).state_dict()
-    for key in (key for key, value in start.items() if value.is_floating_point()):
-        step = (one[key] - start[key]).norm()
-        # Rounding grows through normalisations of eight images; statistics of half a batch would differ by over 100 %.
-        assert (two[key] - one[key]).norm() <= 0.02 * step + 2e-7 * start[key].norm() + 1e-7, key
-    assert (one["trunk.conv1.weight"] - start["trunk.conv1.weight"]).norm() > 1e-4
-    rows = [json.loads((tmp_path / run / "metrics.jsonl").read_text()) for run in ("one", "two")]
-    for loss in rows[0].keys() - {"epoch", "images_per_second", "data_share"}:  # of all images, not of the first share
-        assert rows[1][loss] == pytest.approx(rows[0][loss], rel=2e-3, abs=2e-3), loss
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_learn_the_models_of_one(
+    figures: Path, figure_data: ReIDDataset, figure_masks: Path, tmp_path: Path
+) -> None:
+    commands = []
+    for case in CASES:
+        (tmp_path / f"{case}.yaml").write_text(dump_recipe(plan_of(case)))
+        commands.append(["train", tmp_path / f"{case}.yaml", "--data", f"people:{figures}", "--out", tmp_path / case])
+        commands[-1] += ["--annotations", figure_masks]
+    assert run_by_two(*commands) == [0] * len(CASES)
+    for case in CASES:
+        plan, alone = plan_of(case), tmp_path / f"{case} alone"
+        one = train(plan, figure_data, alone, annotations=figure_masks).state_dict()
+        two, start = load_model(tmp_path / case).state_dict(), build_model(plan, 6).state_dict()
+        for key in (key for key, value in start.items() if value.is_floating_point()):
+            step = (one[key] - start[key]).norm()
+            # Rounding grows through normalisations of eight images; statistics of half a batch would be off by 100 %.
+            assert (two[key] - one[key]).norm() <= 0.02 * step + 2e-7 * start[key].norm() + 1e-7, (case, key)
+        assert (one["trunk.conv1.weight"] - start["trunk.conv1.weight"]).norm() > 1e-4
+        rows = [json.loads((run / "metrics.jsonl").read_text()) for run in (alone, tmp_path / case)]
+        for loss in rows[0].keys() - {"epoch", "images_per_second", "data_share"}:  # of all images, not of one share
+            assert rows[1][loss] == pytest.approx(rows[0][loss], rel=2e-3, abs=2e-3), (case, loss)
 
 
 def test_a_part_that_is_painted_is_for_one_process() -> None:

@@ -3,7 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -158,6 +158,52 @@ def test_what_a_gpu_would_refuse_to_record_is_noticed(make: Callable[[], torch.T
         step(lambda *_: {"made": make()}, batch_of(1), {})
     with pytest.raises(AssertionError, match="made of Python's numbers"):
         step(lambda *_: {"made": make()}, batch_of(1), {})
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "message"),
+    [
+        (RuntimeError("item() is not permitted"), SemreidError, r"recorded as a CUDA graph: item\(\) is not permitted"),
+        (None, SemreidError, "recorded as a CUDA graph: the recording was broken before"),
+        (torch.OutOfMemoryError("20 GiB"), torch.OutOfMemoryError, "20 GiB"),
+        (KeyboardInterrupt("by hand"), KeyboardInterrupt, "by hand"),
+    ],
+)
+def test_what_fails_while_a_step_is_recorded_is_told(
+    failure: BaseException | None, kind: type[BaseException], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyTorch has it, to end a recording that failed fails as well."""
+
+    @contextmanager
+    def graph(*_, **__):
+        try:
+            yield
+        finally:
+            raise RuntimeError("the recording was broken before")
+
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    usual, current = object(), []
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: usual)
+    monkeypatch.setattr(torch.cuda, "set_stream", current.append)
+    monkeypatch.setattr(replay, "_beside", lambda _: nullcontext())
+    step, work = ReplayedStep(CPU), Counted()
+    step._stream = SimpleNamespace(device=CPU)
+    for _ in range(WARM_UP):
+        step(work, batch_of(1), {"sum": 1.0})
+
+    def recorded(batch, weights):
+        if failure is not None:
+            raise failure
+        return work(batch, weights)
+
+    with pytest.raises(kind, match=message) as caught:
+        step(recorded, batch_of(1), {"sum": 1.0})
+    if kind is SemreidError:
+        assert "engine=eager" in caught.value.fix
+        assert failure is None or caught.value.__cause__ is failure
+    assert not step.recorded
+    assert current == [usual]
 
 
 def test_a_resumed_run_replays_from_its_own_state(tmp_path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from semreid.console import Json, progress, show, stdout, warn, write
+from semreid.console import Json, draw, progress, show, warn, write
 from semreid.data.benchmarks import describe_benchmarks, load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
 from semreid.data.sample import ReIDDataset
@@ -48,7 +48,7 @@ def _show(diagnosis: Diagnosis) -> None:
     for name, part in diagnosis.parts.items():
         sides = [" / ".join(map(str, side)) or "-" for side in (part.heights, part.widths)]
         table.add_row(name, f"{part.identities:,}", f"{part.images:,}", str(part.cameras), *sides)
-    stdout.print(table)
+    draw(table)
     styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
     for finding in diagnosis.findings:
         way_out = f"\n  way out: {finding.fix}" if finding.fix else ""

@@ -40,6 +40,7 @@ class Crops:
         track_names: What the tracker of its camera calls the track of each; empty where there is none.
         ids: Ids of the rows of a gallery that they are; none where they are from elsewhere.
         said: What people said of them in a gallery.
+        root: Folder that may hold annotations of them, if they are of one.
         terms: Licence terms of the images.
         corrupt_skipped: How many unreadable images were left out on the user's word.
         warnings: What a user must know.
@@ -54,6 +55,7 @@ class Crops:
     track_names: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     said: Said | None = None
+    root: Path | None = None
     terms: str = "unknown; ask the owner of the images"
     corrupt_skipped: int = 0
     warnings: tuple[str, ...] = field(default=())
@@ -112,7 +114,8 @@ def crops_at(path: Path, *, skip_corrupt: bool = False, progress: Progress | Non
         links = f"{path}: {twice:,} links to crops that are there, too, were left out" if twice else ""
         told = [*filter(None, (left_out(path), links))]
     crops = _of_rows("folder", str(path), rows)
-    crops = replace(crops, warnings=(*told, *crops.warnings))
+    root = path if path.is_dir() else path.parent
+    crops = replace(crops, root=root, warnings=(*told, *crops.warnings))
     return readable(crops, progress) if skip_corrupt else crops
 
 
@@ -156,7 +159,7 @@ def crops_of(
         cameras = [sample.camid for sample in samples]
         crops = arranged(dataset.name, spec, unnamed, cameras, people=[str(sample.pid) for sample in samples])
         told = dataset.warnings
-    crops = replace(crops, terms=dataset.terms, warnings=(*told, *crops.warnings))
+    crops = replace(crops, root=dataset.root, terms=dataset.terms, warnings=(*told, *crops.warnings))
     return readable(crops, progress) if skip_corrupt else crops
 
 

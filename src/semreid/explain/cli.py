@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from semreid.console import Json, say, show, stdout
+from semreid.console import Json, draw, say, show
 from semreid.data.images import read_image
 from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
@@ -57,7 +57,7 @@ def explain(
     with Gallery.open(uri) as gallery:
         found = explanations.explain(loaded, query, gallery, top=top, **options)  # type: ignore[arg-type]
     write_explanation(found, out)
-    show(found.to_json()) if json_ else stdout.print(_table(found))
+    show(found.to_json()) if json_ else draw(_table(found))
     if found.prior is not None:
         say(f"probabilities by similarity alone: {grounds_text(found.prior, found.basis)}")
     say(f"explained: {out / 'explanation.html'}")

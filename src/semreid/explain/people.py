@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from semreid.console import Json, command, progress, say, show, stdout, warn, write
+from semreid.console import Json, command, draw, progress, say, show, warn, write
 from semreid.data.cli import SkipCorrupt
 from semreid.data.images import read_image
 from semreid.data.rows import SPLITS
@@ -227,7 +227,7 @@ def _show(result: dict[str, Any]) -> None:
         table.add_row(
             title, *(f"{100 * result['scores'][f'{name}_{part}']:.1f}" for part in ("precision", "recall", "f1"))
         )
-    stdout.print(table)
+    draw(table)
 
 
 def _lines(result: dict[str, Any]) -> Iterator[str]:

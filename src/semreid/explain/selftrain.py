@@ -17,18 +17,17 @@ from pydantic import TypeAdapter
 from semreid.console import progress, say
 from semreid.data.crops import Crops
 from semreid.data.sample import ReIDDataset
-from semreid.data.store import samples_digest
 from semreid.errors import SemreidError
 from semreid.explain.people import people_page
-from semreid.files import require_writable, write_json, write_text
+from semreid.files import exclusive, is_temporary, write_json, write_text
 from semreid.functional.grouping import Groups
-from semreid.models.card import read_card
+from semreid.models.card import CARD, read_card
 from semreid.models.loading import load_model
-from semreid.reading import parse_json, read_bytes
-from semreid.training.adapt import adapt, load_start
+from semreid.reading import read_json, reading
+from semreid.training.adapt import adapt, facts_of, load_start
 from semreid.training.loop import train
 from semreid.training.recipe import BEST, AdaptRecipe, BatchContrastRecipe, Recipe, load_recipe
-from semreid.training.record import CHECKPOINT
+from semreid.training.record import CHECKPOINT, RECIPE, run_files
 from semreid.verification.people import People, find_people, write_people
 
 PLAN = "selftrain.json"
@@ -43,6 +42,8 @@ class _Kept:
 
 
 _SHAPE = TypeAdapter(_Kept)
+_NAMES = {"seen": "cameras, tracks or times of the crops, or words of people on them,"}
+"""What facts are called where the key does not tell."""
 
 
 @dataclass(frozen=True)
@@ -80,24 +81,36 @@ def self_train(crops: Crops, start: Path | str, out: Path, turn: Turn, *, turns:
         SemreidError: If the folder holds something else, the crops, the start or ``turn`` are others than it began
             with, or a step cannot be done; what earlier steps left stays.
     """
-    facts = {"crops": samples_digest(crops.samples), "start": load_start(start)[1].fingerprint, **asdict(turn)}
-    plan = _Plan.of(out, facts, resume=resume)
-    model: Path | str = start
-    for number in range(1, turns + 1):
-        adapted, trained = out / f"adapted{number}", out / f"trained{number}"
-        if adapted.name not in plan.done:
-            say(f"turn {number} of {turns}: adapting {model}")
-            recipe = AdaptRecipe(rounds=turn.rounds, steps=turn.steps, seed=turn.seed)
-            adapt(recipe, crops, model, adapted, resume=(adapted / CHECKPOINT).exists())
-            plan.note(adapted.name)
-        if trained.name not in plan.done:
-            say(f"turn {number} of {turns}: grouping by {adapted}")
-            people = _found(crops, adapted, out, number)
-            say(f"turn {number} of {turns}: {people.count:,} people; training on them")
-            train(_recipe(people, adapted, turn), _named(people, out), trained, resume=(trained / CHECKPOINT).exists())
-            plan.note(trained.name)
-        model = trained
-    return Path(model)
+    facts = {**_begun_with(crops, start), **asdict(turn)}
+    with exclusive(out / PLAN, patience=1):
+        plan = _Plan.of(out, facts, resume=resume)
+        steps = [out / f"{what}{number}" for number in range(1, turns + 1) for what in ("adapted", "trained")]
+        whole = [row for row, step in enumerate(steps) if step.name in plan.done and (step / CARD).exists()]
+        for row in range(max(whole, default=-1) + 1, len(steps)):  # what came before one that is there is not needed
+            step, before = steps[row], steps[row - 1] if row else start
+            say(f"turn {row // 2 + 1} of {turns}: {step.name}, from {before}")
+            _require_way_on(step)
+            if row % 2 == 0:
+                recipe = AdaptRecipe(rounds=turn.rounds, steps=turn.steps, seed=turn.seed)
+                adapt(recipe, crops, before, step, resume=(step / CHECKPOINT).exists())
+            else:
+                _train(crops, Path(before), step, row // 2 + 1, turn)
+            plan.note(step.name)
+    return steps[-1]
+
+
+def _begun_with(crops: Crops, start: Path | str) -> dict[str, str]:
+    """What decides what comes of it, beside the turns."""
+    facts = facts_of(crops, load_start(start)[1])
+    return {"crops": facts["sha256"], "start": facts["start"], "seen": facts["seen"]}
+
+
+def _require_way_on(step: Path) -> None:
+    if run_files(step) and not (step / CHECKPOINT).exists():
+        raise SemreidError(
+            f"{step} is not known to be done, and has no {CHECKPOINT} to go on from",
+            fix=f"remove {step} and give the same command again: it does this step anew",
+        )
 
 
 @dataclass
@@ -112,26 +125,45 @@ class _Plan:
     def of(cls, out: Path, facts: dict[str, Any], *, resume: bool) -> _Plan:
         """Claim a folder, or see that it holds a run that began with the same."""
         file = out / PLAN
+        if not any(each.is_file() and not (each == file or is_temporary(each)) for each in out.rglob("*")):
+            if resume and not file.exists():
+                raise SemreidError(f"{out} holds no run of `semreid selftrain` to go on with", fix="leave --resume out")
+            plan = cls(file, facts, [])  # also where nothing came of what was tried before
+            plan.write()
+            return plan
+        if not file.exists():
+            kept = f" and no {PLAN}, without which no run goes on" if resume else ""
+            raise SemreidError(f"{out} holds other files{kept}", fix="choose another folder for --out")
         if not resume:
-            if out.is_dir() and any(out.iterdir()):
-                way = "go on with it (--resume), or " if file.exists() else ""
-                raise SemreidError(f"{out} is not empty", fix=f"{way}choose another folder for --out")
-            require_writable(file)
-            write_json(file, {"began": facts, "done": []})
-        elif not file.exists():
-            raise SemreidError(f"{out} holds no run of `semreid selftrain` to go on with", fix="leave --resume out")
-        before = parse_json(read_bytes(file), _SHAPE, file)
-        if other := [name for name in facts if before.began.get(name) != facts[name]]:
+            raise SemreidError(f"{out} holds a run", fix="go on with it (--resume), or choose another folder for --out")
+        anew = f"choose another folder for --out; its last model can be the start there: --from {out}/trained1, say"
+        with reading(file, anew):
+            before = read_json(file, _SHAPE, anew)
+            changed = [_NAMES.get(name, name) for name in facts if before.began[name] != facts[name]]
+        if changed:
             raise SemreidError(
-                f"{out} began with other {' and '.join(other)}",
-                fix="give what it began with, or choose another folder for --out",
+                f"{out} began with other {' and '.join(changed)}",
+                fix=f"give what it began with, or {anew}",
             )
         return cls(file, facts, before.done)
 
     def note(self, step: str) -> None:
         """Keep that a step is done."""
         self.done.append(step)
-        write_json(self.file, {"began": self.facts, "done": self.done})
+        self.write()
+
+    def write(self) -> None:
+        """Write the file."""
+        write_json(self.file, asdict(_Kept(self.facts, self.done)))
+
+
+def _train(crops: Crops, adapted: Path, out: Path, number: int, turn: Turn) -> None:
+    """Tell who is who, and learn it."""
+    people = _found(crops, adapted, out.parent, number)
+    say(f"{people.count:,} people; training on them")
+    begun = out / RECIPE  # which names the folder as it was called then
+    recipe = load_recipe(begun) if begun.exists() else _recipe(people, adapted, turn)
+    train(recipe, _named(people, out.parent), out, resume=(out / CHECKPOINT).exists())
 
 
 def _found(crops: Crops, adapted: Path, out: Path, number: int) -> People:
@@ -182,4 +214,5 @@ def _named(people: People, out: Path) -> ReIDDataset:
         replace(crops.samples[row], pid=int(groups[row]) + 1, camid=max(int(crops.cameras[row]), 0))
         for row in rows.tolist()
     )
-    return ReIDDataset(f"{crops.name}, people found by a machine", out, tuple(named), (), (), terms=crops.terms)
+    name, root = f"{crops.name}, people found by a machine", crops.root or out
+    return ReIDDataset(name, root, tuple(named), (), (), terms=crops.terms)

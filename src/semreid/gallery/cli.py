@@ -14,7 +14,7 @@ import typer
 from rich.table import Column, Table
 
 from semreid import distributed
-from semreid.console import Json, interruptible, progress, say, show, stdout, warn, write
+from semreid.console import Json, draw, interruptible, progress, say, show, warn, write
 from semreid.data.cli import SkipCorrupt
 from semreid.data.images import problem_of, unreadable
 from semreid.data.listing import left_out, list_images
@@ -168,7 +168,7 @@ def search(
         show({"gallery": gallery.uri, "results": results})
         return
     for path, matches in zip(paths, found, strict=True):
-        stdout.print(_table(str(path), matches))
+        draw(_table(str(path), matches))
 
 
 @app.command()
@@ -331,7 +331,7 @@ def _show_stats(uri: str, stats: Stats) -> None:
     table = Table("camera", "crops", title=uri)
     for camid, rows in stats.cameras.items():
         table.add_row("unknown" if camid is None else str(camid), f"{rows:,}")
-    stdout.print(table)
+    draw(table)
     span = [time_code(time) for time in (stats.first, stats.last) if time is not None]
     times = f"times {' to '.join(span)}" if span else "no times"
     named = shipped_as(stats.fingerprint) or stats.fingerprint[:12]

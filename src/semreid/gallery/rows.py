@@ -28,9 +28,10 @@ def require_same(where: str, meta: Meta, wanted: Meta) -> None:
     """
     if meta == wanted:
         return
-    fix = "use the model that made it, or another gallery"
+    anew = "`semreid gallery add --from OLD --gallery NEW --model MODEL` makes one of the same crops for another model"
+    fix = f"use the model that made it, or another gallery; {anew}"
     if maker := shipped_as(meta.fingerprint) if meta.fingerprint else "":
-        fix = f"it was made by {maker}: --model {maker}, or {maker} in the place of MODEL"
+        fix = f"it was made by {maker}: --model {maker}, or {maker} in the place of MODEL; {anew}"
     if meta.fingerprint == wanted.fingerprint:
         raise SemreidError(f"{where} holds vectors of {meta.dim} values, not {wanted.dim}", fix=fix)
     made, asked = (

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from semreid import distributed
-from semreid.console import Json, say, show, stdout, write
+from semreid.console import Json, draw, say, show, write
 from semreid.errors import SemreidError
 from semreid.models.card import Card, card_file, is_untrained, learned_from, shipped_cards
 from semreid.models.exported import ExportedModel, is_exported
@@ -70,7 +70,7 @@ def models(json_: Json = False) -> None:
 def _print(cards: Mapping[str, Card]) -> None:
     if not cards:
         raise missing(DEFAULT)
-    stdout.print(_table(cards))
+    draw(_table(cards))
     for name, card in cards.items():
         write(*_lines(name, card))
     write(*(f"\n{name}: not in this installation" for name in USES if name not in cards))

@@ -43,6 +43,8 @@ T = TypeVar("T")
 TEST_SHARE = 0.25
 _ROWS: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
 MAKE_ROOM = "choose a folder that you may write to, or make room and run the same command again: it goes on"
+WORTH_A_PROCESS = 200
+"""Pictures that take about as long as starting one more process does."""
 _BYTES_PER_PIXEL = 1.1  # of an image with its mask on disk, roughly; only to see a full disk coming
 
 
@@ -138,7 +140,7 @@ def synthesize(recipe: PeopleRecipe, out: Path, *, progress: Progress | None = N
         recipe: What to synthesise.
         out: Folder to make, or a link to it; what is left of an interrupted run beside it is continued.
         progress: Told how many identities are done.
-        processes: How many to use; all cores if 0. The files do not depend on it.
+        processes: How many to use; if 0, as many as there are cores, and as pay. The files do not depend on it.
 
     Returns:
         ``out``.
@@ -232,7 +234,8 @@ def _rows_file(work: Path, pid: int) -> Path:
 
 
 def _run(recipe: PeopleRecipe, work: Path, todo: list[int], processes: int) -> Iterator[None]:
-    workers = min(processes or cores(), len(todo))
+    pictures = len(todo) * recipe.images_per_identity
+    workers = min(processes or min(cores(), 1 + pictures // WORTH_A_PROCESS), len(todo))
     if workers <= 1:
         for pid in todo:
             write_identity(recipe, work, pid)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
-from semreid.console import Json, command, interruptible, progress, say, show, stdout, write
+from semreid.console import Json, command, draw, interruptible, progress, say, show, write
 from semreid.data.cli import Data, SkipCorrupt, dataset_of
 from semreid.errors import SemreidError
 from semreid.files import require_writable
@@ -86,7 +86,7 @@ def _show_report(report: Mapping[str, Any]) -> None:
     if report["without_label_map"]:
         lines.append(f"{report['without_label_map']:,} crops for testing have no label map")
     if "parts" in report:
-        stdout.print(_table(report))
+        draw(_table(report))
         lines += [
             f"parts follow one another from head to foot in {_percent(report['ordered'])} of the crops",
             f"{report['background_only']['count']:,} crops without a person ({report['background_only']['fallback']})",

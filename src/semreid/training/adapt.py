@@ -74,7 +74,7 @@ def adapt(
     text = dump_recipe(recipe)
     state = load_checkpoint(folder.path / CHECKPOINT, recipe) if resume else None
     learning = learning_heads(model, recipe.losses)
-    learned = _learned_from(crops, model) | {"heads": learning}
+    learned = facts_of(crops, model) | {"heads": learning}
     device = torch.device(device) if device else distributed.local_device()
     with Reporter(recipe.rounds, unit="round") as reporter:
         store = _open_store(model.to(device), crops, learning, reporter)
@@ -119,19 +119,8 @@ def load_start(start: Path | str) -> tuple[Card, ReIDModel]:
     return card, model
 
 
-def _open_store(model: ReIDModel, crops: Crops, learning: list[str], reporter: Reporter) -> Store:
-    """Decode the crops; where heads learn from body regions by losses of their own, the start tells them."""
-    store = build_store(crops.samples, model.size, progress=reporter.decoding)
-    cameras = np.unique(crops.cameras, return_inverse=True)[1].tolist()
-    samples = tuple(replace(s, camid=camera) for s, camera in zip(crops.samples, cameras, strict=True))
-    if not any("regions" in head.needs for name, head in model.named_heads() if name in learning):
-        return replace(store, samples=samples)
-    batches = store.images.split(64)
-    regions = [model.parse_batch(batch.permute(0, 3, 1, 2)).argmax(1).to(torch.uint8).cpu() for batch in batches]
-    return replace(store, samples=samples, regions=torch.cat(regions))
-
-
-def _learned_from(crops: Crops, model: ReIDModel) -> dict[str, Any]:
+def facts_of(crops: Crops, model: ReIDModel) -> dict[str, Any]:
+    """Tell apart what a model learns from: the crops, the model to begin with, and all that is known of the crops."""
     facts = np.stack([crops.cameras, crops.tracks]).tobytes() + crops.times.tobytes()
     facts += b"".join(part.tobytes() for part in crops.said or ())
     digest, sketch = digest_and_sketch(crops.samples)
@@ -145,6 +134,18 @@ def _learned_from(crops: Crops, model: ReIDModel) -> dict[str, Any]:
         "start": model.fingerprint,
         "seen": blake2b(facts, digest_size=16).hexdigest(),
     }
+
+
+def _open_store(model: ReIDModel, crops: Crops, learning: list[str], reporter: Reporter) -> Store:
+    """Decode the crops; where heads learn from body regions by losses of their own, the start tells them."""
+    store = build_store(crops.samples, model.size, progress=reporter.decoding)
+    cameras = np.unique(crops.cameras, return_inverse=True)[1].tolist()
+    samples = tuple(replace(s, camid=camera) for s, camera in zip(crops.samples, cameras, strict=True))
+    if not any("regions" in head.needs for name, head in model.named_heads() if name in learning):
+        return replace(store, samples=samples)
+    batches = store.images.split(64)
+    regions = [model.parse_batch(batch.permute(0, 3, 1, 2)).argmax(1).to(torch.uint8).cpu() for batch in batches]
+    return replace(store, samples=samples, regions=torch.cat(regions))
 
 
 def _require_same(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from semreid import distributed
-from semreid.console import Json, command, interruptible, progress, say, show, stdout, warn
+from semreid.console import Json, command, draw, interruptible, progress, say, show, warn
 from semreid.data.benchmarks import load_dataset
 from semreid.data.cli import Data, SkipCorrupt, dataset_of
 from semreid.data.crops import Crops, crops_at, crops_of
@@ -129,13 +129,18 @@ def adapt(
     show(result) if json_ else _show(judged)
     if judged and judged["after"]["metrics"]["mAP"] < judged["before"]["metrics"]["mAP"]:
         warn(f"it got worse on these people; {start} finds them better")
+    say(f"adapted: {out}. Next: {way_to_group(out, crops, data, gallery=gallery, skip_corrupt=skip_corrupt)}")
+
+
+def way_to_group(model: Path, crops: Path | None, data: str, *, gallery: str, skip_corrupt: bool) -> str:
+    """The command that finds out, by a model that has learned from crops, who is who among them."""
     source = ["--data", data] if data else [crops]
     step = (
-        ["gallery", "add", "--from", without_password(gallery), "--gallery", "NEW", "--model", out]
+        ["gallery", "add", "--from", without_password(gallery), "--gallery", "NEW", "--model", model]
         if gallery
-        else ["group", *source, "--model", out, "--out", "DIR"]
+        else ["group", *source, "--model", model, "--out", "DIR"]
     )
-    say(f"adapted: {out}. Next: {command(*step, *['--skip-corrupt'] * skip_corrupt)}")
+    return command(*step, *["--skip-corrupt"] * skip_corrupt)
 
 
 def each_once(overrides: list[str]) -> list[str]:
@@ -202,4 +207,4 @@ def _show(judged: Mapping[str, Mapping[str, Any]]) -> None:
     table = Table("metric", "before, %", "after, %", title=str(judged["after"]["protocol"]["dataset"]))
     for name, value in judged["after"]["metrics"].items():
         table.add_row(name, f"{judged['before']['metrics'][name]:.1f}", f"{value:.1f}")
-    stdout.print(table)
+    draw(table)

@@ -93,18 +93,30 @@ class ReplayedStep:
 
     def _record(self, step: Callable[[], Losses], stream: torch.cuda.Stream) -> tuple[torch.cuda.CUDAGraph, Losses]:
         usual, graph = torch.cuda.current_stream(stream.device), torch.cuda.CUDAGraph()
+        failed: list[BaseException] = []
         gc.collect()  # another graph must not end while this one is recorded
         try:
-            with torch.cuda.graph(graph, stream=stream), self._host.given():
+            with torch.cuda.graph(graph, stream=stream), _first_kept(failed), self._host.given():
                 losses = step()
-        except RuntimeError as error:
+        except BaseException as error:
             torch.cuda.set_stream(usual)  # a recording that failed does not go back to it
             self.forget()
-            if isinstance(error, torch.OutOfMemoryError):  # a smaller batch may do
-                raise
-            message = f"this step cannot be recorded as a CUDA graph: {error}"
-            raise SemreidError(message, fix="set engine=eager") from error
+            cause = failed[0] if failed else error  # ending such a recording fails, too, and does not tell why
+            if not isinstance(cause, RuntimeError) or isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None  # out of memory, a smaller batch may do
+            message = f"this step cannot be recorded as a CUDA graph: {cause}"
+            raise SemreidError(message, fix="set engine=eager") from cause
         return graph, losses
+
+
+@contextlib.contextmanager
+def _first_kept(failed: list[BaseException]) -> Iterator[None]:
+    """Keep what fails within, before what encloses it fails for that reason."""
+    try:
+        yield
+    except BaseException as error:
+        failed.append(error)
+        raise
 
 
 def make_replayable(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
