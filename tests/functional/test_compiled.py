@@ -3,7 +3,8 @@ import threading
 import numba
 import numpy as np
 
-from semreid.functional._compiled import compiled, in_threads
+from semreid.compiled import compiled
+from semreid.functional._threads import in_threads
 from semreid.functional.ranking import rank_distances
 
 

@@ -108,7 +108,7 @@ def test_numbers_of_any_size_give_the_same_distances(size):
 def test_many_threads_and_chunks_change_nothing(monkeypatch):
     query, gallery, *_ = clusters(3, queries=40, gallery=200)
     whole = k_reciprocal_rerank(query, gallery)
-    monkeypatch.setattr("semreid.functional._compiled.CHUNKS", (7, 7))
+    monkeypatch.setattr("semreid.functional._threads.CHUNKS", (7, 7))
     np.testing.assert_array_equal(k_reciprocal_rerank(query, gallery), whole)
 
 

@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -94,6 +96,12 @@ def test_few_pictures_are_made_at_once_and_many_by_all_cores(people, tmp_path, m
         with pytest.raises(SemreidError):
             synthesize(PeopleRecipe(identities, images), tmp_path / f"{identities}x{images}")
         assert started.pop() == workers
+
+
+def test_a_process_that_makes_people_does_without_pytorch():
+    """Which takes longer to load, and more memory, than all that it needs."""
+    script = "import sys, semreid.people.dataset; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_an_interrupted_run_goes_on(people, tmp_path, monkeypatch):

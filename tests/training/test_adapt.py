@@ -22,7 +22,7 @@ from semreid.models.card import read_card, save_model
 from semreid.models.loading import load_model
 from semreid.models.model import ReIDModel
 from semreid.training import rounds
-from semreid.training.adapt import _learned_from, adapt
+from semreid.training.adapt import adapt, facts_of
 from semreid.training.loop import train
 from semreid.training.recipe import AdaptRecipe, load_recipe, parse_recipe
 from tests.conftest import draw_figure, full_disk, write_image, write_run
@@ -76,7 +76,7 @@ def weights(run: Path) -> bytes:
 def test_every_crop_is_read_once(start: Path, crops: Crops, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, read = digest_and_sketch(crops.samples), []
     monkeypatch.setattr(store, "image_bytes", lambda sample: read.append(sample) or sample.path.read_bytes())
-    learned = _learned_from(crops, load_model(start))
+    learned = facts_of(crops, load_model(start))
     assert read == list(crops.samples)
     assert (learned["sha256"], learned["sketch"]) == expected
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.functional._compiled import compiled
+from semreid.compiled import compiled
 from semreid.functional._reranking_kernels import STRIP
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semreid.errors import SemreidError
-from semreid.functional._compiled import in_threads
+from semreid.functional._threads import in_threads
 from semreid.functional.distance import Features, paired_features, symmetric_tiles
 
 

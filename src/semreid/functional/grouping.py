@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from semreid.errors import SemreidError
-from semreid.functional._compiled import in_threads
+from semreid.functional._threads import in_threads
 from semreid.functional.cameras import centred, likeness_by_camera
 from semreid.functional.distance import Features, checked_features, unit_of, unit_rows
 from semreid.functional.reranking import Neighbours, encoded, neighbours

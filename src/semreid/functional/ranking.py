@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from semreid.errors import SemreidError
-from semreid.functional._compiled import in_threads
+from semreid.functional._threads import in_threads
 from semreid.functional.distance import Features, Metric, tensor_blocks
 
 Junk = Literal["same-pid-and-camera", "same-camera"]

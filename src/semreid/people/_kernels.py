@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semreid.functional._compiled import compiled
+from semreid.compiled import compiled
 
 Array = NDArray[Any]
 
