@@ -113,6 +113,31 @@ def test_a_step_that_is_gone_is_done_again_where_it_is_needed(learned: Path, cro
     assert not (out / "trained1").exists()
 
 
+def test_a_step_that_is_done_again_and_stopped_is_not_done(
+    learned: Path, crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of `adapt` has a card after every round."""
+    out = tmp_path / "out"
+    shutil.copytree(learned, out)
+    shutil.rmtree(out / "adapted2")
+    shutil.rmtree(out / "trained2")
+
+    def stopped(*_: object, **__: object) -> None:
+        shutil.copytree(learned / "adapted2", out / "adapted2")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(selftrain, "adapt", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            self_train(crops, "people-s", out, TURN, resume=True)
+        patch.setattr(selftrain, "adapt", stop)
+        with pytest.raises(KeyboardInterrupt):
+            self_train(crops, "people-s", out, TURN, resume=True)
+        assert self_train(crops, "people-s", out, TURN, turns=1, resume=True) == out / "trained1"
+    note = json.loads((out / "selftrain.json").read_text())
+    assert note["done"] == ["adapted1", "trained1"]
+
+
 def test_a_training_that_was_stopped_goes_on_wherever_its_folder_is(
     learned: Path, crops: Crops, tmp_path: Path
 ) -> None:

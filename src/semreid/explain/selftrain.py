@@ -85,7 +85,8 @@ def self_train(crops: Crops, start: Path | str, out: Path, turn: Turn, *, turns:
     with exclusive(out / PLAN, patience=1):
         plan = _Plan.of(out, facts, resume=resume)
         steps = [out / f"{what}{number}" for number in range(1, turns + 1) for what in ("adapted", "trained")]
-        whole = [row for row, step in enumerate(steps) if step.name in plan.done and (step / CARD).exists()]
+        plan.keep([name for name in plan.done if (out / name / CARD).exists()])
+        whole = [row for row, step in enumerate(steps) if step.name in plan.done]
         for row in range(max(whole, default=-1) + 1, len(steps)):  # what came before one that is there is not needed
             step, before = steps[row], steps[row - 1] if row else start
             say(f"turn {row // 2 + 1} of {turns}: {step.name}, from {before}")
@@ -95,7 +96,7 @@ def self_train(crops: Crops, start: Path | str, out: Path, turn: Turn, *, turns:
                 adapt(recipe, crops, before, step, resume=(step / CHECKPOINT).exists())
             else:
                 _train(crops, Path(before), step, row // 2 + 1, turn)
-            plan.note(step.name)
+            plan.keep([*plan.done, step.name])
     return steps[-1]
 
 
@@ -128,15 +129,13 @@ class _Plan:
         if not any(each.is_file() and not (each == file or is_temporary(each)) for each in out.rglob("*")):
             if resume and not file.exists():
                 raise SemreidError(f"{out} holds no run of `semreid selftrain` to go on with", fix="leave --resume out")
-            plan = cls(file, facts, [])  # also where nothing came of what was tried before
-            plan.write()
-            return plan
+            return cls(file, facts, [])  # also where nothing came of what was tried before
         if not file.exists():
             kept = f" and no {PLAN}, without which no run goes on" if resume else ""
             raise SemreidError(f"{out} holds other files{kept}", fix="choose another folder for --out")
         if not resume:
             raise SemreidError(f"{out} holds a run", fix="go on with it (--resume), or choose another folder for --out")
-        anew = f"choose another folder for --out; its last model can be the start there: --from {out}/trained1, say"
+        anew = "choose another folder for --out; the last model in this one can be the start there (--from)"
         with reading(file, anew):
             before = read_json(file, _SHAPE, anew)
             changed = [_NAMES.get(name, name) for name in facts if before.began[name] != facts[name]]
@@ -147,14 +146,10 @@ class _Plan:
             )
         return cls(file, facts, before.done)
 
-    def note(self, step: str) -> None:
-        """Keep that a step is done."""
-        self.done.append(step)
-        self.write()
-
-    def write(self) -> None:
-        """Write the file."""
-        write_json(self.file, asdict(_Kept(self.facts, self.done)))
+    def keep(self, done: list[str]) -> None:
+        """Keep which steps are done."""
+        self.done = done
+        write_json(self.file, asdict(_Kept(self.facts, done)))
 
 
 def _train(crops: Crops, adapted: Path, out: Path, number: int, turn: Turn) -> None:
