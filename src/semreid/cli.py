@@ -25,6 +25,7 @@ from typer.core import TyperCommand, TyperOption
 
 from semreid import distributed
 from semreid.console import Json, command, draw, interruptible, progress, say, show, warn, write
+from semreid.data.benchmarks import load_dataset
 from semreid.data.cli import Data, SkipCorrupt, dataset_of, datasets, doctor
 from semreid.data.listing import left_out
 from semreid.data.sample import MAX_CAMID
@@ -153,12 +154,10 @@ def selftrain(
     with interruptible(lambda: "the same command with --resume goes on"):
         model = self_train(seen, start, out, Turn(rounds, steps, epochs, seed), turns=turns, resume=resume)
     say(f"learned: {model}, by the people of {out / f'people{turns}.html'}: look at them")
-    judged = data and dataset_of(data).query
-    say(
-        f"how good it is: {command('evaluate', model, '--data', data)}"
-        if judged
-        else "how good it is, no crop without names can tell"
-    )
+    if data and load_dataset(data).query:
+        say(f"how good it is: {command('evaluate', model, '--data', data, *['--skip-corrupt'] * skip_corrupt)}")
+    else:
+        say("how good it is, no crop without names can tell")
     say(f"next: {way_to_group(model, crops, data, gallery=gallery, skip_corrupt=skip_corrupt)}")
 
 

@@ -219,3 +219,24 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, crops: Crops) ->
     with pytest.raises(SemreidError, match="untrained"):
         self_train(crops, "baseline", tmp_path / "out", TURN)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_tells_what_to_do_next(run, figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selftrain, "self_train", lambda _crops, _start, out, *_, **__: out / "trained2")
+    out, folder, data = tmp_path / "out", figures / "bounding_box_train", f"people:{figures}"
+    told = run("selftrain", folder, "--out", out).err.splitlines()
+    assert told[-3] == f"learned: {out}/trained2, by the people of {out}/people2.html: look at them"
+    assert told[-2] == "how good it is, no crop without names can tell"
+    assert told[-1] == f"next: semreid group {folder} --model {out}/trained2 --out DIR"
+    told = run("selftrain", "--data", data, "--out", out, "--skip-corrupt").err.splitlines()
+    assert told[-2] == f"how good it is: semreid evaluate {out}/trained2 --data {data} --skip-corrupt"
+    assert told[-1] == f"next: semreid group --data {data} --model {out}/trained2 --out DIR --skip-corrupt"
+
+
+def test_a_command_that_is_stopped_tells_how_it_goes_on(
+    run, figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftrain, "self_train", stop)
+    done = run("selftrain", figures / "bounding_box_train", "--out", tmp_path / "out")
+    assert done.code == 130
+    assert "--resume goes on" in done.err
