@@ -112,6 +112,15 @@ def write_figures(root: Path, train: int = 6, test: int = 5, cameras: int = 2, i
     return root
 
 
+def write_crops(root: Path) -> Path:
+    """Write crops of eight other people by two cameras, three of each."""
+    for pid in range(40, 48):
+        for camid in (1, 2):
+            for image in range(3):
+                write_image(root / f"{pid}_c{camid}_{image}.png", draw_figure(pid, camid, image))
+    return root
+
+
 @pytest.fixture(scope="session")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of figures; read only."""

@@ -60,10 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(gallery_app, name="gallery", help="Fill, search and keep galleries of crops.")
-for _each in (
-    *(datasets, doctor, models, train, average, adapt),
-    *(explain, stages, texture, label, group, tracks, link),
-):
+for _each in (datasets, doctor, models, train, average, adapt, explain, stages, texture, label, group, tracks, link):
     app.command()(_each)
 SHARED = ("train", "evaluate", "embed", "gallery add")
 """Commands that several processes of torchrun share."""

@@ -16,7 +16,7 @@ from semreid.models.card import read_card
 from semreid.models.loading import load_model
 from semreid.training.build import build_model
 from semreid.training.recipe import load_recipe
-from tests.conftest import draw_figure, write_image, write_run
+from tests.conftest import write_crops, write_run
 
 TURN = Turn(rounds=1, steps=2, epochs=1)
 
@@ -24,12 +24,7 @@ TURN = Turn(rounds=1, steps=2, epochs=1)
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory: pytest.TempPathFactory) -> Crops:
     """Eight people by two cameras, three crops each; read only."""
-    root = tmp_path_factory.mktemp("crops")
-    for pid in range(40, 48):
-        for camid in (1, 2):
-            for image in range(3):
-                write_image(root / f"{pid}_c{camid}_{image}.png", draw_figure(pid, camid, image))
-    return crops_at(root)
+    return crops_at(write_crops(tmp_path_factory.mktemp("crops")))
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +217,11 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, crops: Crops) ->
 
 
 def test_the_command_tells_what_to_do_next(run, figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selftrain, "self_train", lambda _crops, _start, out, *_, **__: out / "trained2")
+    def learned(_crops: Crops, _start: str, out: Path, turn: Turn, *, turns: int, resume: bool) -> Path:
+        assert (turn, turns, resume) == (Turn(), 2, False)
+        return out / "trained2"
+
+    monkeypatch.setattr(selftrain, "self_train", learned)
     out, folder, data = tmp_path / "out", figures / "bounding_box_train", f"people:{figures}"
     told = run("selftrain", folder, "--out", out).err.splitlines()
     assert told[-3] == f"learned: {out}/trained2, by the people of {out}/people2.html: look at them"

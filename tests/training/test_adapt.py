@@ -25,7 +25,7 @@ from semreid.training import rounds
 from semreid.training.adapt import adapt, facts_of
 from semreid.training.loop import train
 from semreid.training.recipe import AdaptRecipe, load_recipe, parse_recipe
-from tests.conftest import draw_figure, full_disk, write_image, write_run
+from tests.conftest import draw_figure, full_disk, write_crops, write_image, write_run
 from tests.training.test_loop import recipe as training
 
 TINY = {
@@ -56,12 +56,7 @@ def start(figure_data: ReIDDataset, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Crops of eight other people by two cameras; read only."""
-    root = tmp_path_factory.mktemp("crops")
-    for pid in range(40, 48):
-        for camid in (1, 2):
-            for image in range(3):
-                write_image(root / f"{pid}_c{camid}_{image}.png", draw_figure(pid, camid, image))
-    return root
+    return write_crops(tmp_path_factory.mktemp("crops"))
 
 
 @pytest.fixture(scope="module")

@@ -34,14 +34,14 @@ PLAN = "selftrain.json"
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """What stands in the file of a plan."""
+class _Plan:
+    """What a run began with, and which of its steps are done: what its file holds."""
 
     began: dict[str, Any]
     done: list[str]
 
 
-_SHAPE = TypeAdapter(_Kept)
+_SHAPE = TypeAdapter(_Plan)
 _NAMES = {"seen": "cameras, tracks or times of the crops, or words of people on them,"}
 """What facts are called where the key does not tell."""
 
@@ -83,10 +83,10 @@ def self_train(crops: Crops, start: Path | str, out: Path, turn: Turn, *, turns:
     """
     facts = {**_begun_with(crops, start), **asdict(turn)}
     with exclusive(out / PLAN, patience=1):
-        plan = _Plan.of(out, facts, resume=resume)
+        done = [name for name in _done(out, facts, resume=resume) if (out / name / CARD).exists()]
+        write_json(out / PLAN, asdict(_Plan(facts, done)))
         steps = [out / f"{what}{number}" for number in range(1, turns + 1) for what in ("adapted", "trained")]
-        plan.keep([name for name in plan.done if (out / name / CARD).exists()])
-        whole = [row for row, step in enumerate(steps) if step.name in plan.done]
+        whole = [row for row, step in enumerate(steps) if step.name in done]
         for row in range(max(whole, default=-1) + 1, len(steps)):  # what came before one that is there is not needed
             step, before = steps[row], steps[row - 1] if row else start
             say(f"turn {row // 2 + 1} of {turns}: {step.name}, from {before}")
@@ -96,7 +96,8 @@ def self_train(crops: Crops, start: Path | str, out: Path, turn: Turn, *, turns:
                 adapt(recipe, crops, before, step, resume=(step / CHECKPOINT).exists())
             else:
                 _train(crops, Path(before), step, row // 2 + 1, turn)
-            plan.keep([*plan.done, step.name])
+            done.append(step.name)
+            write_json(out / PLAN, asdict(_Plan(facts, done)))
     return steps[-1]
 
 
@@ -114,42 +115,28 @@ def _require_way_on(step: Path) -> None:
         )
 
 
-@dataclass
-class _Plan:
-    """What a run began with, and which of its steps are done."""
-
-    file: Path
-    facts: dict[str, Any]
-    done: list[str]
-
-    @classmethod
-    def of(cls, out: Path, facts: dict[str, Any], *, resume: bool) -> _Plan:
-        """Claim a folder, or see that it holds a run that began with the same."""
-        file = out / PLAN
-        if not any(each.is_file() and not (each == file or is_temporary(each)) for each in out.rglob("*")):
-            if resume and not file.exists():
-                raise SemreidError(f"{out} holds no run of `semreid selftrain` to go on with", fix="leave --resume out")
-            return cls(file, facts, [])  # also where nothing came of what was tried before
-        if not file.exists():
-            kept = f" and no {PLAN}, without which no run goes on" if resume else ""
-            raise SemreidError(f"{out} holds other files{kept}", fix="choose another folder for --out")
-        if not resume:
-            raise SemreidError(f"{out} holds a run", fix="go on with it (--resume), or choose another folder for --out")
-        anew = "choose another folder for --out; the last model in this one can be the start there (--from)"
-        with reading(file, anew):
-            before = read_json(file, _SHAPE, anew)
-            changed = [_NAMES.get(name, name) for name in facts if before.began[name] != facts[name]]
-        if changed:
-            raise SemreidError(
-                f"{out} began with other {' and '.join(changed)}",
-                fix=f"give what it began with, or {anew}",
-            )
-        return cls(file, facts, before.done)
-
-    def keep(self, done: list[str]) -> None:
-        """Keep which steps are done."""
-        self.done = done
-        write_json(self.file, asdict(_Kept(self.facts, done)))
+def _done(out: Path, facts: dict[str, Any], *, resume: bool) -> list[str]:
+    """Which steps of the run in a folder are done; anything but one that began with the same is refused."""
+    file = out / PLAN
+    if not any(each.is_file() and not (each == file or is_temporary(each)) for each in out.rglob("*")):
+        if resume and not file.exists():
+            raise SemreidError(f"{out} holds no run of `semreid selftrain` to go on with", fix="leave --resume out")
+        return []  # also where nothing came of what was tried before
+    if not file.exists():
+        kept = f" and no {PLAN}, without which no run goes on" if resume else ""
+        raise SemreidError(f"{out} holds other files{kept}", fix="choose another folder for --out")
+    if not resume:
+        raise SemreidError(f"{out} holds a run", fix="go on with it (--resume), or choose another folder for --out")
+    anew = "choose another folder for --out; the last model in this one can be the start there (--from)"
+    with reading(file, anew):
+        before = read_json(file, _SHAPE, anew)
+        changed = [_NAMES.get(name, name) for name in facts if before.began[name] != facts[name]]
+    if changed:
+        raise SemreidError(
+            f"{out} began with other {' and '.join(changed)}",
+            fix=f"give what it began with, or {anew}",
+        )
+    return before.done
 
 
 def _train(crops: Crops, adapted: Path, out: Path, number: int, turn: Turn) -> None:
