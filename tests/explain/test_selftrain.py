@@ -55,16 +55,22 @@ def test_each_step_begins_with_the_one_before(learned: Path, crops: Crops) -> No
         assert (learned / f"people{number}.html").stat().st_size > 1000
 
 
-def test_pairs_of_two_cameras_count_where_cameras_are_known(learned: Path, crops: Crops) -> None:
+def test_training_is_as_train_does_it(learned: Path, crops: Crops) -> None:
     recipe = load_recipe(learned / "trained1" / "recipe.yaml")
     assert (recipe.contrast.weight, recipe.contrast.pairs, recipe.data.meeting) == (1, "cameras", "camera")
-    unknown = replace(crops, cameras=np.full(len(crops), -1))
-    people = selftrain.find_people(load_model("people-s"), unknown)
-    recipe = selftrain._recipe(people, learned / "adapted1", Turn())
-    assert (recipe.contrast.weight, recipe.contrast.pairs, recipe.data.meeting) == (1, "all", "chance")
-    assert recipe.losses == load_recipe(selftrain.BEST).losses  # which are for as many epochs
+    people = selftrain.find_people(load_model("people-s"), crops)
+    recipe, best = selftrain._recipe(people, learned / "adapted1", Turn()), load_recipe(selftrain.BEST)
+    assert (recipe.contrast, recipe.optim, recipe.augment) == (best.contrast, best.optim, best.augment)
+    assert recipe.losses == best.losses  # which are for as many epochs
     assert recipe.data.identities == people.count < 16
     assert recipe.data.size == (192, 96)
+
+
+def test_half_known_cameras_are_taken_for_none(crops: Crops, tmp_path: Path) -> None:
+    people = selftrain.find_people(load_model("people-s"), crops)
+    assert len({sample.camid for sample in selftrain._named(people, tmp_path).train}) > 1
+    one_lacks = replace(crops, cameras=np.where(np.arange(len(crops)) == 0, -1, crops.cameras))
+    assert {s.camid for s in selftrain._named(replace(people, crops=one_lacks), tmp_path).train} == {0}
 
 
 def test_any_trunk_goes_on_at_its_own_size_if_that_is_larger(crops: Crops, tmp_path: Path) -> None:

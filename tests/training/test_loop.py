@@ -139,15 +139,28 @@ def test_resume_needs_nothing_of_the_run_that_it_started_from(figure_data: ReIDD
         ({"heads": ["identity"]}, "heads without losses of their own would learn nothing"),
         ({"weight": 1.0, "temperature": 0}, r"contrast\.temperature"),
         ({"pairs": "cameras"}, "pairs of no contrast teach nothing"),
-        ({"weight": 1.0, "pairs": "cameras"}, "no two cameras are known to have seen one of the people"),
     ],
 )
 def test_a_contrast_that_cannot_be_is_refused(
     contrast: dict[str, object], match: str, figure_data: ReIDDataset, tmp_path: Path
 ) -> None:
-    by_one = replace(figure_data, train=tuple(replace(s, camid=s.pid % 2) for s in figure_data.train))
     with pytest.raises(SemreidError, match=match):
-        train(recipe(contrast=contrast), by_one, tmp_path / "run")
+        train(recipe(contrast=contrast), figure_data, tmp_path / "run")
+
+
+def test_where_no_pairs_cross_all_of_them_count(
+    figure_data: ReIDDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And people meet by chance: a recipe for known cameras is one for others, too."""
+    alone = replace(figure_data, train=tuple(replace(s, camid=0) for s in figure_data.train))
+    across = recipe(contrast={"weight": 1.0, "pairs": "cameras"}, data={"meeting": "camera"}, schedule={"epochs": 1})
+    for data, name in ((alone, "across"), (figure_data, "known")):
+        train(across, data, tmp_path / name)
+        told = "nobody is known to have been seen by two cameras: all pairs of a person are pulled together"
+        assert (told in capsys.readouterr().err) is (data is alone)
+    train(recipe(contrast={"weight": 1.0}, schedule={"epochs": 1}), alone, tmp_path / "all")
+    assert same(weights(tmp_path / "across"), weights(tmp_path / "all"))
+    assert not same(weights(tmp_path / "known"), weights(tmp_path / "all"))
 
 
 def test_learns_regions_and_a_loss_that_joins_late(

@@ -138,6 +138,16 @@ def cameras_by_pid(samples: Iterable[Sample]) -> dict[int, set[int]]:
     return cameras
 
 
+def cameras_meet(samples: Iterable[Sample]) -> bool:
+    """Whether two cameras have seen somebody: else no pair of pictures tells what a person looks like to both.
+
+    Example:
+        >>> cameras_meet([Sample(Path("a.jpg"), 3, 1), Sample(Path("b.jpg"), 3, 2), Sample(Path("c.jpg"), 4, 1)])
+        True
+    """
+    return any(len(cameras) > 1 for cameras in cameras_by_pid(samples).values())
+
+
 def num_identities(samples: Iterable[Sample]) -> int:
     """Count the distinct person ids.
 

@@ -26,7 +26,7 @@ def pk_batches(
 
     With ``camids``, groups whose first image is by the same camera meet: people are told apart whom one camera saw,
     so that what its images have in common is of no use (``docs/notes/transfer.md``). A batch holds a second camera only
-    where the groups of one run out.
+    where the groups of one run out. By one camera alone, they meet at random.
 
     Args:
         pids: Person id of every image (N,).
@@ -55,7 +55,7 @@ def pk_batches(
     rng = np.random.default_rng((seed, epoch))
     images = np.split(np.argsort(pids, kind="stable"), np.cumsum(counts)[:-1])
     left = [_groups(rows, K, rng) for rows in images]
-    if camids is None:
+    if camids is None or (camids == camids[0]).all():
         yield from _meet_at_random(left, P, rng)
     else:
         yield from _meet_by_camera([group for groups in left for group in groups], pids, camids, P, rng)

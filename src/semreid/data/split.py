@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from semreid.data.sample import ReIDDataset, Sample, cameras_by_pid
+from semreid.data.sample import ReIDDataset, Sample, cameras_meet
 from semreid.errors import SemreidError
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ def hold_out(dataset: ReIDDataset, share: float, seed: int) -> tuple[tuple[Sampl
     held = set(np.random.default_rng(seed).permutation(pids)[:count].tolist())
     samples = [s for s in dataset.train if s.pid in held]
     protocol, (query, gallery) = dataset.protocol, query_and_gallery(samples)
-    if max(map(len, cameras_by_pid(samples).values())) == 1:  # no two cameras saw anybody: every match would be junk
+    if not cameras_meet(samples):  # every match would be junk
         alone = {*gallery}  # an only image is both, and would find itself
         query = tuple(replace(s, camid=0) for s in query if s not in alone)
         gallery = tuple(replace(s, camid=1) for s in gallery)

@@ -145,14 +145,13 @@ def group(
     say(f"grouped: look at {out / 'people.html'}; all crops are in {out / 'people.csv'}")
     if folders is not None:
         table = out / "train.csv"
-        say(f"to learn from it, once it looks right: {table}. Next: {_way_to_learn(table, model, people)}")
+        say(f"to learn from it, once it looks right: {table}. Next: {_way_to_learn(table, model)}")
 
 
-def _way_to_learn(table: Path, model: str, people: People) -> str:
+def _way_to_learn(table: Path, model: str) -> str:
     """The command that trains on what was found, from the model that found it, as docs/adapt.md tells."""
     start = [f"model.weights={model}"] if is_run(model) else []
-    across = ["contrast.pairs=cameras", "data.meeting=camera"] if people.meet_cameras else []
-    return command("train", "--data", f"folder:{table}", "--out", "RUN", *start, "contrast.weight=1", *across)
+    return command("train", "--data", f"folder:{table}", "--out", "RUN", *start)
 
 
 def _require_possible(out: Path, crops: Path | None, data: str, gallery: str, *, folders: bool, flip: bool) -> None:

@@ -26,7 +26,7 @@ from semreid.models.loading import load_model
 from semreid.reading import read_json, reading
 from semreid.training.adapt import adapt, facts_of, load_start
 from semreid.training.loop import train
-from semreid.training.recipe import BEST, AdaptRecipe, BatchContrastRecipe, Recipe, load_recipe
+from semreid.training.recipe import BEST, AdaptRecipe, Recipe, load_recipe
 from semreid.training.record import CHECKPOINT, RECIPE, run_files
 from semreid.verification.people import People, find_people, write_people
 
@@ -163,18 +163,17 @@ def _found(crops: Crops, adapted: Path, out: Path, number: int) -> People:
 
 
 def _recipe(people: People, adapted: Path, turn: Turn) -> Recipe:
-    """The recipe that `train` takes where none is named, on the adapted trunk, with the contrast of docs/adapt.md.
+    """The recipe that `train` takes where none is named, on the adapted trunk.
 
     Pictures are as large as the recipe's, or as those of the adapted model if they are larger.
     """
-    best, across, start = load_recipe(BEST), people.meet_cameras, read_card(adapted).model
+    best, start = load_recipe(BEST), read_card(adapted).model
     height, width = max(best.data.size, tuple(start["size"]))
     data = replace(
         best.data,
         height=height,
         width=width,
         identities=min(best.data.identities, people.count),
-        meeting="camera" if across else "chance",
     )
     trunk = {name: start[name] for name in ("trunk", "width", "last_stride")}
     return replace(
@@ -183,7 +182,6 @@ def _recipe(people: People, adapted: Path, turn: Turn) -> Recipe:
         model=replace(best.model, weights=str(adapted), **trunk),
         data=data,
         schedule=replace(best.schedule, epochs=turn.epochs),
-        contrast=BatchContrastRecipe(weight=1, pairs="cameras" if across else "all"),
         losses={**best.losses, "fusion.diversity": {turn.epochs - 1: 0.01}},
     )
 
@@ -191,10 +189,10 @@ def _recipe(people: People, adapted: Path, turn: Turn) -> Recipe:
 def _named(people: People, out: Path) -> ReIDDataset:
     """The crops of each group as those of a person."""
     crops, groups = people.crops, people.groups
+    cameras = (
+        crops.cameras if (crops.cameras >= 0).all() else np.zeros_like(crops.cameras)
+    )  # half-known: worse than none
     rows: Groups = np.flatnonzero(groups >= 0)
-    named = (
-        replace(crops.samples[row], pid=int(groups[row]) + 1, camid=max(int(crops.cameras[row]), 0))
-        for row in rows.tolist()
-    )
+    named = (replace(crops.samples[row], pid=int(groups[row]) + 1, camid=int(cameras[row])) for row in rows.tolist())
     name, root = f"{crops.name}, people found by a machine", crops.root or out
     return ReIDDataset(name, root, tuple(named), (), (), terms=crops.terms)

@@ -18,7 +18,7 @@ from semreid import distributed
 from semreid.data.annotations import require_own_labels, require_own_sizes
 from semreid.data.attributes import attribute_file, read_attributes
 from semreid.data.benchmarks import load_dataset
-from semreid.data.sample import ReIDDataset, Sample, cameras_by_pid, num_identities
+from semreid.data.sample import ReIDDataset, Sample, cameras_meet, num_identities
 from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store
 from semreid.errors import SemreidError
@@ -85,7 +85,7 @@ def train(
         model, card = _begun(state, checkpoint) or _build(recipe, dataset, synthetic, samples, learned, reporter)
         model.to(device)
         _require_fit(model, validation, synthetic)
-        _require_contrast(recipe.contrast, model, samples)
+        _require_contrast(recipe.contrast, model, samples, reporter)
         homes = [_folder(annotations) or dataset.root, *([] if synthetic is None else [synthetic.root])]
         needs = _needs(model, homes, recipe.contrast.heads)
         store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
@@ -245,20 +245,19 @@ def _require_fit(model: ReIDModel, validation: ReIDDataset | None, synthetic: Re
         )
 
 
-def _require_contrast(contrast: BatchContrastRecipe, model: ReIDModel, samples: Sequence[Sample]) -> None:
-    """Refuse a contrast of embeddings that the model does not have, or of pairs that nobody makes; unknown heads."""
+def _require_contrast(
+    contrast: BatchContrastRecipe, model: ReIDModel, samples: Sequence[Sample], reporter: Reporter
+) -> None:
+    """Refuse a contrast of embeddings that the model does not have, and unknown heads; tell where no pairs cross."""
     if contrast.weight:
         model.require_embedding()
-    if contrast.pairs == "cameras" and max(map(len, cameras_by_pid(samples).values())) == 1:
-        raise SemreidError(
-            "contrast.pairs=cameras, and no two cameras are known to have seen one of the people to learn",
-            fix="leave it out, or say which camera took each image (docs/data.md)",
-        )
     if unknown := sorted(set(contrast.heads or ()) - set(model.heads)):
         raise SemreidError(
             f"contrast.heads names '{unknown[0]}', which the model does not have",
             fix=f"its heads are {', '.join(model.heads)}",
         )
+    if contrast.pairs == "cameras" and not cameras_meet(samples):
+        reporter.say("nobody is known to have been seen by two cameras: all pairs of a person are pulled together")
 
 
 def _validate(model: ReIDModel, validation: ReIDDataset) -> dict[str, float]:

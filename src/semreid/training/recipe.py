@@ -155,7 +155,8 @@ class BatchContrastRecipe:
     Attributes:
         weight: Weight of telling a person's pictures from all strangers in the batch; 0 leaves it to the heads.
         temperature: Its temperature.
-        pairs: Which pairs of a person's pictures are pulled together: ``all``, or those of two ``cameras``.
+        pairs: Which pairs of a person's pictures are pulled together: ``all``, or those of two ``cameras``, but
+            all where nobody is known to have been seen by two.
         heads: Heads that learn by losses of their own, too; all if None. The others learn by what they add to the
             joined embedding, and need no classifier.
     """

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from semreid import distributed
 from semreid.data import augment
 from semreid.data.batch import Batch
+from semreid.data.sample import cameras_meet
 from semreid.data.sampler import Indices, pk_batches, rank_share
 from semreid.data.store import Store
 from semreid.distributed import gather
@@ -38,16 +39,16 @@ CONTRAST = "contrast.batch"
 class _Losses(nn.Module):
     """The model's losses as a forward pass, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, model: ReIDModel, contrast: BatchContrastRecipe) -> None:
+    def __init__(self, model: ReIDModel, contrast: BatchContrastRecipe, *, across: bool) -> None:
         super().__init__()
-        self.model, self.contrast = model, contrast
+        self.model, self.contrast, self.across = model, contrast, across
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         if not self.contrast.weight:
             return self.model.losses(batch)
         losses, joined = self.model.losses_and_embedding(batch, self.contrast.heads)
         pids = gather(batch.pids[: batch.num_real])
-        across = gather(batch.camids[: batch.num_real]) if self.contrast.pairs == "cameras" else None
+        across = gather(batch.camids[: batch.num_real]) if self.across else None
         losses[CONTRAST] = batch_contrast(gather(joined), pids, self.contrast.temperature, across)
         return losses
 
@@ -109,7 +110,7 @@ class Trainer:
         self.classes, self.labels = np.unique(self.store.pids, return_inverse=True)
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         distributed.synchronise_norms(self.model)
-        self.network: nn.Module = _Losses(self.model, self.recipe.contrast)
+        self.network: nn.Module = _Losses(self.model, self.recipe.contrast, across=self.pairs_cross)
         if distributed.world_size() > 1:
             resting = self.recipe.contrast.heads is not None  # whose classifiers get no gradient
             self.network = DistributedDataParallel(self.network, find_unused_parameters=resting)
@@ -166,6 +167,11 @@ class Trainer:
             )
         images = sum(map(len, batches))
         return {**means, "lr": lr, "images_per_second": images / seconds, "data_share": waited / seconds}
+
+    @property
+    def pairs_cross(self) -> bool:
+        """Whether pairs of two cameras alone are pulled together: there must be some."""
+        return self.recipe.contrast.pairs == "cameras" and cameras_meet(self.store.samples)
 
     def batches(self) -> list[Indices]:
         """Draw the rows of the (global) batches of the epoch."""

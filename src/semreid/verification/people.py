@@ -72,12 +72,6 @@ class People:
         """Which crops may as well be of another person, (N,)."""
         return (self.groups >= 0) & (self.confidence < UNSURE)
 
-    @property
-    def meet_cameras(self) -> bool:
-        """Whether the camera of every crop is known, and two have seen somebody: else no pair of two is known."""
-        seen = np.unique(np.stack([self.groups, self.crops.cameras])[:, self.groups >= 0], axis=1)
-        return bool((self.crops.cameras >= 0).all() and seen.shape[1] > self.count)
-
     def rows(self, person: int) -> NDArray[np.int64]:
         """Rows of a person, the surest first."""
         members = np.flatnonzero(self.groups == person)
