@@ -256,7 +256,7 @@ def test_an_option_that_is_given_twice_is_refused(run, figures: Path, tmp_path: 
 
 @pytest.mark.parametrize("command", [["adapt", "crops", "--out", "run"], ["gallery", "info", "--gallery", "g.db"]])
 def test_commands_for_one_process_are_refused_under_torchrun(run, monkeypatch: pytest.MonkeyPatch, command) -> None:
-    for name, value in (("LOCAL_RANK", "0"), ("RANK", "0"), ("WORLD_SIZE", "2")):
+    for name, value in (("LOCAL_RANK", "0"), ("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     told = run(*command)
     assert told.code == 2

@@ -10,9 +10,9 @@ def test_of_processes_that_are_not_joined_the_first_speaks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: str | None, told: str
 ) -> None:
     """Before they join, and when an error has parted them, none of them is known to `torch.distributed`."""
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
     if number is not None:
-        monkeypatch.setenv("LOCAL_RANK", number)
+        for name, value in (("LOCAL_RANK", number), ("RANK", number), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
+            monkeypatch.setenv(name, value)
     say("hello")
     assert capsys.readouterr().err == told
 

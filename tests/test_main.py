@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from semreid import cli, distributed
 from semreid.console import stdout
+from semreid.errors import SemreidError
 from semreid.training import loop
 from tests.training.test_loop import recipe
 
@@ -32,6 +34,84 @@ def test_ctrl_c_while_modules_load_ends_the_program(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "semreid", "datasets"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "loading\n", "")
+
+
+ENDED = """
+import os, signal, sys, time
+from pathlib import Path
+from semreid import cli
+from semreid.__main__ import main
+from semreid.files import atomic_path
+def work():
+    with atomic_path(Path(sys.argv[1])) as file:
+        file.write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+cli.app = work
+main()
+"""
+
+
+def test_a_process_that_a_scheduler_ends_leaves_nothing_half_written(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENDED, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "interrupted\n")
+    assert not list(tmp_path.iterdir())
+
+
+ALONE = """
+import sys
+from semreid import cli, distributed
+from semreid.errors import SemreidError
+def work():
+    with distributed.process_group():
+        if distributed.rank() == 1:
+            raise SemreidError("its disk is gone")
+        list(distributed.shared(iter, [1, 2]))
+cli.app = work
+sys.argv = ["semreid", "embed"]
+cli.main()
+"""
+
+
+def test_of_several_processes_the_one_that_failed_says_why(tmp_path: Path) -> None:
+    """And not the first one, which only knows that another has ended, nor both."""
+    (tmp_path / "alone.py").write_text(ALONE)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*launcher, tmp_path / "alone.py"], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if "error: " in line] == ["process 1: error: its disk is gone"]
+
+
+def test_a_process_that_lost_another_says_so_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost() -> None:
+        raise distributed.LostProcessError("another process ended")
+
+    def wrong() -> None:
+        raise SemreidError("it is wrong")
+
+    waited: list[float] = []
+    monkeypatch.setattr(cli.time, "sleep", waited.append)
+    monkeypatch.setattr(sys, "argv", ["semreid", "embed"])
+    told = []
+    for work in (wrong, lost):
+        for number in "01":
+            for name, value in (
+                ("LOCAL_RANK", number),
+                ("RANK", number),
+                ("WORLD_SIZE", "2"),
+                ("LOCAL_WORLD_SIZE", "2"),
+            ):
+                monkeypatch.setenv(name, value)
+            monkeypatch.setattr(cli, "app", work)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+            assert ended.value.code == 1
+            told.append(capsys.readouterr().err.splitlines()[0])
+    first, other = "error: it is wrong", "error: another process ended"
+    assert told == [first, f"process 1: {first}", other, f"process 1: {other}"]
+    assert waited == [2, 5, 5]
 
 
 @pytest.mark.parametrize(("begun", "way_on"), [(False, "the same command begins anew"), (True, "--resume goes on")])

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,7 +25,7 @@ from rich.table import Table
 from typer.core import TyperCommand, TyperOption
 
 from semreid import distributed
-from semreid.console import Json, command, draw, interruptible, progress, say, show, warn, write
+from semreid.console import Json, command, draw, interruptible, progress, say, show, stderr, warn, write
 from semreid.data.benchmarks import load_dataset
 from semreid.data.cli import Data, SkipCorrupt, dataset_of, datasets, doctor
 from semreid.data.listing import left_out
@@ -499,6 +500,9 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()  # now, where a full disk can still be told
+    except distributed.LostProcessError as error:
+        way_out = "look for what it said; one that was killed says nothing (was the memory too small?)"
+        _fail(f"error: {error}\n  way out: {way_out}", 1, patience=5)
     except SemreidError as error:
         _fail(f"error: {error}", 1)
     except BrokenPipeError:
@@ -537,14 +541,25 @@ def _look_at(arguments: Sequence[str]) -> None:
 def _require_shared(arguments: Sequence[str]) -> None:
     """Refuse torchrun where each process would do the whole job, and write over what the others wrote."""
     command = " ".join(arguments[: 1 + (arguments[:1] == ["gallery"])])
-    if "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1 and command not in SHARED:
+    if distributed.launched() and int(os.environ["WORLD_SIZE"]) > 1 and command not in SHARED:
         way_out = f"run it without torchrun; processes share {', '.join(SHARED)}"
         _fail(f"error: `semreid {command}` is for one process\n  way out: {way_out}", 2)
 
 
-def _fail(text: str, status: int) -> NoReturn:
+def _fail(text: str, status: int, patience: float = 2) -> NoReturn:
+    """Say why, and exit.
+
+    torchrun ends all processes as soon as one has ended. So the first says at once what all of them would, another one
+    after some seconds what it alone may know, and one that only knows that another has ended waits for that.
+    """
+    number = distributed.launched_as()
+    apart = distributed.launched() and distributed.world_size() == 1
+    if text and apart and (number or patience > 2):
+        time.sleep(patience)
     with contextlib.suppress(OSError):
-        if text:
+        if text and apart and number:
+            stderr.print(f"process {number}: {text}", style="bold red", soft_wrap=True)
+        elif text:
             say(text, style="bold red")
         sys.stdout.flush()
         sys.exit(status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,9 +28,14 @@ INTERRUPTED = 130
 
 
 def say(text: str, style: str = "") -> None:
-    """Print a line on stderr; of several processes, the first one speaks, or that of a machine while they are apart."""
-    if distributed.rank() == 0 and os.environ.get("LOCAL_RANK", "0") == "0":
+    """Print a line on stderr, if this process `speaks`."""
+    if speaks():
         stderr.print(text, style=style, soft_wrap=True)
+
+
+def speaks() -> bool:
+    """Whether this is the one of several processes that speaks: the first, or the first of a machine while apart."""
+    return distributed.rank() == 0 and distributed.launched_as("LOCAL_RANK") == 0
 
 
 def warn(*texts: str) -> None:
@@ -92,7 +96,7 @@ def progress(title: str, line: str = "") -> Iterator[Progress]:
         line: What to print at each step where stderr is no terminal, such as ``{done} of {total} images``;
             nothing if empty.
     """
-    with Bar(console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+    with Bar(console=stderr, transient=True, disable=not (stderr.is_terminal and speaks())) as bar:
         task = bar.add_task(title, total=None)
 
         def tell(done: int, total: int) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 PATIENCE = timedelta(hours=12)
 """How long processes wait for one another: the first may decode millions of images while the others wait."""
+
+
+class LostProcessError(RuntimeError):
+    """Another of the processes that work together is there no longer."""
+
+
+def launched() -> bool:
+    """Whether ``torchrun`` started this process; others set some of its variables, too."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+
+
+def launched_as(name: Literal["RANK", "LOCAL_RANK"] = "RANK") -> int:
+    """Return the number that ``torchrun`` gave this process, of all or on its machine, joined or not; 0 without it."""
+    return int(os.environ[name]) if launched() else 0
 
 
 def world_size() -> int:
@@ -38,7 +52,13 @@ def local_device() -> torch.device:
     """Return the GPU of this process if the machine has any, shared if they are few, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return torch.device("cuda", launched_as("LOCAL_RANK") % torch.cuda.device_count())
+
+
+def processes_of_a_gpu() -> int:
+    """Return how many processes of this machine share a GPU, where it has any."""
+    processes = int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
+    return -(-processes // max(1, torch.cuda.device_count()))
 
 
 @contextlib.contextmanager
@@ -46,19 +66,26 @@ def process_group() -> Iterator[None]:
     """Join the processes that ``torchrun`` started, and leave them at the end; does nothing outside of it.
 
     Tensors on GPUs travel by nccl, or by gloo where processes share a GPU, which nccl refuses; all else by gloo.
+
+    Raises:
+        LostProcessError: If another process ended before its work was done; why, that one says.
     """
-    if "LOCAL_RANK" not in os.environ or dist.is_initialized():
+    if not launched() or dist.is_initialized():
         yield
         return
     device = local_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    alone = device.type == "cuda" and int(os.environ["LOCAL_WORLD_SIZE"]) <= torch.cuda.device_count()
+    alone = device.type == "cuda" and processes_of_a_gpu() == 1
     dist.init_process_group("cpu:gloo,cuda:nccl" if alone else "gloo", timeout=PATIENCE)
     try:
         yield
         with contextlib.suppress(RuntimeError):  # another process failed, and says why
             dist.barrier()  # gloo's threads stay after a DDP: none may hold a tensor as Python ends
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo/transport" in str(error):
+            raise LostProcessError("another process ended before its work was done") from error
+        raise
     finally:
         dist.destroy_process_group()
 

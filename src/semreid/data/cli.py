@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from semreid import distributed
 from semreid.console import Json, draw, progress, show, warn, write
 from semreid.data.benchmarks import describe_benchmarks, load_dataset
 from semreid.data.doctor import Diagnosis, diagnose, without_corrupt
@@ -17,11 +18,16 @@ SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="Leave unreada
 
 
 def dataset_of(spec: str, *, skip_corrupt: bool = False) -> ReIDDataset:
-    """Load the data that a user named, and tell what must be known of them."""
-    dataset = load_dataset(spec)
-    if skip_corrupt:
+    """Load the data that a user named, and tell what must be known of them; one process does it for all."""
+
+    def loaded() -> ReIDDataset:
+        dataset = load_dataset(spec)
+        if not skip_corrupt:
+            return dataset
         with progress("looking for unreadable images") as told:
-            dataset = without_corrupt(dataset, progress=told)
+            return without_corrupt(dataset, progress=told)
+
+    dataset = distributed.by_first(loaded)
     warn(*dataset.warnings)
     return dataset
 

@@ -124,11 +124,23 @@ def rank_share(batch: Indices, rank: int, world: int, K: int) -> slice:
     Raises:
         SemreidError: If P cannot be divided among the processes.
     """
-    identities = len(batch) // K
-    if identities % world:
-        raise SemreidError(
-            f"{identities} identities in a batch cannot be divided among {world} processes",
-            fix=f"set data.identities to a multiple of {world}",
-        )
+    require_shares(len(batch) // K, world)
     share = len(batch) // world
     return slice(rank * share, (rank + 1) * share)
+
+
+def require_shares(P: int, world: int) -> None:
+    """Refuse a batch that several processes cannot share.
+
+    Args:
+        P: Identities in a batch.
+        world: Number of processes.
+
+    Raises:
+        SemreidError: If P cannot be divided among the processes.
+    """
+    if P % world:
+        raise SemreidError(
+            f"{P} identities in a batch cannot be divided among {world} processes",
+            fix=f"set data.identities to a multiple of {world}",
+        )

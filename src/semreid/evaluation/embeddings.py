@@ -60,7 +60,7 @@ def embed_files(
             or is something else than what this function writes.
     """
     _require_own(out)
-    paths = [images] if images.is_file() else list_images(images, nested=True)
+    paths = distributed.by_first(lambda: [images] if images.is_file() else list_images(images, nested=True))
     known = [(path, (str(path), camera_below(path, images))) for path in paths]  # all are judged before the work
     skipped: list[str] = []
     done = 0

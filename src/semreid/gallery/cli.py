@@ -101,7 +101,8 @@ def add(
     )
     said: dict[str, Any] = {"pid": pid, "camid": camid, "tags": tags or ()}
     with distributed.process_group():
-        crops = [] if features else annotated(_crops(images, data, split, other, unlabelled), **said)
+        listed = partial(_crops, images, data, split, other, unlabelled)  # by one: folders grow, and a .db takes one
+        crops = [] if features else annotated(distributed.by_first(listed), **said)
         embedder, first = embedder_of(model), distributed.rank() == 0
         meta = {"dim": embedder.dim, "fingerprint": embedder.fingerprint}
         with (
@@ -281,16 +282,12 @@ def _refuse(source: Path | str, **meaningless: bool) -> None:
 
 def _crops(images: Path | None, data: str, split: str, other: str, unlabelled: bool) -> list[Crop]:
     if other:
-        return distributed.by_first(partial(_rows_of, other))  # one process at a time may open a .db folder
+        with Gallery.open(other) as rows:
+            return crops_of_rows(rows)
     if images is None:
         return crops_of_data(data, split, warn=warn)
     _warn_of_left_out([images])
     return crops_below(images, unlabelled=unlabelled)
-
-
-def _rows_of(other: str) -> list[Crop]:
-    with Gallery.open(other) as rows:
-        return crops_of_rows(rows)
 
 
 def _warn_of_left_out(paths: list[Path]) -> None:

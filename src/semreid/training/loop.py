@@ -19,6 +19,7 @@ from semreid.data.annotations import require_own_labels, require_own_sizes
 from semreid.data.attributes import attribute_file, read_attributes
 from semreid.data.benchmarks import load_dataset
 from semreid.data.sample import ReIDDataset, Sample, cameras_meet, num_identities
+from semreid.data.sampler import require_shares
 from semreid.data.split import hold_out
 from semreid.data.store import Store, annotation_paths, build_store
 from semreid.errors import SemreidError
@@ -69,6 +70,7 @@ def train(
         SemreidError: If the data, the recipe or the folder do not allow it; nothing is left half-written.
     """
     first = distributed.rank() == 0
+    require_shares(recipe.data.identities, distributed.world_size())
     folder = RunFolder(out, resume=resume)
     text = dump_recipe(recipe)
     checkpoint = folder.path / CHECKPOINT

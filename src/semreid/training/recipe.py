@@ -171,7 +171,7 @@ class BatchContrastRecipe:
         if self.heads is not None and not self.weight:
             raise ValueError("heads without losses of their own would learn nothing: give contrast.weight, too")
         if self.pairs != "all" and not self.weight:
-            raise ValueError("pairs of no contrast teach nothing: give contrast.weight, too")
+            raise ValueError("pairs of no contrast teach nothing: give contrast.weight, too, or contrast.pairs=all")
 
 
 @dataclass(frozen=True)

@@ -340,11 +340,11 @@ class Trainer:
 
 
 def on_device(store: Store, device: torch.device) -> Store:
-    """Keep the images on the GPU if they take at most half of what is free there."""
+    """Keep the images on the GPU if they take at most half of what is free there, for each process that shares it."""
     if device.type != "cuda":
         return store
     free, _ = torch.cuda.mem_get_info(device)
-    return store.to(device) if store.nbytes <= free // 2 else store
+    return store.to(device) if store.nbytes <= free // 2 // distributed.processes_of_a_gpu() else store
 
 
 def sum_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
