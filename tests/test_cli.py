@@ -182,7 +182,12 @@ def test_what_cannot_be_done_is_one_message_with_exit_status_1(
         ("embed baseline one.parquet --out one.parquet", "one.parquet", "is what is read here: it will not be"),
         ("embed baseline {figures}/query --out link.parquet", "r/card.json", "is a file of a run"),
         ("evaluate baseline --data folder:a.csv --out a.csv", "a.csv", "is what is read here"),
-        ("evaluate baseline --data people:copy --plot copy/query/0.png", "", "is what is read here"),
+        ("evaluate baseline --data people:copy --plot copy/query/0.png", "", "0.png is there already"),
+        ("evaluate baseline --data people:{figures} --out notes.json", "notes.json", "is no such result of semreid"),
+        ("evaluate baseline --data people:{figures} --html notes.html", "notes.html", "is no such result of semreid"),
+        ("evaluate baseline --data people:{figures} --out notes.txt", "notes.txt", "name it notes.json"),
+        ("stages baseline {figures}/a.png --out a.png", "a.png", "is no such result of semreid"),
+        ("synthesize s --identities 4 --images-per-identity 4 --preview a.png", "a.png", "is no such result"),
         ("evaluate r --data people:{figures} --out r/card.json", "r/card.json", "is a file of a run"),
         ("evaluate baseline --data people:{figures} --html r/checkpoint.pt", "r/checkpoint.pt", "is a file of a run"),
         ("evaluate baseline --data people:{figures} --html r/adapt.yaml", "r/adapt.yaml", "is a file of a run"),
@@ -203,7 +208,8 @@ def test_no_result_takes_the_place_of_an_input_a_run_or_another_result(
     shutil.copytree(figures, "copy")
     first, *_ = sorted(Path("copy/query").iterdir())
     Path("r").mkdir()
-    for name in ("one.parquet", "a.csv", "a.png", "r/card.json", "r/checkpoint.pt", "r/adapt.yaml"):
+    notes = ("notes.json", "notes.html", "notes.txt")
+    for name in ("one.parquet", "a.csv", "a.png", "r/card.json", "r/checkpoint.pt", "r/adapt.yaml", *notes):
         Path(name).write_text(name)
     Path("link.parquet").symlink_to("r/card.json")
     result = run(*command.format(figures=figures).replace("copy/query/0.png", str(first)).split())
@@ -394,6 +400,7 @@ def test_calibrate_and_verify(run, crowd: Path, plan: Path, tmp_path: Path) -> N
     assert (verdict["asked_far"], verdict["prior"]) == (0.1, 0.2)
     assert 0 < verdict["probability"] < 1
     text = run("verify", folder, a, b, "--calibration", out / "calibration.json").out
+    assert text == run("verify", folder, a, b, "--calibration", out).out
     assert f"score {verdict['score']:.4f}, threshold {verdict['threshold']:.4f} for cameras 1-2\n" in text
     assert "at a false-accept rate of 0.1" in text
 

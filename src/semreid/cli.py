@@ -34,7 +34,7 @@ from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture
 from semreid.explain.people import group
 from semreid.explain.texts import percent_text
-from semreid.files import require_apart, require_suffix, require_writable, write_json, write_text
+from semreid.files import require_apart, require_own, require_suffix, require_writable, write_json, write_text
 from semreid.functional.calibration import Calibration, Verdict
 from semreid.functional.pairs import Rate
 from semreid.gallery.cli import app as gallery_app
@@ -183,22 +183,28 @@ def evaluate(
 ) -> None:
     """Judge a model by the protocol of a data set, with intervals; under torchrun, on all its processes."""
     from semreid.evaluation.protocol import evaluate as judge
-    from semreid.explain.page import evaluation_page
+    from semreid.explain.page import OWN_PAGE, evaluation_page
     from semreid.explain.sheet import save_evaluation
-    from semreid.plots import require_matplotlib
+    from semreid.plots import OWN, require_matplotlib
     from semreid.verification.calibrate import seen_before
 
-    if plot is not None:
-        require_suffix(plot, ".png", "a PNG picture")
-        require_matplotlib()
     place = os.path.expanduser(data.partition(":")[2])  # noqa: PTH111 - may be no path at all
-    files = _outputs(out, html, plot, inputs=(model, place))
+    _outputs(out, html, plot, inputs=(model, place))
+    for file, suffix, what, mark in (
+        (out, ".json", "a report", b'"metrics": {'),
+        (html, ".html", "a page", OWN_PAGE),
+        (plot, ".png", "a PNG picture", OWN),
+    ):
+        if file is not None:
+            require_suffix(file, suffix, what)
+            require_own(file, mark)
+    if plot is not None:
+        require_matplotlib()
     with distributed.process_group():
         loaded, dataset = embedder_of(model), dataset_of(data, skip_corrupt=skip_corrupt)
         seen = distributed.by_first(partial(seen_before, _trained_on(model, loaded), dataset))
         warn(*seen)
         dataset = replace(dataset, warnings=(*dataset.warnings, *seen))
-        require_apart(files, (s.path for s in (*dataset.query, *dataset.gallery)))
         weights = "none: random weights" if has_random_weights(model, loaded) else "last epoch"
         with progress("decoding") as told:
             evaluation = judge(
@@ -250,7 +256,7 @@ def calibrate(
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Learn what a model's scores mean, on people that it was not trained on."""
-    from semreid.models.card import card_file, read_card, save_calibration
+    from semreid.models.card import CALIBRATED, card_file, read_card, save_calibration
     from semreid.models.loading import load_model
     from semreid.plots import require_matplotlib
     from semreid.verification.calibrate import calibrate_model
@@ -263,19 +269,19 @@ def calibrate(
         raise SemreidError(f"{model} ships with semreid, and its card stays as it is", fix="name a folder with --out")
     if out is not None:
         require_matplotlib()
-        require_writable(out / "calibration.json")
+        require_writable(out / CALIBRATED)
     loaded, dataset = load_model(model).to(distributed.local_device()), dataset_of(data, skip_corrupt=skip_corrupt)
     options: dict[str, Any] = {"split": split, "fars": far, "flip": flip, "per_camera_pair": per_camera_pair}
     with progress("decoding") as told:
         report = calibrate_model(loaded, model, dataset, progress=told, **options)
     warn(*report.warnings)
     if out is not None:
-        write_json(out / "calibration.json", report.to_json())
+        write_json(out / CALIBRATED, report.to_json())
         save_plot(report, out / "calibration.png", f"Calibration of {model} on {dataset.name}")
     if not is_shipped(model):
         save_calibration(model, report.calibration)
     show(report.to_json()) if json_ else _show_calibration(report.calibration)
-    kept = ["--calibration", out / "calibration.json"] if is_shipped(model) and out is not None else []
+    kept = ["--calibration", out / CALIBRATED] if is_shipped(model) and out is not None else []
     say(f"calibrated: {out if kept else card_file(model)}. Next: {command('verify', model, 'A', 'B', *kept)}")
 
 
@@ -567,14 +573,13 @@ def _fail(text: str, status: int, patience: float = 2) -> NoReturn:
     sys.exit(status)
 
 
-def _outputs(*files: Path | None, inputs: Iterable[Path | str]) -> list[Path]:
+def _outputs(*files: Path | None, inputs: Iterable[Path | str]) -> None:
     """Refuse, before the job, what cannot be written, would be written twice, or over an input or a file of a run."""
     wanted = [file for file in files if file is not None]
     for file in wanted:
         require_writable(file)
     require_apart(wanted, inputs)
     require_apart(wanted, [each for file in wanted for each in run_files(file.resolve().parent)], "a file of a run")
-    return wanted
 
 
 def _trained_on(path: str, model: ReIDModel | ExportedModel) -> Mapping[str, Any]:

@@ -106,6 +106,27 @@ def require_apart(outputs: Sequence[Path], others: Iterable[Path | str] = (), wh
         raise SemreidError(f"{lost[0]} is {what}: it will not be written over", fix="choose another file to write")
 
 
+def require_own(target: Path, mark: bytes) -> None:
+    """Refuse to write over a file of the user's that happens to have the name of a result.
+
+    Args:
+        target: The file to be written.
+        mark: What the first 4 KiB of such a result hold; an empty file has nothing to lose.
+
+    Raises:
+        SemreidError: If something else is there.
+    """
+    if not target.is_file():
+        return
+    with explained(target), target.open("rb") as file:
+        start = file.read(4096)
+    if start and mark not in start:
+        raise SemreidError(
+            f"{target} is there already, and is no such result of semreid: it will not be written over",
+            fix="choose another name for what is to be written, or move this file first",
+        )
+
+
 def require_outside(target: Path, folder: Path) -> None:
     """Refuse to put pictures into a folder that is searched for crops.
 

@@ -50,6 +50,10 @@ def require_matplotlib() -> Any:  # noqa: ANN401 - the module
     return mpl
 
 
+OWN = b"Software\0semreid"
+"""What a picture of ours holds in front (`semreid.files.require_own`)."""
+
+
 @contextmanager
 def drawn(target: Path, width: float, height: float, *, dpi: int) -> Iterator[Figure]:
     """Yield a figure, and write what is drawn on it into a PNG file; letters that the font lacks become boxes.
@@ -69,4 +73,4 @@ def drawn(target: Path, width: float, height: float, *, dpi: int) -> Iterator[Fi
         figure = mpl.figure.Figure(figsize=(width, height), dpi=dpi)
         yield figure
         with atomic_path(target) as temporary:
-            figure.savefig(temporary, format="png", facecolor="white")
+            figure.savefig(temporary, format="png", facecolor="white", metadata={"Software": "semreid"})

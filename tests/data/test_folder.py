@@ -365,6 +365,7 @@ def test_absolute_paths_a_byte_order_mark_and_a_dot_are_fine(table, tmp_path):
         (set_cell(1, 0, "image"), "has a column 'image' and no path"),
         (with_column("Splits", "train"), "has a column 'splits' and no split"),
         (with_column("timestamps", "1"), "has a column 'timestamps' and no timestamp"),
+        (with_column("Time", "1"), "has a column 'time' and no timestamp"),
         (set_cell(1, 2, "PID"), "more than one column 'pid'"),
         (set_cell(4, 1, "nan"), "row 4: pid is 'nan'"),
         (set_cell(4, 1, " "), "row 4: pid is empty"),
@@ -461,6 +462,27 @@ def test_a_csv_without_cameras_is_read_with_the_warning(table, edit, lacking):
     assert {s.camid for s in dataset.query} == {0}
     assert {s.camid for s in dataset.gallery} == {1}
     assert f"{lacking} of 16 images do not tell their camera" in dataset.warnings[0]
+
+
+@pytest.mark.parametrize("column", ["", ",camid"])
+def test_a_csv_that_tells_no_camera_leaves_it_to_the_names(write_images, tmp_path, column):
+    names = [f"{pid:04d}_c{camid}s1_000{camid}.png" for pid in (1, 2, 3, 4) for camid in (1, 2, 3)]
+    write_images(" ".join(names))
+    rows = [f"{name},{int(name[:4])}{column and ','}" for name in names]
+    (tmp_path / "list.csv").write_text("\n".join([f"path,pid{column}", *rows]))
+    listed, flat = (load_dataset(f"folder:{place}") for place in (tmp_path / "list.csv", tmp_path))
+    assert {sample.camid for sample in listed.query} == {1, 2, 3}
+    assert (listed.train, listed.query, listed.gallery) == (flat.train, flat.query, flat.gallery)
+    assert listed.protocol.cameras_known
+
+
+def test_a_link_back_makes_nobody_somebody_else(write_images, tmp_path):
+    """Neither one to the folder of all people, nor one to a camera's."""
+    write_images("cam1/alice/1.png cam1/bob/1.png cam2/alice/1.png cam2/bob/1.png")
+    before = load_dataset(f"folder:{tmp_path}")
+    (tmp_path / "cam1" / "bob" / "all").symlink_to("../..")
+    (tmp_path / "cam2" / "bob" / "these").symlink_to("..")
+    assert load_dataset(f"folder:{tmp_path}") == before
 
 
 def test_a_csv_for_training_only(table):

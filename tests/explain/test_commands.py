@@ -80,6 +80,10 @@ def test_evaluate_writes_a_page_and_curves(run, folder: Path, tmp_path: Path) ->
     assert "mAP" in printed
     assert "<svg" in html.read_text(encoding="utf-8")
     assert plot.read_bytes().startswith(b"\x89PNG")
+    assert run("evaluate", folder, "--data", data, "--html", html, "--plot", plot).code == 0  # in place of its own
+    html.write_text("<p>something else")
+    code, _, said = run("evaluate", folder, "--data", data, "--html", html)
+    assert (code, f"{html} is there already, and is no such result of semreid" in said) == (1, True)
     (tmp_path / "file").touch()
     code, _, said = run("evaluate", folder, "--data", data, "--html", tmp_path / "file" / "x.html")
     assert code == 1

@@ -90,7 +90,8 @@ def test_the_command_leaves_table_page_folders_and_names(run, model: Path, tmp_p
     assert len(list((out / "people").iterdir())) == result["people"]
     found = f"folder:{out / 'train.csv'}"
     assert len({sample.pid for sample in load_dataset(found).train}) == result["people"]
-    assert done.err.endswith(f"Next: semreid train --data {found} --out RUN model.weights={model}\n")
+    few = f"data.identities={result['people']}"  # of whom a batch of the recipe would have more
+    assert done.err.endswith(f"Next: semreid train --data {found} --out RUN model.weights={model} {few}\n")
     with Gallery.open(tmp_path / "g.parquet") as gallery:
         assert gallery.stats().people == result["people"]
     again = run("group", table, *options, "--folders", "links")
@@ -104,6 +105,23 @@ def test_the_command_leaves_table_page_folders_and_names(run, model: Path, tmp_p
     assert text.code == 0
     assert "B-cubed" in text.out
     assert "known are 4 people" in text.out
+
+
+def test_what_was_corrected_by_hand_or_is_of_others_is_kept(run, model: Path, tmp_path: Path) -> None:
+    """What a grouping left, the next one writes anew."""
+    table, out = write_table(tmp_path / "in"), tmp_path / "out"
+    command = ["group", table, "--model", model, "--out", out, "--min-samples", "2"]
+    assert [run(*command).code, run(*command).code] == [0, 0]
+    people, page = out / "people.csv", out / "people.html"
+    for file, text in ((people, people.read_text() + "mine"), (page, "mine")):
+        before = file.read_text()
+        file.write_text(text)
+        told = run(*command)
+        assert (told.code, file.read_text()) == (1, text)
+        assert f"{file} is there already" in told.err
+        file.write_text(before)
+    page.unlink()
+    assert "people.csv is there already, and is not as `semreid group` left it" in run(*command).err
 
 
 @pytest.mark.parametrize(("cameras", "cross"), [("12", True), ("11", False), ("1", False)])

@@ -215,7 +215,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, crops: Path, model: Path) -
     return file
 
 
-def test_the_camera_of_a_query_is_stated_where_its_name_does_not_tell_it(run, crops, model, tmp_path: Path) -> None:
+def test_the_camera_of_a_query_is_what_is_stated_or_else_what_its_name_tells(run, crops, model, tmp_path: Path) -> None:
     where = ["--gallery", tmp_path / "g.parquet", "--model", model]
     run("gallery", "add", crops, *where)
     query = write_image(tmp_path / "crop.png", draw_figure(1, 1, 0))
@@ -224,7 +224,7 @@ def test_the_camera_of_a_query_is_stated_where_its_name_does_not_tell_it(run, cr
     assert (
         code,
         "crop.png does not tell its camera" in err,
-        "way out: state it, for these alone: --query-camid" in err,
+        "way out: state it, if it is the same of all: --query-camid" in err,
     ) == (
         1,
         True,
@@ -233,7 +233,8 @@ def test_the_camera_of_a_query_is_stated_where_its_name_does_not_tell_it(run, cr
     code, out, _ = run(*search, "--query-camid", 1)
     assert (code, {m["camid"] for m in json.loads(out)["results"][0]["matches"]}) == (0, {2})
     told = ["gallery", "search", crops / "person1" / "0000_c2.png", *search[3:]]
-    assert {m["camid"] for m in json.loads(run(*told, "--query-camid", 1).out)["results"][0]["matches"]} == {1}
+    assert {m["camid"] for m in json.loads(run(*told).out)["results"][0]["matches"]} == {1}
+    assert {m["camid"] for m in json.loads(run(*told, "--query-camid", 1).out)["results"][0]["matches"]} == {2}
 
 
 @pytest.mark.parametrize("options", [["-k", 0], ["-k", 16_385], ["--camid", -1], ["--query-camid", -1]])
@@ -252,7 +253,7 @@ def test_queries_that_cannot_be_read_are_left_out_if_it_is_said(run, crops, mode
     assert (code, "skipped: " in err) == (0, True)
     assert [Path(found["query"]).name for found in json.loads(out)["results"]] == ["a_c1.png", "b.png"]
     code, out, err = run(*search, "--skip-corrupt", "--other-cameras")
-    assert (code, out, "(1 of 2 queries)" in err, "for these alone: --query-camid" in err) == (1, "", True, True)
+    assert (code, out, "(1 of 2 queries)" in err, "the same of all: --query-camid" in err) == (1, "", True, True)
     code, out, err = run("gallery", "search", tmp_path / "q" / "zero_c1.png", *search[3:], "--skip-corrupt")
     assert (code, out, "none of the 1 images can be read" in err) == (1, "", True)
     code, out, err = run("gallery", "search", tmp_path / "q" / "nope.jpg", *search[3:])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from semreid.data.benchmarks import left_beside, load_dataset
 from semreid.data.images import is_image, problem_of
 from semreid.data.listing import left_out, list_images
-from semreid.data.names import camera_below, camera_of
+from semreid.data.names import camera_below
 from semreid.data.rows import SPLITS, Row, read_csv, read_rows
 from semreid.data.sample import Sample
 from semreid.data.store import content_digest
@@ -164,10 +164,8 @@ def crops_of(
 
 
 def _of_rows(name: str, source: str, rows: Sequence[Row]) -> Crops:
-    cameras = [camera_of(row.path) if row.camid is None else row.camid for row in rows]
-    samples = [
-        Sample(row.path, 0, camera or 0, timestamp=row.timestamp) for row, camera in zip(rows, cameras, strict=True)
-    ]
+    cameras = [row.camid for row in rows]
+    samples = [Sample(row.path, 0, row.camid or 0, timestamp=row.timestamp) for row in rows]
     tracks = [row.track for row in rows]
     return arranged(name, source, samples, cameras, tracks=tracks, people=[row.identity for row in rows])
 

@@ -46,12 +46,17 @@ class Count(NamedTuple):
     images: int | None
 
 
-def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
+def list_images(folder: Path, *, nested: bool = False, root: Path | None = None) -> list[Path]:
     """List the images of a folder, sorted by name, so that every machine sees the same order.
 
     Images are regular files whose names end as `semreid.data.images.IMAGE_SUFFIXES` says; links to files and folders
     count as what they lead to. Hidden files (also the ``._*`` twins that macOS leaves), what lies in folders called
     ``masks`` or ``textures``, and the overview of ``semreid label`` are not images.
+
+    Args:
+        folder: The folder.
+        nested: Look into its folders, too; links that lead back to a folder above are not followed.
+        root: The folder above that all of the data lies in, if it is not ``folder``.
 
     Returns:
         The image files, at least one.
@@ -59,7 +64,9 @@ def list_images(folder: Path, *, nested: bool = False) -> list[Path]:
     Raises:
         SemreidError: If the folder is missing, cannot be read or holds no image, or a name is not UTF-8.
     """
-    files = list(_files(require_folder(folder), nested=nested))
+    parents = [parent for parent in folder.parents if root is not None and parent.is_relative_to(root)]
+    above = frozenset(map(os.path.realpath, parents))
+    files = list(_files(require_folder(folder), nested=nested, above=above))
     images = sorted(file.path for file in files if file.is_image)
     require_utf8(images)
     if not images:

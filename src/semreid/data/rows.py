@@ -24,7 +24,7 @@ from semreid.data.listing import (
     parse_market,
     require_folder,
 )
-from semreid.data.names import MARKET_NAME, camera_below, is_camera
+from semreid.data.names import MARKET_NAME, camera_below, camera_of, is_camera
 from semreid.data.sample import require_camera
 from semreid.data.times import may_be_period, seconds
 from semreid.errors import SemreidError, located
@@ -36,6 +36,7 @@ MEANT = {
     **dict.fromkeys(("image", "file", "filename", "filepath", "img", "imagepath"), "path"),
     **dict.fromkeys(("person", "personid", "identity"), "pid"),
     **dict.fromkeys(("camera", "cam", "cameraid"), "camid"),
+    **dict.fromkeys(("time", "date", "datetime"), "timestamp"),
 }
 """What others call columns of any table of crops."""
 _MEANT = {**MEANT, "id": "pid", **dict.fromkeys(("set", "subset", "partition"), "split")}
@@ -50,7 +51,7 @@ class Row:
     Attributes:
         path: The image file.
         identity: Name of the person, as the user spelled it.
-        camid: Camera, None where none is known.
+        camid: Camera, None where neither the user nor the name of the file tells it.
         split: ``train``, ``query``, ``gallery``, or ``test`` for what is still to be divided into the last two; empty
             where the user gave no split.
         timestamp: Seconds, where known.
@@ -186,10 +187,11 @@ def meant_column(column: str, known: Sequence[str], meant: Mapping[str, str]) ->
 def _csv_row(path: Path, line: int, cells: dict[str, str | None], unlabelled: bool) -> Row:
     with located(f"{path}, row {line}"):
         text = _stripped(cells)
+        image, stated = _image(path.parent, text["path"]), _camera(text.get("camid", ""))
         return Row(
-            path=_image(path.parent, text["path"]),
+            path=image,
             identity=_whole(_unless_nothing(text.get("pid", ""))) if unlabelled else _identity(text["pid"]),
-            camid=_camera(text.get("camid", "")),
+            camid=camera_of(image) if stated is None else stated,
             split=_split(text["split"]) if "split" in text else "",
             timestamp=seconds(_time(cells), alone=False),
             track=_whole(_unless_nothing(text.get("track", ""))),
@@ -308,7 +310,7 @@ def _read_identities(folder: Path, split: str = "") -> list[Row]:
     return [
         Row(image, identity.name, camera_below(image, folder), split)
         for identity in identities
-        for image in list_images(identity, nested=True)
+        for image in list_images(identity, nested=True, root=folder)
     ]
 
 

@@ -39,7 +39,7 @@ def embed_files(
     """Embed an image or all images below a folder into a Parquet file, in bounded memory.
 
     The next images are decoded while the model works. Under ``torchrun``, the processes share the images, and the first
-    writes the file that one process would write, byte for byte.
+    writes the file that one process with as many threads would write, byte for byte.
 
     Columns: ``path`` (string), ``camid`` (int32, null where neither file name nor folder tells it), ``vector``
     (fixed-size list of float32, L2-normalised).

@@ -14,13 +14,14 @@ from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
 from semreid.explain import explanation as explanations
 from semreid.explain.explanation import MOST, TOP, Explanation
+from semreid.explain.page import OWN_PAGE
 from semreid.explain.texts import GLYPHS, grounds_text, percent_text
-from semreid.files import require_apart, require_suffix, require_writable, write_json, write_text
+from semreid.files import require_apart, require_own, require_suffix, require_writable, write_json, write_text
 from semreid.gallery import Gallery
 from semreid.models.cli import FirstModel, model_of, no_model
 from semreid.models.exported import is_exported
 from semreid.models.shipped import DEFAULT
-from semreid.plots import require_matplotlib
+from semreid.plots import OWN, require_matplotlib
 
 
 def explain(
@@ -50,6 +51,8 @@ def explain(
     require_matplotlib()
     require_writable(out / "explanation.html")
     require_apart([out / f"explanation.{kind}" for kind in ("html", "png", "json")], [query], "the query")
+    require_own(out / "explanation.html", OWN_PAGE)
+    require_own(out / "explanation.png", OWN)
     if is_exported(model):
         raise SemreidError(f"{model} has no gradients to explain it by", fix="give the run folder it was exported from")
     loaded = model_of(model)
@@ -108,6 +111,7 @@ def _require_picture(out: Path, images: list[Path]) -> None:
     require_matplotlib()
     require_suffix(out, ".png", "a PNG picture")
     require_apart([out], images)
+    require_own(out, OWN)
     require_writable(out)
 
 

@@ -114,6 +114,10 @@ def caption(entry: Entry) -> list[str]:
     return texts + ([] if entry.timestamp is None else [time_text(entry.timestamp)])
 
 
+OWN_PAGE = b'<meta name="generator" content="semreid '
+"""What all pages hold in front (`semreid.files.require_own`)."""
+
+
 @cache
 def environment() -> Environment:
     """Return what fills the templates: everything that is put in is escaped, and pictures become addresses."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -18,8 +19,8 @@ from semreid.data.images import read_image
 from semreid.data.rows import SPLITS
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
-from semreid.explain.page import caption, environment
-from semreid.files import require_apart, require_outside, require_writable, user_path, write_text
+from semreid.explain.page import OWN_PAGE, caption, environment
+from semreid.files import require_apart, require_outside, require_own, require_writable, user_path, write_text
 from semreid.gallery import Entry, Gallery
 from semreid.gallery.unlabelled import with_words
 from semreid.gallery.uri import require_kept
@@ -27,6 +28,7 @@ from semreid.models.card import is_run
 from semreid.models.cli import ModelOption, embedder_of
 from semreid.models.shipped import DEFAULT
 from semreid.training.cli import CropsArgument, crops_from, tell_said
+from semreid.training.recipe import BEST, load_recipe
 from semreid.verification.people import (
     UNSURE,
     People,
@@ -63,8 +65,13 @@ class Row(NamedTuple):
     tiles: list[Tile]
 
 
-def people_page(people: People, model: str) -> str:
+def people_page(people: People, model: str, table: str = "") -> str:
     """Write who is who as a contact sheet: a row a person, those with most crops first.
+
+    Args:
+        people: Who is who.
+        model: What it was found by, for the page.
+        table: Digest of the table that belongs to the page, if any.
 
     Returns:
         HTML that holds all its pictures.
@@ -73,7 +80,8 @@ def people_page(people: People, model: str) -> str:
         SemreidError: If an image cannot be read.
     """
     shown = [_row(people, person) for person in (*range(people.count), -1) if (people.groups == person).any()]
-    return environment().get_template("people.html").render(people=people, model=model, shown=shown, unsure=UNSURE)
+    values = {"people": people, "model": model, "shown": shown, "unsure": UNSURE, "table": table}
+    return environment().get_template("people.html").render(values)
 
 
 def group(
@@ -130,7 +138,7 @@ def group(
             embedder, seen, features=features, flip=flip, cut=cut, min_samples=min_samples, progress=told
         )
         write_people(people, out / "people.csv")
-        write_text(out / "people.html", people_page(people, model))
+        write_text(out / "people.html", people_page(people, model, _digest(out / "people.csv")))
         named = None
         if gallery:
             with Gallery.open(gallery, **place) as rows:
@@ -145,13 +153,28 @@ def group(
     say(f"grouped: look at {out / 'people.html'}; all crops are in {out / 'people.csv'}")
     if folders is not None:
         table = out / "train.csv"
-        say(f"to learn from it, once it looks right: {table}. Next: {_way_to_learn(table, model)}")
+        say(f"to learn from it, once it looks right: {table}. Next: {_way_to_learn(table, model, people.count)}")
 
 
-def _way_to_learn(table: Path, model: str) -> str:
+def _way_to_learn(table: Path, model: str, people: int) -> str:
     """The command that trains on what was found, from the model that found it, as docs/adapt.md tells."""
     start = [f"model.weights={model}"] if is_run(model) else []
-    return command("train", "--data", f"folder:{table}", "--out", "RUN", *start)
+    few = [f"data.identities={people}"] if people < load_recipe(BEST).data.identities else []
+    return command("train", "--data", f"folder:{table}", "--out", "RUN", *start, *few)
+
+
+def _digest(file: Path) -> str:
+    return blake2b(file.read_bytes(), digest_size=16).hexdigest()
+
+
+def _require_untouched(table: Path, page: Path) -> None:
+    """Refuse to write over a table and a page that are somebody else's, or a table that was corrected by hand."""
+    require_own(page, OWN_PAGE)
+    if table.is_file() and not (page.is_file() and _digest(table).encode() in page.read_bytes()[:4096]):
+        raise SemreidError(
+            f"{table} is there already, and is not as `semreid group` left it: it will not be written over",
+            fix="move it elsewhere, or choose another folder for --out",
+        )
 
 
 def _require_possible(out: Path, crops: Path | None, data: str, gallery: str, *, folders: bool, flip: bool) -> None:
@@ -160,6 +183,7 @@ def _require_possible(out: Path, crops: Path | None, data: str, gallery: str, *,
     for file in written:
         require_writable(file)
     require_apart(written, [] if crops is None else [crops])
+    _require_untouched(*written[:2])
     if folders:
         require_free(out / "people", out / "train.csv")
         if source := crops or data.partition(":")[2]:

@@ -128,10 +128,11 @@ def search(
     model: ModelOption = DEFAULT,
     k: Annotated[int, typer.Option("--top", "-k", min=1, max=LARGEST_K, help="How many matches of each.")] = 10,
     other_cameras: Annotated[
-        bool, typer.Option("--other-cameras", help="Leave out the camera that the query's file name tells.")
+        bool, typer.Option("--other-cameras", help="Leave out the query's own camera, as its file name tells.")
     ] = False,
     query_camid: Annotated[
-        int | None, typer.Option("--query-camid", min=0, help="Camera of the queries whose file names do not tell it.")
+        int | None,
+        typer.Option("--query-camid", min=0, help="Camera of the queries, whatever their file names tell."),
     ] = None,
     camids: Camids = None,
     pids: Pids = None,
@@ -262,12 +263,12 @@ def _tell_skipped(problems: list[str], images: int) -> None:
 
 
 def _cameras(queries: list[Path], stated: int | None) -> list[int]:
-    cameras = [stated if (camera := camera_of(query)) is None else camera for query in queries]
+    cameras = [camera_of(query) if stated is None else stated for query in queries]
     if unknown := [query for query, camera in zip(queries, cameras, strict=True) if camera is None]:
         raise SemreidError(
             f"the file name of {unknown[0]} does not tell its camera ({len(unknown):,} of {len(queries):,} queries), "
             "so --other-cameras cannot leave it out",
-            fix="state it, for these alone: --query-camid, or search without --other-cameras",
+            fix="state it, if it is the same of all: --query-camid, or search without --other-cameras",
         )
     return [camera for camera in cameras if camera is not None]
 

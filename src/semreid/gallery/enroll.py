@@ -17,7 +17,7 @@ from semreid import distributed
 from semreid.data.benchmarks import load_dataset
 from semreid.data.images import is_image, read_good
 from semreid.data.listing import ANNOTATIONS, holds_image, list_images
-from semreid.data.names import camera_below, camera_of
+from semreid.data.names import camera_below
 from semreid.data.rows import SPLITS, Row, read_csv, read_rows
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError, located
@@ -357,9 +357,8 @@ def _is_empty(folder: Path) -> bool:
 
 def _labelled(row: Row, source: Path) -> Crop:
     pid = _person(row.identity)
-    camid = camera_of(row.path) if row.camid is None else row.camid
     with located(f"{source}, row {row.line}" if row.line else row.path):
-        crop = _crop(row.path, pid=pid, camid=camid, timestamp=row.timestamp)
+        crop = _crop(row.path, pid=pid, camid=row.camid, timestamp=row.timestamp)
         return crop._replace(entry=replace(crop.entry, tags=(f"{TRACK}{row.track}",))) if row.track else crop
 
 

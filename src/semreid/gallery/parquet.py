@@ -50,7 +50,6 @@ NAMES = ("id", "pid", TRACK_COLUMN)
 _KNOWN = (*COLUMNS, TRACK_COLUMN, MODEL_COLUMN, "vector")
 _MEANT = {
     **MEANT,
-    **dict.fromkeys(("time", "date", "datetime"), "timestamp"),
     "trackid": TRACK_COLUMN,
     "bbox": "box",
     "embedding": "vector",

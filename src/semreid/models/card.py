@@ -27,6 +27,8 @@ from semreid.version import __version__
 
 FORMAT = 1
 CARD, WEIGHTS = "card.json", "model.safetensors"
+CALIBRATED = "calibration.json"
+"""What a calibration leaves in a folder of its own."""
 COPY_AGAIN = "copy the run folder again"
 RUN_FOLDER = f"give the run folder, which holds {CARD} and the weights"
 _OPEN = ConfigDict(extra="allow")
@@ -290,7 +292,7 @@ def read_calibration(path: Path | str) -> Calibration | None:
 
     Args:
         path: A run folder, a card file, the name of a model that ships, an exported file, or the
-            ``calibration.json`` of a calibration report.
+            ``calibration.json`` of a calibration report, or the folder of one.
 
     Returns:
         The calibration, or None if the card has none, the exported file computes in int8, or nothing was trained.
@@ -303,6 +305,8 @@ def read_calibration(path: Path | str) -> Calibration | None:
     if is_exported(path):
         return load_exported(Path(path)).calibration
     file = card_file(path)
+    if not file.is_file() and (report := Path(path) / CALIBRATED).is_file():
+        file = report
     if not file.is_file():
         raise SemreidError(
             f"no calibration at {file}", fix="give a calibrated run folder, its card or calibration.json"

@@ -29,7 +29,7 @@ from pydantic import TypeAdapter
 
 from semreid.atlas import PART_COLOURS, VERSION, Part
 from semreid.errors import SemreidError
-from semreid.files import atomic_path, exclusive, explained, write_bytes, write_json, write_text
+from semreid.files import atomic_path, exclusive, explained, require_own, write_bytes, write_json, write_text
 from semreid.parallel import Progress, cores
 from semreid.people.camera import Camera
 from semreid.people.places import share_places
@@ -382,10 +382,11 @@ def save_contact_sheet(recipe: PeopleRecipe, path: Path) -> None:
     """Draw the contact sheet of a recipe into a PNG file.
 
     Raises:
-        SemreidError: If it cannot be written.
+        SemreidError: If it cannot be written, or another picture is there.
     """
-    content = cv2.imencode(".png", contact_sheet(recipe)[..., ::-1])[1]
-    write_bytes(path, content.tobytes())
+    content = cv2.imencode(".png", contact_sheet(recipe)[..., ::-1])[1].tobytes()
+    require_own(path, content[:4096])
+    write_bytes(path, content)
 
 
 def contact_sheet(recipe: PeopleRecipe, people: int = 8, pictures: int = 6) -> NDArray[np.uint8]:
