@@ -109,6 +109,8 @@ def keep(part: Part, model: ReIDModel, arguments: dict[str, Any], origin: dict[s
     tensors = {name: t.detach().cpu().half().contiguous() for name, t in model.inference_state().items()}
     content = save(tensors)
     pieces = [content[start : start + PIECE] for start in range(0, len(content), PIECE)]
+    for earlier in part.file.parent.glob("model.safetensors.*"):
+        earlier.unlink()
     for number, piece in enumerate(pieces):
         (part.file.parent / f"model.safetensors.{number}").write_bytes(piece)
     card = Card(arguments, {"dataset": "synthetic people, made while it learned", **origin}, "synthetic people only", 0)

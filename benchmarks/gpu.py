@@ -2,7 +2,7 @@
 
 python benchmarks/gpu.py --minutes 8 --out DIR            all parts but the last, in order of worth
 python benchmarks/gpu.py --minutes 2 --out DIR --only speed
-python benchmarks/gpu.py --rehearse --out DIR             the same in tiny sizes on a CPU, in a minute or two
+python benchmarks/gpu.py --rehearse --out DIR             the same in tiny sizes on a CPU, in minutes (of proof, a part)
 
 proof   the tests marked cuda: the GPU computes what the CPU computes
 speed   training steps, embedding, ranking; against the published formulations, and with one thing changed at a time
@@ -17,6 +17,7 @@ Each part writes DIR/PART.json after every result, so a run that is cut short le
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -55,23 +56,34 @@ def proof(part: Part) -> None:
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=pipe, stderr=text, text=True, start_new_session=True
     ) as process:
-        late = threading.Timer(max(1.0, part.left), lambda: os.killpg(process.pid, signal.SIGKILL))
+        late = threading.Timer(max(1.0, part.left), end, (process,))
+        late.daemon = True
         late.start()
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if told := OUTCOME.match(line):
-                tests[told[1]] = told[2].lower()
-                part.note("tests", tests)
-            elif failed := FAILURE.match(line):
-                tests[failed[1]] = f"failed: {failed[2]}"
-        late.cancel()
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if told := OUTCOME.match(line):
+                    tests[told[1]] = told[2].lower()
+                    part.note("tests", tests)
+                elif failed := FAILURE.match(line):
+                    tests[failed[1]] = f"failed: {failed[2]}"
+        finally:
+            late.cancel()
+            if process.poll() is None:
+                end(process)
     if process.returncode < 0:
         part.note("cut", f"its time was over after {len(tests)} tests")
     part.note("passed", sum(said == "passed" for said in tests.values()))
     part.note("not_passed", {name: said for name, said in tests.items() if said != "passed"})
     part.note("failures", failures(lines))
     part.note("last_lines", lines[-15:])
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process that began a session, with those that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def failures(lines: list[str]) -> list[str]:
@@ -108,8 +120,7 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on a CPU")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # what a process for one part is told
     given = parser.parse_args()
-    given.minutes = given.minutes or (2.0 if given.rehearse else 8.0)
-    given.out.mkdir(parents=True, exist_ok=True)
+    given.minutes = (2.0 if given.rehearse else 8.0) if given.minutes is None else given.minutes
     if given.part:
         work(given.part, 60 * given.minutes, given.out, given.data, rehearse=given.rehearse)
         return
@@ -117,20 +128,34 @@ def main() -> None:
         sys.exit(
             "there is no GPU that PyTorch can use here: give --rehearse to run everything in tiny sizes on the CPU"
         )
+    if given.minutes <= 0:
+        parser.error("--minutes must be more than 0")
+    if given.data is not None and not given.data.is_dir():
+        parser.error(f"--data {given.data} is no folder")
+    if given.out.exists() and not given.out.is_dir():
+        parser.error(f"--out {given.out} is no folder")
+    given.out.mkdir(parents=True, exist_ok=True)
     names = [name for name in PARTS if (name in given.only if given.only else name not in BY_NAME)]
-    end = time.monotonic() + 60 * given.minutes
+    over, died = time.monotonic() + 60 * given.minutes, False
     for number, name in enumerate(names):
         shares = [PARTS[each][1] for each in names[number:]]
-        seconds = (end - time.monotonic()) * shares[0] / sum(shares)
-        run(name, seconds, given)
+        seconds = (over - time.monotonic()) * shares[0] / sum(shares)
+        (given.out / f"{name}.json").unlink(missing_ok=True)  # of an earlier run: nobody may take it for this one's
+        died |= not run(name, seconds, given)
         print(summary(name, given.out / f"{name}.json"), flush=True)
+    if died:
+        sys.exit(1)
 
 
-def run(name: str, seconds: float, given: argparse.Namespace) -> None:
-    """Run a part: in a process of its own, whose death costs the others nothing; a rehearsal stays in this one."""
+def run(name: str, seconds: float, given: argparse.Namespace) -> bool:
+    """Run a part: in a process of its own, whose death costs the others nothing; a rehearsal stays in this one.
+
+    Returns:
+        Whether it came to an end by itself.
+    """
     if given.rehearse:
         work(name, seconds, given.out, given.data, rehearse=True)
-        return
+        return True
     command = [sys.executable, __file__, "--part", name, "--minutes", str(seconds / 60), "--out", str(given.out)]
     command += [] if given.data is None else ["--data", str(given.data)]
     log = given.out / f"{name}.log"
@@ -139,12 +164,14 @@ def run(name: str, seconds: float, given: argparse.Namespace) -> None:
         try:
             code: int | str = process.wait(seconds + 15)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with the processes that it started
-            process.wait()
             code = f"cut after {seconds + 15:.0f} s"
+        finally:
+            end(process)
+            process.wait()
     if code != 0:
         complain(given.out / f"{name}.json", f"{code}: {log.read_text()[-3000:]}")
     log.unlink()
+    return code == 0
 
 
 def work(name: str, seconds: float, out: Path, data: Path | None, *, rehearse: bool) -> None:
@@ -179,7 +206,9 @@ def summary(name: str, file: Path) -> str:
         inner = value.get("result", value) if isinstance(value, dict) else value
         if isinstance(inner, dict) and (figures := {k: v for k, v in inner.items() if isinstance(v, float)}):
             lines.append(f"  {key}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
-        elif key in ("error", "passed", "not_passed", "left out") or (isinstance(value, dict) and "error" in value):
+        elif key in ("error", "cut", "passed", "not_passed", "left out") or (
+            isinstance(value, dict) and "error" in value
+        ):
             lines.append(f"  {key}: {value}")
     return "\n".join(lines)
 

@@ -126,13 +126,42 @@ def test_a_process_that_dies_or_hangs_leaves_its_results_and_what_it_said(gpu, m
     script = tmp_path / "dies.py"
     script.write_text("import sys; sys.exit('it died')")
     monkeypatch.setitem(gpu["run"].__globals__, "__file__", str(script))
-    gpu["run"]("speed", 30, given)
+    assert not gpu["run"]("speed", 30, given)
     found = json.loads((tmp_path / "speed.json").read_text())
     assert found["before"] == 1
     assert found["error"].startswith("1: it died")
     script.write_text("import time; time.sleep(60)")
     gpu["run"]("limit", -14, given)
     assert "cut after 1 s" in json.loads((tmp_path / "limit.json").read_text())["error"]
+
+
+def test_nothing_of_an_earlier_run_is_taken_for_this_ones(gpu, monkeypatch, tmp_path, capsys) -> None:
+    (tmp_path / "limit.json").write_text('{"bf16_tflops": {"result": {"tflops": 1.5}}}')
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (tmp_path / "dies.py").write_text("import sys; sys.exit('it died')")
+    monkeypatch.setitem(gpu["run"].__globals__, "__file__", str(tmp_path / "dies.py"))
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--out", str(tmp_path), "--only", "limit", "--minutes", "0.2"])
+    with pytest.raises(SystemExit) as ended:
+        gpu["main"]()
+    assert ended.value.code == 1
+    assert "tflops" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "limit.json").read_text()).keys() == {"error"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--minutes", "-1"], "--minutes must be more than 0"),
+        (["--data", "nowhere"], "--data nowhere is no folder"),
+        (["--only", "foo"], "invalid choice: 'foo'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(gpu, monkeypatch, tmp_path, capsys, options, says) -> None:
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--rehearse", "--out", str(tmp_path / "out"), *options])
+    with pytest.raises(SystemExit) as ended:
+        gpu["main"]()
+    assert (ended.value.code, (tmp_path / "out").exists()) == (2, False)
+    assert says in capsys.readouterr().err
 
 
 def test_full_memory_halves_the_batch_once_and_both_are_noted(gpu, tmp_path) -> None:

@@ -18,7 +18,7 @@ from semreid.explain.page import OWN_PAGE
 from semreid.explain.texts import GLYPHS, grounds_text, percent_text
 from semreid.files import require_apart, require_own, require_suffix, require_writable, write_json, write_text
 from semreid.gallery import Gallery
-from semreid.models.cli import FirstModel, model_of, no_model
+from semreid.models.cli import FirstWithGradients, model_of, no_model
 from semreid.models.exported import is_exported
 from semreid.models.shipped import DEFAULT
 from semreid.plots import OWN, require_matplotlib
@@ -27,7 +27,7 @@ from semreid.plots import OWN, require_matplotlib
 def explain(
     uri: Annotated[str, typer.Option("--gallery", help="URI of the gallery, as in `semreid gallery`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for explanation.html, .png and .json.")],
-    model: FirstModel = None,
+    model: FirstWithGradients = None,
     query: Annotated[Path | None, typer.Argument(metavar="QUERY", help="An image.")] = None,
     top: Annotated[int, typer.Option("--top", min=1, max=MOST, help="How many matches.")] = TOP,
     pid: Annotated[str | None, typer.Option("--query-pid", help="Person that the query shows, if known.")] = None,

@@ -19,10 +19,14 @@ from semreid.models.loading import load_embedder, load_model, read_weights, told
 from semreid.models.model import ReIDModel
 from semreid.models.shipped import DEFAULT, USES, folder, is_shipped, missing
 
-HELP = "Name of a model that ships (`semreid models`), run folder, card file, exported file, or zoo name (untrained)."
+_HELP = "Name of a model that ships (`semreid models`), run folder, card file{}, or zoo name (untrained)."
+HELP = _HELP.format(", exported file")
 Model = Annotated[str, typer.Argument(help=HELP)]
 ModelOption = Annotated[str, typer.Option("--model", help=HELP)]
 FirstModel = Annotated[str | None, typer.Argument(metavar="MODEL", help=f"{HELP} {DEFAULT} if left out.")]
+FirstWithGradients = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help=f"{_HELP.format('')} {DEFAULT} if left out.")
+]
 """The model before other arguments: where the last of them is missing, the model was left out.
 
 So to the command line none of them is required, and commands ask for what is missing.
