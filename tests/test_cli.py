@@ -23,7 +23,7 @@ from semreid.models import loading
 from semreid.models.zoo import MODELS, baseline, create_model
 from semreid.training.recipe import dump_recipe
 from semreid.version import __version__
-from tests.conftest import write_figures, write_run
+from tests.conftest import draw_figure, write_figures, write_image, write_run
 from tests.training.test_loop import recipe
 
 
@@ -403,6 +403,15 @@ def test_calibrate_and_verify(run, crowd: Path, plan: Path, tmp_path: Path) -> N
     assert text == run("verify", folder, a, b, "--calibration", out).out
     assert f"score {verdict['score']:.4f}, threshold {verdict['threshold']:.4f} for cameras 1-2\n" in text
     assert "at a false-accept rate of 0.1" in text
+
+    speck = write_image(tmp_path / "speck.png", draw_figure(1, 1, 0)[:1, :1])
+    doubtful = run("verify", folder, a, speck)
+    assert (doubtful.code, doubtful.err) == (
+        0,
+        f"warning: {speck} has 1×1 pixels, which show little of a person: do not rely on the answer\n",
+    )
+    confused = run("verify", a, a, b)
+    assert (confused.code, f"{a} is an image, and no model" in confused.err) == (1, True)
 
     same = run("verify", folder, a, a)
     assert (same.code, same.out) == (1, "")

@@ -28,6 +28,8 @@ from semreid import distributed
 from semreid.console import Json, command, draw, interruptible, progress, say, show, stderr, warn, write
 from semreid.data.benchmarks import load_dataset
 from semreid.data.cli import Data, SkipCorrupt, dataset_of, datasets, doctor
+from semreid.data.doctor import is_small
+from semreid.data.images import read_image
 from semreid.data.listing import left_out
 from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
@@ -311,6 +313,10 @@ def verify(
         model, a, b = DEFAULT, no_model(model, "A.jpg B.jpg", f"{a} is the only image"), a
     verifier = load_verifier(model, calibration or model, device=distributed.local_device())
     verdict = verifier.verify(a, b, far=far, prior=prior, cameras=_pair(cameras, *CAMERAS))
+    for crop in (a, b):
+        height, width, _ = read_image(crop).shape
+        if is_small(height, width):
+            warn(f"{crop} has {width}×{height} pixels, which show little of a person: do not rely on the answer")
     basis = verifier.calibration.basis
     show({**asdict(verdict), "basis": basis}) if json_ else _show_verdict(verdict, basis)
 

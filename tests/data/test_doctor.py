@@ -142,7 +142,7 @@ def test_one_training_identity_one_image_and_sizes(tmp_path: Path) -> None:
     diagnosis = diagnose(load(folder))
     assert "all training images show one identity" in texts(diagnosis, "error")
     assert "1 training identities have one image only" in texts(diagnosis, "note")
-    assert "1 crops are smaller than 32x8" in texts(diagnosis, "note")
+    assert "1 crops have less than 32x8" in texts(diagnosis, "note")
 
 
 def test_frames_instead_of_crops(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from semreid.data.split import without_leaked
 from semreid.errors import SemreidError
 from semreid.parallel import Progress, parallel
 
-SMALL, TINY = 32, 8
-"""Heights in pixels below which a crop shows little, and next to nothing, of a person."""
+LEAST_HEIGHT, LEAST_WIDTH = 32, 8
+"""Pixels below which a crop shows little of a person."""
 FLAT = 4.0
 """Standard deviation of the colours, of 255, below which a crop shows next to nothing; real crops have 20 and more."""
 
@@ -184,12 +184,24 @@ def _check_corrupt(case: _Case) -> Iterator[Finding]:
         )
 
 
+def is_small(height: int, width: int) -> bool:
+    """Tell whether a crop of so many pixels shows too little of a person.
+
+    Example:
+        >>> is_small(128, 64), is_small(500, 1)
+        (False, True)
+    """
+    return height < LEAST_HEIGHT or width < LEAST_WIDTH
+
+
 def _check_sizes(case: _Case) -> Iterator[Finding]:
     seen = {s: look for s, look in case.looks.items() if look.height}
-    small = [s for s, look in seen.items() if look.height < SMALL or look.width < TINY]
+    small = [s for s, look in seen.items() if is_small(look.height, look.width)]
     lying = [s for s, look in seen.items() if look.width > look.height]
     if small:
-        yield Finding("note", f"{len(small)} crops are smaller than {SMALL}x{TINY} pixels, such as {small[0]}")
+        yield Finding(
+            "note", f"{len(small)} crops have less than {LEAST_HEIGHT}x{LEAST_WIDTH} pixels, such as {small[0]}"
+        )
     if len(lying) > len(seen) / 2:
         yield Finding(
             "warning",

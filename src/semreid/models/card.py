@@ -15,12 +15,13 @@ from pydantic import ConfigDict, GetPydanticSchema, TypeAdapter, ValidatorFuncti
 from safetensors.torch import save
 from typing_extensions import TypedDict
 
+from semreid.data.images import is_image
 from semreid.errors import SemreidError
 from semreid.files import write_bytes, write_json
 from semreid.functional.calibration import Calibration
 from semreid.models.exported import CALIBRATION, is_exported, load_exported
 from semreid.models.model import ReIDModel
-from semreid.models.shipped import GET_AGAIN, USES, Shipped, folder, is_shipped, missing
+from semreid.models.shipped import DEFAULT, GET_AGAIN, USES, Shipped, folder, is_shipped, missing
 from semreid.models.zoo import MODELS, Count, Side, Width, create_model
 from semreid.reading import Object, brief, read_json, reading
 from semreid.version import __version__
@@ -238,6 +239,10 @@ def read_card(path: Path | str) -> Card:
     file = card_file(path)
     if is_exported(file):
         raise SemreidError(f"{file} is exported already: it cannot learn, and has no card", fix=RUN_FOLDER)
+    if is_image(file):
+        raise SemreidError(
+            f"{file} is an image, and no model", fix=f"name a model before the images, or none: then it is {DEFAULT}"
+        )
     if file.suffix in (".pth", ".pt", ".safetensors"):
         raise SemreidError(
             f"{file} holds weights, and does not say of which model",
