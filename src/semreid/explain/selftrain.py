@@ -189,9 +189,8 @@ def _recipe(people: People, adapted: Path, turn: Turn) -> Recipe:
 def _named(people: People, out: Path) -> ReIDDataset:
     """The crops of each group as those of a person."""
     crops, groups = people.crops, people.groups
-    cameras = (
-        crops.cameras if (crops.cameras >= 0).all() else np.zeros_like(crops.cameras)
-    )  # half-known: worse than none
+    known = (crops.cameras >= 0).all()  # half-known cameras are worse than none
+    cameras = crops.cameras if known else np.zeros_like(crops.cameras)
     rows: Groups = np.flatnonzero(groups >= 0)
     named = (replace(crops.samples[row], pid=int(groups[row]) + 1, camid=int(cameras[row])) for row in rows.tolist())
     name, root = f"{crops.name}, people found by a machine", crops.root or out
