@@ -81,7 +81,11 @@ def test_enrolling_people_and_searching_in_time(run, crops: Path, model: Path, t
     add = ["--gallery", tmp_path / "g.parquet", "--model", model]
     lines = [f"{crops}/person0/000{i}_c1.png,0,{i},{1_700_000_000 + i}" for i in range(3)]
     (tmp_path / "seen.csv").write_text("\n".join(["path,pid,camid,timestamp", *lines]))
-    assert run("gallery", "add", tmp_path / "seen.csv", *add)[0] == 0
+    code, _, err = run("gallery", "add", tmp_path / "seen.csv", *add)
+    assert (code, "not read" in err) == (0, False)
+    (tmp_path / "more.csv").write_text("\n".join(["path,pid,camid,Tags,box", *(f"{line},1" for line in lines)]))
+    code, _, err = run("gallery", "add", tmp_path / "more.csv", *add)
+    assert (code, "more.csv: tags and box are not read: --tag gives" in err) == (0, True)
     assert run("gallery", "add", crops / "person1", *add, "--pid", "alice", "--camid", 9, "--tag", "known")[0] == 0
     info = json.loads(run("gallery", "info", *add[:2], "--json")[1])
     assert (info["people"], info["unknown"], info["cameras"]) == (1, 3, {"0": 1, "1": 1, "2": 1, "9": 6})

@@ -119,6 +119,17 @@ def read_csv(path: Path, *, unlabelled: bool = False) -> list[Row]:
     return [row for row, _ in rows]
 
 
+def unread_columns(path: Path) -> list[str]:
+    """Name the columns of a CSV file that hold what a gallery keeps, but not what a CSV file can tell it.
+
+    Raises:
+        SemreidError: If a column is called otherwise than it is here.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        columns = _reader(path, file, ()).fieldnames or []
+    return [column for column in columns if column in ("tag", "tags", "box", "bbox")]
+
+
 def _numbered(reader: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, str | None]]]:
     """Rows with their numbers: a spreadsheet shows a cell of several lines in one row."""
     inside = 0

@@ -19,6 +19,7 @@ from semreid.data.cli import SkipCorrupt
 from semreid.data.images import problem_of, unreadable
 from semreid.data.listing import left_out, list_images
 from semreid.data.names import camera_of
+from semreid.data.rows import unread_columns
 from semreid.data.times import seconds, time_code
 from semreid.errors import SemreidError
 from semreid.files import require_writable
@@ -288,7 +289,11 @@ def _crops(images: Path | None, data: str, split: str, other: str, unlabelled: b
     if images is None:
         return crops_of_data(data, split, warn=warn)
     _warn_of_left_out([images])
-    return crops_below(images, unlabelled=unlabelled)
+    crops = crops_below(images, unlabelled=unlabelled)
+    if images.suffix.lower() == ".csv" and (unread := unread_columns(images)):
+        ways = "--tag gives a tag to all rows, and a Parquet file of `semreid embed` may have such columns"
+        warn(f"{images}: {' and '.join(unread)} are not read: {ways}")
+    return crops
 
 
 def _warn_of_left_out(paths: list[Path]) -> None:
