@@ -34,6 +34,7 @@ from semreid.data.listing import left_out
 from semreid.data.sample import MAX_CAMID
 from semreid.errors import SemreidError
 from semreid.explain.cli import explain, stages, texture
+from semreid.explain.page import OWN_PAGE
 from semreid.explain.people import group
 from semreid.explain.texts import percent_text
 from semreid.files import require_apart, require_own, require_suffix, require_writable, write_json, write_text
@@ -44,6 +45,7 @@ from semreid.models.cli import FirstModel, Model, ModelOption, embedder_of, mode
 from semreid.models.exported import ExportedModel, is_exported
 from semreid.models.loading import has_random_weights, told_untrained
 from semreid.models.shipped import DEFAULT, is_shipped
+from semreid.plots import OWN, require_matplotlib
 from semreid.reading import brief
 from semreid.teachers.cli import label
 from semreid.tracking.cli import link, tracks
@@ -185,23 +187,13 @@ def evaluate(
 ) -> None:
     """Judge a model by the protocol of a data set, with intervals; under torchrun, on all its processes."""
     from semreid.evaluation.protocol import evaluate as judge
-    from semreid.explain.page import OWN_PAGE, evaluation_page
+    from semreid.explain.page import evaluation_page
     from semreid.explain.sheet import save_evaluation
-    from semreid.plots import OWN, require_matplotlib
     from semreid.verification.calibrate import seen_before
 
     place = os.path.expanduser(data.partition(":")[2])  # noqa: PTH111 - may be no path at all
     _outputs(out, html, plot, inputs=(model, place))
-    for file, suffix, what, mark in (
-        (out, ".json", "a report", b'"metrics": {'),
-        (html, ".html", "a page", OWN_PAGE),
-        (plot, ".png", "a PNG picture", OWN),
-    ):
-        if file is not None:
-            require_suffix(file, suffix, what)
-            require_own(file, mark)
-    if plot is not None:
-        require_matplotlib()
+    _require_own(out, html, plot)
     with distributed.process_group():
         loaded, dataset = embedder_of(model), dataset_of(data, skip_corrupt=skip_corrupt)
         seen = distributed.by_first(partial(seen_before, _trained_on(model, loaded), dataset))
@@ -260,7 +252,6 @@ def calibrate(
     """Learn what a model's scores mean, on people that it was not trained on."""
     from semreid.models.card import CALIBRATED, card_file, read_card, save_calibration
     from semreid.models.loading import load_model
-    from semreid.plots import require_matplotlib
     from semreid.verification.calibrate import calibrate_model
     from semreid.verification.plot import save_plot
 
@@ -586,6 +577,20 @@ def _outputs(*files: Path | None, inputs: Iterable[Path | str]) -> None:
         require_writable(file)
     require_apart(wanted, inputs)
     require_apart(wanted, [each for file in wanted for each in run_files(file.resolve().parent)], "a file of a run")
+
+
+def _require_own(report: Path | None, page: Path | None, plot: Path | None) -> None:
+    """Refuse, before the job, to write what an evaluation leaves under another kind of name, or over another file."""
+    for file, suffix, what, mark in (
+        (report, ".json", "a report", b'"metrics": {'),
+        (page, ".html", "a page", OWN_PAGE),
+        (plot, ".png", "a PNG picture", OWN),
+    ):
+        if file is not None:
+            require_suffix(file, suffix, what)
+            require_own(file, mark)
+    if plot is not None:
+        require_matplotlib()
 
 
 def _trained_on(path: str, model: ReIDModel | ExportedModel) -> Mapping[str, Any]:
