@@ -112,6 +112,12 @@ def write_figures(root: Path, train: int = 6, test: int = 5, cameras: int = 2, i
     return root
 
 
+def launch(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    """Set what torchrun tells one of two processes."""
+    for name, value in (("RANK", number), ("LOCAL_RANK", number), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+
+
 def write_crops(root: Path) -> Path:
     """Write crops of eight other people by two cameras, three of each."""
     for pid in range(40, 48):

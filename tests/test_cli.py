@@ -23,7 +23,7 @@ from semreid.models import loading
 from semreid.models.zoo import MODELS, baseline, create_model
 from semreid.training.recipe import dump_recipe
 from semreid.version import __version__
-from tests.conftest import draw_figure, write_figures, write_image, write_run
+from tests.conftest import draw_figure, launch, write_figures, write_image, write_run
 from tests.training.test_loop import recipe
 
 
@@ -262,8 +262,7 @@ def test_an_option_that_is_given_twice_is_refused(run, figures: Path, tmp_path: 
 
 @pytest.mark.parametrize("command", [["adapt", "crops", "--out", "run"], ["gallery", "info", "--gallery", "g.db"]])
 def test_commands_for_one_process_are_refused_under_torchrun(run, monkeypatch: pytest.MonkeyPatch, command) -> None:
-    for name, value in (("LOCAL_RANK", "0"), ("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
-        monkeypatch.setenv(name, value)
+    launch(monkeypatch, "0")
     told = run(*command)
     assert told.code == 2
     assert "is for one process" in told.err

@@ -3,6 +3,7 @@ from rich.table import Table
 
 from semreid.console import draw, say, warn, write
 from semreid.training.record import Reporter
+from tests.conftest import launch
 
 
 @pytest.mark.parametrize(("number", "told"), [(None, "hello\n"), ("0", "hello\n"), ("1", "")])
@@ -11,8 +12,7 @@ def test_of_processes_that_are_not_joined_the_first_speaks(
 ) -> None:
     """Before they join, and when an error has parted them, none of them is known to `torch.distributed`."""
     if number is not None:
-        for name, value in (("LOCAL_RANK", number), ("RANK", number), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
-            monkeypatch.setenv(name, value)
+        launch(monkeypatch, number)
     say("hello")
     assert capsys.readouterr().err == told
 

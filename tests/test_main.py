@@ -14,6 +14,7 @@ from semreid import cli, distributed
 from semreid.console import stdout
 from semreid.errors import SemreidError
 from semreid.training import loop
+from tests.conftest import launch
 from tests.training.test_loop import recipe
 
 SWALLOWS = """
@@ -97,13 +98,7 @@ def test_a_process_that_lost_another_says_so_last(
     told = []
     for work in (wrong, lost):
         for number in "01":
-            for name, value in (
-                ("LOCAL_RANK", number),
-                ("RANK", number),
-                ("WORLD_SIZE", "2"),
-                ("LOCAL_WORLD_SIZE", "2"),
-            ):
-                monkeypatch.setenv(name, value)
+            launch(monkeypatch, number)
             monkeypatch.setattr(cli, "app", work)
             with pytest.raises(SystemExit) as ended:
                 cli.main()

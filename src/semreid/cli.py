@@ -193,7 +193,7 @@ def evaluate(
 
     place = os.path.expanduser(data.partition(":")[2])  # noqa: PTH111 - may be no path at all
     _outputs(out, html, plot, inputs=(model, place))
-    _require_own(out, html, plot)
+    _require_results(out, html, plot)
     with distributed.process_group():
         loaded, dataset = embedder_of(model), dataset_of(data, skip_corrupt=skip_corrupt)
         seen = distributed.by_first(partial(seen_before, _trained_on(model, loaded), dataset))
@@ -549,7 +549,7 @@ def _require_shared(arguments: Sequence[str]) -> None:
         _fail(f"error: `semreid {command}` is for one process\n  way out: {way_out}", 2)
 
 
-def _fail(text: str, status: int, patience: float = 2) -> NoReturn:
+def _fail(text: str, status: int, patience: int = 0) -> NoReturn:
     """Say why, and exit.
 
     torchrun ends all processes as soon as one has ended. So the first says at once what all of them would, another one
@@ -557,8 +557,8 @@ def _fail(text: str, status: int, patience: float = 2) -> NoReturn:
     """
     number = distributed.launched_as()
     apart = distributed.launched() and distributed.world_size() == 1
-    if text and apart and (number or patience > 2):
-        time.sleep(patience)
+    if text and apart and (seconds := patience or (2 if number else 0)):
+        time.sleep(seconds)
     with contextlib.suppress(OSError):
         if text and apart and number:
             stderr.print(f"process {number}: {text}", style="bold red", soft_wrap=True)
@@ -579,7 +579,7 @@ def _outputs(*files: Path | None, inputs: Iterable[Path | str]) -> None:
     require_apart(wanted, [each for file in wanted for each in run_files(file.resolve().parent)], "a file of a run")
 
 
-def _require_own(report: Path | None, page: Path | None, plot: Path | None) -> None:
+def _require_results(report: Path | None, page: Path | None, plot: Path | None) -> None:
     """Refuse, before the job, to write what an evaluation leaves under another kind of name, or over another file."""
     for file, suffix, what, mark in (
         (report, ".json", "a report", b'"metrics": {'),

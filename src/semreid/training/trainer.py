@@ -110,7 +110,8 @@ class Trainer:
         self.classes, self.labels = np.unique(self.store.pids, return_inverse=True)
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         distributed.synchronise_norms(self.model)
-        self.network: nn.Module = _Losses(self.model, self.recipe.contrast, across=self.pairs_cross)
+        across = self.recipe.contrast.pairs == "cameras" and cameras_meet(self.store.samples)
+        self.network: nn.Module = _Losses(self.model, self.recipe.contrast, across=across)
         if distributed.world_size() > 1:
             resting = self.recipe.contrast.heads is not None  # whose classifiers get no gradient
             self.network = DistributedDataParallel(self.network, find_unused_parameters=resting)
@@ -167,11 +168,6 @@ class Trainer:
             )
         images = sum(map(len, batches))
         return {**means, "lr": lr, "images_per_second": images / seconds, "data_share": waited / seconds}
-
-    @property
-    def pairs_cross(self) -> bool:
-        """Whether pairs of two cameras alone are pulled together: there must be some."""
-        return self.recipe.contrast.pairs == "cameras" and cameras_meet(self.store.samples)
 
     def batches(self) -> list[Indices]:
         """Draw the rows of the (global) batches of the epoch."""
