@@ -5,6 +5,7 @@ Parsers raise whatever they like at damaged or hostile files. Here all of it bec
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import io
@@ -88,6 +89,26 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
     if len(content) > most:
         raise SemreidError(f"{path} is longer than {most:,} bytes: it is something else", fix="check the name")
     return content
+
+
+def open_text(path: Path) -> io.TextIOWrapper:
+    """Open a text as spreadsheets, shells and trackers write it: UTF-8, with a mark or without, or UTF-16.
+
+    UTF-16 is known by its mark, or by the zero that one of the first two bytes is where a text begins in Latin letters.
+    Ends of lines are left as they are.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    file = path.open("rb")
+    start = file.peek(2)[:2]
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        encoding = "utf-16"
+    elif b"\0" in start:
+        encoding = "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
+    else:
+        encoding = "utf-8-sig"
+    return io.TextIOWrapper(file, encoding, newline="")
 
 
 def parse_json(content: bytes | str, shape: TypeAdapter[T], name: Path | str, fix: str = COPY_AGAIN) -> T:

@@ -348,6 +348,16 @@ def test_absolute_paths_a_byte_order_mark_and_a_dot_are_fine(table, tmp_path):
     assert load_dataset(table(edit, "utf-8-sig")) == load_dataset(table())
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_csv_in_utf_16_is_read_as_in_utf_8(table, encoding):
+    def edit(rows):
+        return [
+            [cell.replace("alice", "zoë") if column == 1 else cell for column, cell in enumerate(row)] for row in rows
+        ]
+
+    assert load_dataset(table(edit, encoding)) == load_dataset(table(edit))
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -527,7 +537,11 @@ def test_any_cells_give_a_data_set_or_our_error(table, rows):
 
 def test_a_file_that_is_no_csv(tmp_path):
     path = tmp_path / "list.csv"
-    for content in (b"\xff\xfe\x00p", b'path,pid,camid\n"a.png,1,1\n'):
+    for content in (
+        b"\xff\xfep\x00a\x00t\x00h\x00,\x00p",
+        b"path,pid\na.png,M\xfcller\n",
+        b'path,pid,camid\n"a.png,1,1\n',
+    ):
         path.write_bytes(content)
         with pytest.raises(SemreidError, match=r"list\.csv is not a readable CSV file"):
             load_dataset(f"folder:{path}")

@@ -80,7 +80,7 @@ def test_wrong_rows_are_told_with_their_line(tmp_path: Path, text: str, said: st
 def test_wrong_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(SemreidError, match="no boxes at"):
         read_boxes(tmp_path / "none.txt")
-    (tmp_path / "t.txt").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "t.txt").write_bytes(b"1,1,\xff")
     with pytest.raises(SemreidError, match="no readable text"):
         read_boxes(tmp_path / "t.txt")
     (tmp_path / "labels").mkdir()
@@ -91,3 +91,8 @@ def test_wrong_files_are_told(tmp_path: Path) -> None:
     (tmp_path / "labels" / "gate_2.txt").write_text("0 0.5 0.5 0.25\n")
     with pytest.raises(SemreidError, match=r"gate_2.txt, line 1: 4 columns"):
         read_boxes(tmp_path / "labels")
+
+
+def test_what_a_shell_wrote_in_utf_16_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes("1,7,1,2,3,4\r\n2,7,1,2,3,5\r\n".encode("utf-16"))
+    assert read_boxes(tmp_path / "t.txt").frames.tolist() == [1, 2]

@@ -16,7 +16,7 @@ from torch import Tensor
 from semreid.data.mat5 import read_mat5
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
-from semreid.reading import reading
+from semreid.reading import open_text, reading
 
 FILE, MARKET = "attributes.csv", "market_attribute.mat"
 FORMAT = "write a CSV file with a column pid and, for each attribute, a column of 0 and 1; one row for each person"
@@ -104,7 +104,7 @@ def _require_apart(path: Path, people: Mapping[int, str]) -> None:
 
 def _table(path: Path) -> dict[str, list[int]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             names, *rows = csv.reader(file, strict=True)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise SemreidError(f"this model learns from attributes, and cannot read {path}: {error}", fix=FORMAT) from error

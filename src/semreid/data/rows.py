@@ -28,6 +28,7 @@ from semreid.data.names import MARKET_NAME, camera_below, camera_of, is_camera
 from semreid.data.sample import require_camera
 from semreid.data.times import may_be_period, seconds
 from semreid.errors import SemreidError, located
+from semreid.reading import open_text
 
 SPLITS = ("train", "query", "gallery")
 COLUMNS = ("path", "pid")
@@ -92,7 +93,7 @@ def read_csv(path: Path, *, unlabelled: bool = False) -> list[Row]:
     count, nor do rows without any content. Paths may be written with backslashes.
 
     Args:
-        path: The file, in UTF-8, with a header.
+        path: The file, in UTF-8 or UTF-16, with a header.
         unlabelled: Nobody need be known: the column ``pid`` or some of its cells may be empty or missing.
 
     Returns:
@@ -103,7 +104,7 @@ def read_csv(path: Path, *, unlabelled: bool = False) -> list[Row]:
             message has the row, counted as in a spreadsheet (the header is row 1).
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             reader = _reader(path, file, COLUMNS[:1] if unlabelled else COLUMNS)
             full = ((line, cells) for line, cells in _numbered(reader) if not _is_blank(cells))
             rows = [(_csv_row(path, line, cells, unlabelled), _time(cells)) for line, cells in full]
@@ -125,7 +126,7 @@ def unread_columns(path: Path) -> list[str]:
     Raises:
         SemreidError: If a column is called otherwise than it is here.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         columns = _reader(path, file, ()).fieldnames or []
     return [column for column in columns if column in ("tag", "tags", "box", "bbox")]
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semreid.errors import SemreidError, located
+from semreid.reading import open_text
 
 PERSON = "0"
 """The class of people in the labels of COCO, by which Ultralytics writes."""
@@ -135,7 +136,7 @@ def lines_of(path: Path, *, labels: bool) -> Iterator[tuple[int, list[str], int 
         SemreidError: If it cannot be read, or a line has too few or too many cells.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path) as file:
             for number, line in enumerate(file, 1):
                 if text := line.strip(" \t\r\n,;"):
                     cells = re.split(r"\s*;\s*" if ";" in text else r"[,\s]+", text)
