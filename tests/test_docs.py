@@ -56,7 +56,7 @@ def follow(page: Path) -> int:
 
 
 def run_line(line: str) -> None:
-    """Run a command of ours; training goes on from what ships, and is cut short by an override that any reader could add."""
+    """Run a command of ours; training goes on from what really ships, and is cut short as any reader could do it."""
     words = line.split()
     assert words[0] == "semreid", line
     with pytest.MonkeyPatch.context() as patch:
