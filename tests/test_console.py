@@ -38,3 +38,16 @@ def test_a_table_that_goes_into_a_file_breaks_no_line(capsys: pytest.CaptureFixt
     table.add_row(path)
     draw(table)
     assert path in capsys.readouterr().out
+
+
+def test_no_name_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b[31m\x07\x9bb"
+    table = Table(name)
+    table.add_row(name)
+    draw(table)
+    write(name)
+    warn(name)
+    told = capsys.readouterr()
+    assert not set("\x1b\x07\x9b") & set(told.out + told.err)
+    assert told.out.count(r"a\x1b[31m\x07\x9bb") == 3
+    assert told.err == "warning: a\\x1b[31m\\x07\\x9bb\n"

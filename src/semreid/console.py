@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +14,22 @@ import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from semreid import distributed
 from semreid.parallel import Progress
 
+
+class _Plain(Console):
+    """A console that shows names as they are, but for what would steer the terminal: of a name, that is no message."""
+
+    def render_str(self, text: str, **how: Any) -> Text:  # noqa: ANN401 - as its parent has them
+        return super().render_str(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text), **how)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _AS_IT_IS = {"markup": False, "emoji": False, "highlight": False}
-stdout, stderr = Console(**_AS_IT_IS), Console(stderr=True, **_AS_IT_IS)  # type: ignore[arg-type]
+stdout, stderr = _Plain(**_AS_IT_IS), _Plain(stderr=True, **_AS_IT_IS)  # type: ignore[arg-type]
 """What users and their files call things is printed as it is: ``[/x]`` is no markup, and ``:dog:`` no picture."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 WIDE = 100_000
@@ -52,7 +63,7 @@ def write(*lines: str, style: str = "") -> None:
 
 def draw(table: Table) -> None:
     """Print a table on stdout; where that is no terminal, with every cell on one line."""
-    console = stdout if stdout.is_terminal else Console(width=WIDE, **_AS_IT_IS)  # type: ignore[arg-type]
+    console = stdout if stdout.is_terminal else _Plain(width=WIDE, **_AS_IT_IS)  # type: ignore[arg-type]
     console.print(table)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import csv
 import errno
 import io
 import json
@@ -15,7 +16,7 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import numpy as np
 import yaml
@@ -109,6 +110,19 @@ def open_text(path: Path) -> io.TextIOWrapper:
     else:
         encoding = "utf-8-sig"
     return io.TextIOWrapper(file, encoding, newline="")
+
+
+def table_rows(file: TextIO) -> csv.DictReader[str]:
+    """Read the rows of a table with a header, whose names are told in small letters.
+
+    Cells are separated by commas, semicolons or tabs, whichever the header has most of; blanks before them do not
+    count.
+    """
+    header = file.readline()
+    file.seek(0)
+    reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), skipinitialspace=True, strict=True)
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+    return reader
 
 
 def parse_json(content: bytes | str, shape: TypeAdapter[T], name: Path | str, fix: str = COPY_AGAIN) -> T:

@@ -535,6 +535,11 @@ def test_any_cells_give_a_data_set_or_our_error(table, rows):
         assert 0 <= sample.camid < 2**31
 
 
+def test_a_csv_without_a_header_is_told(table):
+    with pytest.raises(SemreidError, match=r"no header: its first row is im/alice_3_1.png,alice,3"):
+        load_dataset(table(lambda rows: rows[1:]))
+
+
 def test_a_file_that_is_no_csv(tmp_path):
     path = tmp_path / "list.csv"
     for content in (

@@ -20,7 +20,7 @@ def test_tracks_bear_the_numbers_of_people(tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text(PEOPLE)
     (tmp_path / "t.txt").write_text("1,4,1,2,3,4,0.9,-1\n1, 5, 1, 2, 3, 4\n2,6,1,2,3,4\n3,8,1,2,3,4\n3,-1,1,2,3,4\n")
     done = link_tracks(tmp_path / "t.txt", tmp_path / "people.csv", tmp_path / "out.txt", camera=1)
-    assert (done.people, done.tracks, done.alone, done.unknown) == (2, 2, 1, 1)
+    assert (done.people, done.tracks, done.alone, done.unknown, done.twice) == (2, 2, 1, 1, 0)
     expected = "1,1,1,2,3,4,0.9,-1\n1,2,1,2,3,4\n2,3,1,2,3,4\n3,-1,1,2,3,4\n3,-1,1,2,3,4\n"
     assert (tmp_path / "out.txt").read_text() == expected
     (tmp_path / "u.txt").write_text("1,9,1,2,3,4\n1,7,1,2,3,4\n")
@@ -56,3 +56,48 @@ def test_what_cannot_be_linked_is_told_and_nothing_is_written_over(tmp_path: Pat
     with pytest.raises(SemreidError, match=r"none.csv"):
         link_tracks(boxes, tmp_path / "none.csv", tmp_path / "out.txt", camera=1)
     assert not (tmp_path / "out.txt").exists()
+
+
+def test_what_is_told_is_of_this_file(tmp_path: Path) -> None:
+    people, boxes, out = tmp_path / "people.csv", tmp_path / "t.txt", tmp_path / "out.txt"
+    people.write_text(PEOPLE)
+    boxes.write_text("1,5,1,2,3,4\n2,5,1,2,3,4\n")
+    done = link_tracks(boxes, people, out, camera=1)
+    assert (done.people, done.tracks, done.alone, done.unknown) == (1, 1, 0, 0)
+    for text in ("", "1,-1,1,2,3,4\n", "1,9,1,2,3,4\n"):  # 9 is a track of camera 2
+        boxes.write_text(text)
+        with pytest.raises(SemreidError, match=r"t.txt has no track of camera 1 that .*people.csv knows"):
+            link_tracks(boxes, people, tmp_path / "none.txt", camera=1)
+    boxes.write_text("1,10.5,1,2,3,4\n")
+    with pytest.raises(SemreidError, match=r"line 1: a track of 10.5, where whole numbers"):
+        link_tracks(boxes, people, tmp_path / "none.txt", camera=1)
+    assert not (tmp_path / "none.txt").exists()
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_somebody_in_two_places_of_a_frame_is_counted(tmp_path: Path, labels: bool) -> None:
+    people, boxes = tmp_path / "people.csv", tmp_path / "boxes"
+    people.write_text(PEOPLE.replace("/d,2,", "/d,1,"))
+    frames = [("4", "5"), ("5", "6"), ("5", "4")]
+    if labels:
+        boxes.mkdir()
+        for number, tracks in enumerate(frames):
+            (boxes / f"v_{number}.txt").write_text("".join(f"0 0.5 0.5 0.1 0.2 {track}\n" for track in tracks))
+    else:
+        boxes.write_text("".join(f"{n},{track},1,2,3,4\n" for n, tracks in enumerate(frames, 1) for track in tracks))
+    assert link_tracks(boxes, people, tmp_path / "out", camera=1).twice == 2
+
+
+@pytest.mark.parametrize("person", ["-1", "0", "1e9", "99999999999999999999999"])
+def test_a_person_has_a_whole_number_from_one(tmp_path: Path, person: str) -> None:
+    (tmp_path / "people.csv").write_text(PEOPLE.replace("/d,2,", f"/d,{person},"))
+    (tmp_path / "t.txt").write_text("1,4,1,2,3,4\n")
+    with pytest.raises(SemreidError, match=r"people.csv"):
+        link_tracks(tmp_path / "t.txt", tmp_path / "people.csv", tmp_path / "out.txt", camera=1)
+
+
+@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-16"), (",", "utf-16")])
+def test_a_spreadsheet_may_have_saved_the_people(tmp_path: Path, separator: str, encoding: str) -> None:
+    (tmp_path / "people.csv").write_bytes(PEOPLE.replace(",", separator).encode(encoding))
+    (tmp_path / "t.txt").write_text("1,4,1,2,3,4\n")
+    assert link_tracks(tmp_path / "t.txt", tmp_path / "people.csv", tmp_path / "out.txt", camera=1).people == 1

@@ -28,7 +28,7 @@ from semreid.data.names import MARKET_NAME, camera_below, camera_of, is_camera
 from semreid.data.sample import require_camera
 from semreid.data.times import may_be_period, seconds
 from semreid.errors import SemreidError, located
-from semreid.reading import open_text
+from semreid.reading import brief, open_text, table_rows
 
 SPLITS = ("train", "query", "gallery")
 COLUMNS = ("path", "pid")
@@ -153,15 +153,17 @@ def _time(cells: dict[str, str | None]) -> str:
 
 
 def _reader(path: Path, file: TextIO, needed: Sequence[str]) -> csv.DictReader[str]:
-    header = file.readline()
-    file.seek(0)
-    reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), skipinitialspace=True, strict=True)
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-    _require_columns(path, reader.fieldnames, needed)
+    reader = table_rows(file)
+    _require_columns(path, reader.fieldnames or [], needed)
     return reader
 
 
 def _require_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) -> None:
+    if any(is_image(Path(column)) for column in columns):
+        raise SemreidError(
+            f"{path} has no header: its first row is {brief(','.join(columns))}",
+            fix=f"write a row above it that names the columns: {','.join(needed or COLUMNS)}, and any of {_OPTIONAL}",
+        )
     missing = [column for column in needed if column not in columns]
     for column in columns:
         name = meant_column(column, (*COLUMNS, *_OPTIONAL.split(",")), _MEANT)
@@ -172,7 +174,8 @@ def _require_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) 
         what = f"no column {', '.join(missing)}" if missing else f"more than one column {twice[0]!r}"
         raise SemreidError(
             f"{path} has {what}; it has {', '.join(columns) or 'nothing'}",
-            fix=f"the first row must name {','.join(needed)} and may name {_OPTIONAL}, each once",
+            fix=f"the first row must name {','.join(needed)} and may name {_OPTIONAL}, each once"
+            + "; gallery add wants no pid with --unlabelled" * (missing == ["pid"]),
         )
 
 

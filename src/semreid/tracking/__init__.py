@@ -1,7 +1,7 @@
 """Boxes of trackers: to embeddings, and from videos to crops and on to people across cameras."""
 
 from semreid.tracking.boxes import Boxes, read_boxes
-from semreid.tracking.choosing import choose, visible_shares
+from semreid.tracking.choosing import choose, visible_shares, with_meetings
 from semreid.tracking.crops import Cut, cut_tracks
 from semreid.tracking.embedding import embed_boxes
 from semreid.tracking.linking import Linked, link_tracks
@@ -19,4 +19,5 @@ __all__ = [
     "open_video",
     "read_boxes",
     "visible_shares",
+    "with_meetings",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from semreid.reading import open_text
 PERSON = "0"
 """The class of people in the labels of COCO, by which Ultralytics writes."""
 MOST = 2**53
-"""Frames and tracks are whole numbers below it, which a float holds exactly."""
+"""Frames and tracks are whole numbers below it, which a float holds exactly; and so are sides of boxes."""
 Row = tuple[int, int, float, float, float, float]
 """Frame, track, left, top, right, bottom."""
+Column = Callable[[Sequence[str]], int | None]
+"""Which of the cells of a line is its track; None if the line is of no track."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,18 +125,31 @@ def _require_once(path: Path, whole: NDArray[np.int64]) -> None:
         )
 
 
-def lines_of(path: Path, *, labels: bool) -> Iterator[tuple[int, list[str], int | None]]:
+def track_column(path: Path) -> Column:
+    """Tell how to find the track in the lines of what a tracker wrote, as `read_boxes` takes it.
+
+    Of six cells in a label of Ultralytics, the last is the track, or else a confidence: so it is in the whole folder if
+    there is a fraction, or a line of seven.
+    """
+    if not path.is_dir():
+        return _mot_track
+    lines = (cells for _, file in label_files(path) for _, cells, _ in lines_of(file, lambda _: None))
+    six = all(len(cells) < 6 or (len(cells) == 6 and re.fullmatch(r"[+-]?\d+(\.0*)?", cells[5])) for cells in lines)
+    return partial(_label_track, tracked=6 if six else 7)
+
+
+def lines_of(path: Path, column: Column) -> Iterator[tuple[int, list[str], int | None]]:
     """Read a tracker's text file line by line.
 
     Args:
         path: The file.
-        labels: Whether it is one of Ultralytics; else it is in the format of MOTChallenge.
+        column: How its lines tell their track (`track_column`).
 
     Yields:
         The number of the line, its cells, and which of them is the track; None where the line is of no track.
 
     Raises:
-        SemreidError: If it cannot be read, or a line has too few or too many cells.
+        SemreidError: If it cannot be read, or a line has too few or too many cells, or a track that is no whole number.
     """
     try:
         with open_text(path) as file:
@@ -141,8 +157,10 @@ def lines_of(path: Path, *, labels: bool) -> Iterator[tuple[int, list[str], int 
                 if text := line.strip(" \t\r\n,;"):
                     cells = re.split(r"\s*;\s*" if ";" in text else r"[,\s]+", text)
                     with located(f"{path}, line {number}"):
-                        column = _label_track(cells) if labels else _mot_track(cells)
-                    yield number, cells, column
+                        track = column(cells)
+                        if track is not None:
+                            _whole("track", _number(cells[track]), 0)
+                    yield number, cells, track
     except (OSError, UnicodeDecodeError) as error:
         raise SemreidError(f"{path} is no readable text: {error}", fix="give what your tracker wrote") from error
 
@@ -161,7 +179,7 @@ def label_files(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _mot(path: Path) -> Iterator[Row | None]:
-    for number, cells, column in lines_of(path, labels=False):
+    for number, cells, column in lines_of(path, track_column(path)):
         with located(f"{path}, line {number}"):
             frame, track, left, top, width, height, conf = map(_number, (*cells, "1")[:7])
             none = column is None or conf == 0
@@ -169,8 +187,9 @@ def _mot(path: Path) -> Iterator[Row | None]:
 
 
 def _labels(folder: Path) -> Iterator[Row | None]:
+    tracked = track_column(folder)
     for frame, path in label_files(folder):
-        for number, cells, column in lines_of(path, labels=True):
+        for number, cells, column in lines_of(path, tracked):
             with located(f"{path}, line {number}"):
                 x, y, width, height, *rest = map(_number, cells[1:])
                 none = column is None or cells[0] != PERSON
@@ -180,23 +199,26 @@ def _labels(folder: Path) -> Iterator[Row | None]:
 def _mot_track(cells: Sequence[str]) -> int | None:
     if len(cells) < 6:
         raise _unlike(f"{len(cells)} columns", "frame,track,left,top,width,height[,conf,…]")
+    _whole("frame", _number(cells[0]), 1)
     return 1 if _number(cells[1]) >= 0 else None
 
 
-def _label_track(cells: Sequence[str]) -> int | None:
+def _label_track(cells: Sequence[str], tracked: int) -> int | None:
     if not 5 <= len(cells) <= 7:
         raise _unlike(f"{len(cells)} columns", "class x y width height [conf] track")
-    tracked = len(cells) == 7 or (len(cells) == 6 and _number(cells[5]).is_integer())  # else it is a detection's conf
-    return len(cells) - 1 if tracked else None
+    return len(cells) - 1 if len(cells) >= tracked else None
 
 
 def _row(frame: float, track: float, left: float, top: float, width: float, height: float) -> Row:
-    for name, value, least in (("frame", frame, 1), ("track", track, 0)):
-        if not (float(value).is_integer() and least <= value < MOST):
-            raise _unlike(f"a {name} of {value:g}", f"whole numbers from {least}")
-    if width <= 0 or height <= 0:
-        raise _unlike(f"a box of {width:g}×{height:g}", "left, top, width and height of each box")
-    return int(frame), int(track), left, top, left + width, top + height
+    if width <= 0 or height <= 0 or max(abs(left), abs(top), width, height) >= MOST:
+        raise _unlike(f"a box of {width:g}×{height:g} at {left:g}, {top:g}", "left, top, width and height of each box")
+    return _whole("frame", frame, 1), _whole("track", track, 0), left, top, left + width, top + height
+
+
+def _whole(name: str, value: float, least: int) -> int:
+    if not (float(value).is_integer() and least <= value < MOST):
+        raise _unlike(f"a {name} of {value:g}", f"whole numbers from {least}")
+    return int(value)
 
 
 def _number(text: str) -> float:

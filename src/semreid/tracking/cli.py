@@ -70,6 +70,8 @@ def link(
     done = link_tracks(boxes, people, out, camera=camera)
     if done.unknown:
         warn(f"{done.unknown:,} lines are of tracks without crops: they have the number -1")
+    if done.twice:
+        warn(f"in {done.twice:,} frames, somebody is in two places: tracks of two people were taken for one")
     if json_:
         show(asdict(done))
     else:

@@ -17,7 +17,7 @@ from semreid.files import exclusive, folder_beside, write_csv
 from semreid.parallel import Progress
 from semreid.reading import reading
 from semreid.tracking.boxes import Boxes, clipped
-from semreid.tracking.choosing import choose, visible_shares
+from semreid.tracking.choosing import choose, visible_shares, with_meetings
 from semreid.tracking.video import Video
 
 TABLE = "crops.csv"
@@ -64,7 +64,8 @@ def cut_tracks(
         out: Folder for ``crops.csv`` and ``camCAMERA/trackTRACK/FRAME.jpg``; other cameras may be there already.
         camera: Number of the camera.
         start: When the video begins, in seconds.
-        per_track: How many crops of a track, at most (`semreid.tracking.choose`).
+        per_track: How many crops of a track, at most (`semreid.tracking.choose`), but for those that show that two
+            tracks were seen at once (`semreid.tracking.with_meetings`).
         progress: Told how many crops are cut.
 
     Raises:
@@ -74,7 +75,8 @@ def cut_tracks(
     boxes = boxes.in_pixels(video.height, video.width)
     corners = clipped(boxes.corners, video.height, video.width)
     large = (corners[:, 2:] - corners[:, :2] >= LEAST).all(axis=1)
-    chosen = choose(boxes, visible_shares(boxes, video.height, video.width) * large, per_track)
+    shares = visible_shares(boxes, video.height, video.width) * large
+    chosen = with_meetings(boxes, shares, choose(boxes, shares, per_track))
     if not len(chosen):
         raise SemreidError(f"{video.path}: no track has a box that {SEEN}", fix="give the boxes of this video")
     table, folder = out / TABLE, out / f"cam{camera}"
