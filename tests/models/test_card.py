@@ -1,12 +1,13 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from semreid.errors import SemreidError
-from semreid.models.card import Card, read_card, save_model
+from semreid.models.card import Card, learned_from, read_card, save_model, told_once
 from semreid.models.loading import load_model
 from semreid.models.zoo import create_model
 from tests.conftest import draw_figure
@@ -86,3 +87,32 @@ def test_weights_of_another_model(saved: Path) -> None:
     weights.unlink()
     with pytest.raises(SemreidError, match="model.safetensors is missing"):
         load_model(saved)
+
+
+def lineage(steps: int) -> dict[str, Any]:
+    """What a model came from that is the mean of itself and of runs that went on from it, step after step."""
+    before: dict[str, Any] = {"sha256": "0", "dataset": "people", "pretrained": "scratch", "sketch": ["a"]}
+    for step in range(steps):
+        on = {"sha256": f"{step}", "dataset": "people", "pretrained": "mean", "before": {"pretrained": before}}
+        start = {"pretrained": before, "/runs/mean": before, "/runs/a": on, "/runs/b": {**on, "sha256": f"{step}b"}}
+        before = {"dataset": "the mean of 3 runs", "pretrained": "mean", "sketch": ["a"], "before": start}
+    return before
+
+
+def test_a_card_tells_each_ancestor_once() -> None:
+    told, tree = told_once(lineage(4)), lineage(4)
+    assert learned_from(told).keys() == learned_from(tree).keys()
+    assert told_once(told) == told
+    assert told["before"].keys() >= {"pretrained", "/runs/mean", "/runs/a", "/runs/b"}
+    texts = [json.dumps(other, sort_keys=True) for other in told["before"].values()]
+    assert not any("before" in text or "sketch" in text for text in texts)
+    sizes = [len(json.dumps(told_once(lineage(steps)))) for steps in (2, 4, 6, 8)]
+    assert np.ptp(np.diff(sizes)) < 100  # bytes: as much more with every step, where the tree grows by their product
+    assert len(json.dumps(tree)) > 10 * sizes[1]
+
+
+def test_what_is_told_of_a_run_is_told_by_those_that_came_from_it() -> None:
+    step = lineage(2)
+    again = {"dataset": "mine", "pretrained": "x", "before": {"pretrained": told_once(step)}}
+    old = {"dataset": "mine", "pretrained": "x", "before": {"pretrained": step}}  # as cards told it before
+    assert told_once(again) == told_once(old)

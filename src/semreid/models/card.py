@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -113,8 +114,8 @@ class Card:
         return create_model(**self.model)
 
     def origin(self) -> dict[str, Any]:
-        """Return what it was trained on as the card of a model that came from it tells it: without the sketch."""
-        return {name: value for name, value in self.trained_on.items() if name != "sketch"}
+        """Return what it was trained on as the card of a model that came from it tells it (`told_once`)."""
+        return told_once(self.trained_on)
 
 
 _ADAPTER = TypeAdapter(Card)
@@ -136,6 +137,50 @@ def is_run(path: Path | str) -> bool:
         (True, True, False)
     """
     return is_shipped(path) or Path(path).is_dir() or Path(path).suffix == ".json"
+
+
+def told_once(trained_on: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model was trained on, without the sketch, and with all that came before it, once each.
+
+    What it came from stays under its name; what these came from follows, under digests. Runs that come from one
+    another, and means of them, have the same ancestors by many ways: told each time, a card would double with every
+    step.
+
+    Args:
+        trained_on: Of a card.
+
+    Example:
+        >>> first = {"dataset": "people", "pretrained": "scratch"}
+        >>> second = {"dataset": "mine", "pretrained": "a", "before": {"pretrained": first}}
+        >>> told = told_once({"dataset": "mine", "pretrained": "b", "before": {"pretrained": second}})
+        >>> [origin["dataset"] for origin in told["before"].values()]
+        ['mine', 'people']
+    """
+    direct = {name: _alone(other) for name, other in trained_on.get("before", {}).items()}
+    earlier = {_digest(other): other for parent in trained_on.get("before", {}).values() for other in _earlier(parent)}
+    known = {_digest(other) for other in direct.values()}
+    before = direct | {digest: other for digest, other in earlier.items() if digest not in known}
+    return {**_facts(trained_on), **({"before": before} if "before" in trained_on else {})}
+
+
+def _earlier(trained_on: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for other in trained_on.get("before", {}).values():
+        yield _alone(other)
+        yield from _earlier(other)
+
+
+def _facts(trained_on: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in trained_on.items() if name not in ("sketch", "before")}
+
+
+def _alone(trained_on: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of an ancestor: not the names of runs that it came from, of which more is told elsewhere."""
+    told = {"pretrained", "foreground"} & trained_on.get("before", {}).keys()
+    return {name: value for name, value in _facts(trained_on).items() if name not in told}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def learned_from(trained_on: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
