@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semreid.errors import SemreidError
 from semreid.files import write_bytes, write_json
-from semreid.models.card import Card, read_card, versions
+from semreid.models.card import Card, read_card, told_once, versions
 from semreid.models.heads import Parser, Texture
 from semreid.models.loading import foreground_name, load_model, read_weights
 from semreid.models.model import ReIDModel
@@ -55,7 +55,7 @@ def pack(run: Path | str, name: str, folder: Path, *, commit: str = "", commands
     licence = {"code": LICENCE, "weights": LICENCE, "start": start.replace("scratch", "random weights")}
     complete = Card(
         model={**card.model, "num_ids": 1},
-        trained_on={**without_paths(card.origin()), "sketch": card.trained_on.get("sketch", [])},
+        trained_on=without_paths(card.trained_on),
         terms=card.terms,
         seed=card.seed,
         sha256=sha256(content).hexdigest(),
@@ -117,12 +117,17 @@ def starts(trained_on: Mapping[str, Any]) -> set[str]:
 
 
 def without_paths(trained_on: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an origin that names runs by their folders' names, wherever they lay on the machine that made them."""
+    """Return an origin that names runs by their folders' names, wherever they lay on the machine that made them.
+
+    What these came from is told once for each (`semreid.models.card.told_once`).
+    """
     plain = {
         name: _name(value) if name in ("pretrained", "foreground") else value for name, value in trained_on.items()
     }
     if "before" in plain:
-        plain["before"] = {_name(role): without_paths(origin) for role, origin in trained_on["before"].items()}
+        plain["before"] = {
+            _name(role): without_paths(told_once(origin)) for role, origin in trained_on["before"].items()
+        }
     return plain
 
 

@@ -9,8 +9,9 @@ import torch
 
 from benchmarks._packing import halved, pack, starts, without_paths
 from semreid.errors import SemreidError
-from semreid.models.card import learned_from
+from semreid.models.card import Card, learned_from, save_model, told_once
 from semreid.models.loading import load_model
+from semreid.training.average import average_runs
 from tests.conftest import write_run
 
 
@@ -45,3 +46,18 @@ def test_origins_are_told_without_paths() -> None:
     assert list(learned_from(last)) == ["a", "b", "c"]
     assert "/a/b" not in json.dumps(without_paths(last))
     assert starts({"pretrained": "/w/imagenet.pth"}) == {"/w/imagenet.pth"}
+
+
+def test_what_goes_on_from_a_packed_model_has_a_mean_with_it(tmp_path: Path) -> None:
+    people = {"sha256": "a", "dataset": "people", "pretrained": "scratch"}
+    parser = {"dataset": "the mean of 2 runs", "pretrained": "scratch", "before": {"/a/one": people, "/a/two": people}}
+    start = {**people, "foreground": "/a/keen", "before": {"foreground": parser}}
+    roles = {"pretrained": "/a/start", "foreground": "/a/keen"}
+    packed = without_paths({**people, **roles, "before": {"pretrained": start, "foreground": parser}})
+    on = {"pretrained": told_once(packed), "foreground": told_once(without_paths(parser))}
+    arguments = {"name": "baseline", "num_ids": 2, "trunk": "resnet18", "width": 0.125, "size": [64, 32]}
+    for name, facts in (("packed", packed), ("on", {"sha256": "b", "dataset": "people", **roles, "before": on})):
+        card = Card(model=arguments, trained_on=facts, terms="free", seed=0)
+        save_model(tmp_path / name, card.build(), card)
+    mean = average_runs([tmp_path / "packed", tmp_path / "on"], tmp_path / "mean")
+    assert list(learned_from(mean.trained_on)) == ["a", "b"]
