@@ -24,6 +24,7 @@ class _Plain(Console):
     """A console that shows names as they are, but for what would steer the terminal: of a name, that is no message."""
 
     def render_str(self, text: str, **how: Any) -> Text:  # noqa: ANN401 - as its parent has them
+        """Render a text, its control characters as Python writes them."""
         return super().render_str(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text), **how)
 
 

@@ -117,6 +117,10 @@ class Card:
         """Return what it was trained on as the card of a model that came from it tells it (`told_once`)."""
         return told_once(self.trained_on)
 
+    def parents(self) -> dict[str, Any]:
+        """Return the origin of each run that it came from, by name, as that run's own card tells it."""
+        return {name: told_once(parent) for name, parent in self.trained_on.get("before", {}).items()}
+
 
 _ADAPTER = TypeAdapter(Card)
 
@@ -156,11 +160,14 @@ def told_once(trained_on: Mapping[str, Any]) -> dict[str, Any]:
         >>> [origin["dataset"] for origin in told["before"].values()]
         ['mine', 'people']
     """
-    direct = {name: _alone(other) for name, other in trained_on.get("before", {}).items()}
-    earlier = {_digest(other): other for parent in trained_on.get("before", {}).values() for other in _earlier(parent)}
-    known = {_digest(other) for other in direct.values()}
-    before = direct | {digest: other for digest, other in earlier.items() if digest not in known}
-    return {**_facts(trained_on), **({"before": before} if "before" in trained_on else {})}
+    if "before" not in trained_on:
+        return _facts(trained_on)
+    parents = trained_on["before"]
+    before = {name: _alone(parent) for name, parent in parents.items()}
+    known = set(map(_digest, before.values()))
+    earlier = {_digest(other): other for parent in parents.values() for other in _earlier(parent)}
+    before |= {digest: other for digest, other in earlier.items() if digest not in known}
+    return {**_facts(trained_on), "before": before}
 
 
 def _earlier(trained_on: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -212,7 +212,7 @@ def _label_track(cells: Sequence[str], tracked: int) -> int | None:
 def _row(frame: float, track: float, left: float, top: float, width: float, height: float) -> Row:
     if width <= 0 or height <= 0 or max(abs(left), abs(top), width, height) >= MOST:
         raise _unlike(f"a box of {width:g}×{height:g} at {left:g}, {top:g}", "left, top, width and height of each box")
-    return _whole("frame", frame, 1), _whole("track", track, 0), left, top, left + width, top + height
+    return _whole("frame", frame, 1), int(track), left, top, left + width, top + height
 
 
 def _whole(name: str, value: float, least: int) -> int:

@@ -119,8 +119,10 @@ class _Track:
 
 
 def _tracks(boxes: Boxes, shares: NDArray[np.float64], chosen: NDArray[np.int64]) -> Iterator[_Track]:
+    is_chosen = np.zeros(len(boxes), bool)
+    is_chosen[chosen] = True
     for rows in _rows_by_track(boxes, np.flatnonzero(shares > 0)):
-        shown = boxes.frames[rows[np.isin(rows, chosen)]]
+        shown = boxes.frames[rows[is_chosen[rows]]]
         if len(shown):
             yield _Track(rows, boxes.frames[rows], shown[0], shown[-1])
 

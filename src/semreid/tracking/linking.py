@@ -66,7 +66,7 @@ def link_tracks(boxes: Path, people: Path, out: Path, *, camera: int) -> Linked:
             write(name, text)
         if not found.tracks:
             raise SemreidError(f"{boxes} has no track of camera {camera} that {people} knows", fix=CAMERA)
-    known = [number for number in map(numbers.__getitem__, found.tracks) if int(number) <= count]
+    known = [numbers[track] for track in found.tracks if int(numbers[track]) <= count]
     return Linked(len(set(known)), len(known), len(found.tracks) - len(known), found.lost, found.twice())
 
 

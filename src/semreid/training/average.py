@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from semreid.errors import SemreidError
-from semreid.models.card import Card, joined_terms, read_card, save_model, told_once
+from semreid.models.card import Card, joined_terms, read_card, save_model
 from semreid.models.loading import load_model
 from semreid.training.record import RunFolder
 
@@ -66,9 +66,8 @@ def _require_relatives(one: Path | str, first: Card, other: Path | str, card: Ca
 
 def _start(card: Card) -> list[Any]:
     """What a run started from, and its parser: of runs the data, which tell more than the name of a folder."""
-    before = card.trained_on.get("before", {})
-    names = ("pretrained", "foreground")
-    return [told_once(before[name]) if name in before else card.trained_on.get(name) for name in names]
+    parents = card.parents()
+    return [parents.get(role, card.trained_on.get(role)) for role in ("pretrained", "foreground")]
 
 
 def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
@@ -81,7 +80,7 @@ def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
             "sketch": sorted(set().union(*(card.trained_on.get("sketch", []) for card in cards))),
             **{role: run for role, run in cards[0].trained_on.items() if role in ("pretrained", "foreground")},
             "before": {
-                **{name: told_once(origin) for name, origin in cards[0].trained_on.get("before", {}).items()},
+                **cards[0].parents(),
                 **{str(run): card.origin() for run, card in zip(runs, cards, strict=True)},
             },
         },
