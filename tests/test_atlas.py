@@ -59,3 +59,9 @@ def test_gutters_take_the_nearest_texel_of_a_chart():
         nearest = distance <= distance.min() * 1.05 + 0.5  # the 5 × 5 distance of OpenCV is not quite Euclidean
         candidates = texture[rows[nearest], columns[nearest]]
         assert (candidates == filled[row, column]).all(1).any()
+
+
+@pytest.mark.parametrize("shared", [part_map, valid_texels])
+def test_nobody_can_change_what_all_are_given(shared):
+    with pytest.raises(ValueError, match="read-only"):
+        shared()[0, 0] = 1

@@ -70,7 +70,9 @@ def __getattr__(name: str) -> object:
         return getattr(import_module(_HOMES[name]), name)
     try:
         return import_module(f"semreid.{name}")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != f"semreid.{name}":  # an optional package that a module of ours needs
+            raise
         raise AttributeError(f"module 'semreid' has no attribute {name!r}") from None
 
 

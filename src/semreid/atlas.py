@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from math import pi
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -130,6 +130,8 @@ CHARTS: dict[str, Chart] = {
 }
 """All charts by name. Gaps between them are at least 8 texels wide, so each has a gutter of 4."""
 
+T = TypeVar("T", bound=np.generic)
+
 
 @cache
 def part_map() -> NDArray[np.uint8]:
@@ -139,7 +141,7 @@ def part_map() -> NDArray[np.uint8]:
         ends = [end for _, end in chart.parts]
         along = np.array([int(part) for part, _ in chart.parts], np.uint8)[np.searchsorted(ends, chart.t)]
         labels[chart.window] = along[:, None]
-    return fill_gutters(labels)
+    return _frozen(fill_gutters(labels))
 
 
 @cache
@@ -148,7 +150,13 @@ def valid_texels() -> NDArray[np.bool_]:
     valid = np.zeros((SIZE, SIZE), np.bool_)
     for chart in CHARTS.values():
         valid[chart.window] = True
-    return valid
+    return _frozen(valid)
+
+
+def _frozen(shared: NDArray[T]) -> NDArray[T]:
+    """An array that all callers get, and none may write to."""
+    shared.flags.writeable = False
+    return shared
 
 
 @cache

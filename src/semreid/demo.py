@@ -154,8 +154,8 @@ def middle_query(evaluation: Evaluation) -> tuple[Sample, int]:
 def _search(model: ReIDModel, data: str, evaluation: Evaluation, out: Path) -> None:
     """Fill a gallery, and look in it for somebody."""
     chosen, count = middle_query(evaluation)
-    distinct = list(dict.fromkeys((sample.path, sample.item) for sample in evaluation.query))
-    known = crops_of_data(data, "query")[distinct.index((chosen.path, chosen.item))].entry
+    distinct = list(dict.fromkeys(sample.place for sample in evaluation.query))
+    known = crops_of_data(data, "query")[distinct.index(chosen.place)].entry
     with Gallery.open(out / "gallery.parquet", dim=model.dim, fingerprint=model.fingerprint) as gallery:
         enroll(gallery, model, crops_of_data(data, "gallery"))
         found = explain(model, known.path, gallery, pid=known.pid, camid=known.camid, other_cameras=True)

@@ -299,3 +299,12 @@ def test_resize_averages_when_it_shrinks():
     stripes = np.zeros((8, 8, 3), np.uint8)
     stripes[:, ::2] = 200
     assert np.array_equal(resize(stripes, (4, 4)), np.full((4, 4, 3), 100, np.uint8))
+
+
+def test_a_box_outside_of_its_picture_is_no_crop(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    assert cv2.imwrite(str(path), np.zeros((64, 32, 3), np.uint8))
+    assert read_image(Sample(path, 1, 1, box=(-5, 10, 20, 90))).shape == (54, 20, 3)
+    for box in ((1000, 1000, 1020, 1100), (-20, 0, -1, 64), (10, 64, 20, 80)):
+        with pytest.raises(SemreidError, match=r"a\.png: the box .* lies outside of its picture, which is 32 x 64"):
+            read_image(Sample(path, 1, 1, box=box))

@@ -100,3 +100,10 @@ def test_of_a_file_that_is_asked_under_two_cameras_no_copy_is_found_for_free() -
     query = (Sample(Path("a"), 1, 1), Sample(Path("a"), 1, 2), Sample(Path("b"), 1, 2))
     gallery = (*query, Sample(Path("a"), 1, 3), Sample(Path("c"), 1, 1))
     assert without_leaked(query, gallery) == (query[2], gallery[-1])
+
+
+def test_crops_of_one_picture_are_not_each_other() -> None:
+    first, second = ((float(x), 0.0, float(x + 8), 20.0) for x in (0, 10))
+    query = (Sample(Path("a"), 1, 1, box=first),)
+    gallery = (Sample(Path("a"), 2, 2, box=second), Sample(Path("a"), 1, 2, box=first))
+    assert without_leaked(query, gallery) == gallery[:1]

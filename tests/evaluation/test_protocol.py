@@ -201,3 +201,19 @@ def test_a_model_gone_wrong_is_an_error_and_not_a_score(figure_data: ReIDDataset
     broken.trunk.conv1.weight.data[:] = float("nan")
     with pytest.raises(SemreidError, match="NaN|finite"):
         evaluate(broken, figure_data)
+
+
+def test_ranks_may_go_beyond_the_gallery_and_the_usual_curve() -> None:
+    query, q, gallery, g = toy()
+    for rules in (Protocol(ranks=(1, 59, 100)), Protocol(gallery_shots="single", has_map=False, ranks=(1, 70))):
+        report = evaluate_features(q, g, query, gallery, rules)
+        assert report.metrics[f"rank{rules.ranks[-1]}"] == 100
+        assert len(report.cmc) == rules.ranks[-1]
+
+
+def test_judging_features_refuses_what_evaluating_refuses() -> None:
+    query, q, gallery, g = toy()
+    with pytest.raises(SemreidError, match="no mAP within 0 images"):
+        evaluate_features(q, g, query, gallery, Protocol(), map_within=0)
+    with pytest.raises(SemreidError, match="unknown metric"):
+        evaluate_features(q, g, query, gallery, Protocol(), metric="manhattan")

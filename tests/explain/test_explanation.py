@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from semreid.errors import SemreidError
@@ -171,3 +172,10 @@ def test_its_json_holds_all_but_pictures(model: ReIDModel, crops: list[Path], ga
     assert content["query"]["pid"] == "1"
     assert [m["rank"] for m in content["matches"]] == [1, 2]
     assert {"similarity", "probability", "is_same", "path", "pid", "camid", "problem"} <= set(content["matches"][0])
+
+
+def test_the_query_may_be_an_image_of_pillow(model: ReIDModel, crops: list[Path], gallery: Gallery) -> None:
+    crop = PIL.Image.open(crops[0])
+    assert names(explain(model, crop, gallery)) == names(explain(model, np.asarray(crop), gallery))
+    with pytest.raises(SemreidError, match="the query is None"):
+        explain(model, None, gallery)  # type: ignore[arg-type]

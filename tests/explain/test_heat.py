@@ -112,3 +112,12 @@ def test_the_mode_of_the_model_stays_and_training_changes_nothing(
 
 def test_no_matches_no_evidence(model: ReIDModel, crops: list[np.ndarray]) -> None:
     assert gather_evidence(model, crops[0], []) == []
+
+
+@pytest.mark.parametrize("within", [torch.no_grad, torch.inference_mode])
+def test_heat_is_the_same_where_callers_want_no_gradients(model: ReIDModel, crops: list[np.ndarray], within) -> None:
+    expected = pair_heat(model, crops[0], crops[1:])
+    with within():
+        found = pair_heat(model, crops[0], crops[1:])
+    np.testing.assert_array_equal(found.query, expected.query)
+    np.testing.assert_array_equal(found.match, expected.match)

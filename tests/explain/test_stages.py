@@ -70,3 +70,11 @@ def test_models_without_stages_and_lone_crops_are_refused() -> None:
         stage_views(build("baseline"), CROPS)
     with pytest.raises(SemreidError, match="nobody to take blocks from"):
         stage_views(build(), CROPS[:1])
+
+
+def test_views_are_the_same_in_inference_mode() -> None:
+    model = build()
+    expected = stage_views(model, CROPS)
+    with torch.inference_mode():
+        found = stage_views(model, CROPS)
+    assert all(np.array_equal(a, b) for x, y in zip(found, expected, strict=True) for a, b in zip(x, y, strict=True))

@@ -3,7 +3,7 @@ import pytest
 
 from semreid.errors import SemreidError
 from semreid.functional import distance
-from semreid.functional.cameras import center_by_camera, likeness_by_camera
+from semreid.functional.cameras import center_by_camera, centred, likeness_by_camera
 from semreid.functional.ranking import rank_features
 
 
@@ -56,3 +56,13 @@ def test_likeness_is_that_of_a_plain_loop(nearest, tile, monkeypatch):
     vectors, kinds = rng.normal(size=(40, 4)), np.append(rng.integers(0, 3, 39), 3)  # the last camera has one crop
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(likeness_by_camera(vectors, kinds, nearest), plainly(vectors, kinds, nearest), atol=1e-6)
+
+
+def test_vectors_that_differ_by_rounding_alone_become_zero():
+    vectors = np.array([[0.6, 0.8], [0.6 + 1e-7, 0.8], [1, 0]], np.float32)
+    assert not centred(vectors, np.array([1, 1, 2])).any()
+
+
+def test_cameras_are_whole_numbers():
+    with pytest.raises(SemreidError, match="cameras are of type float64"):
+        center_by_camera(np.eye(3), np.eye(3), np.array([1, 2, np.nan]), np.ones(3))

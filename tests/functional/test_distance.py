@@ -7,7 +7,7 @@ from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 
 from semreid.errors import SemreidError
 from semreid.functional import distance, distance_blocks, pairwise_distance
-from semreid.functional.distance import checked_features
+from semreid.functional.distance import checked_features, full_precision
 
 rng = np.random.default_rng(0)
 QUERY, GALLERY = rng.standard_normal((7, 16)), rng.standard_normal((11, 16))
@@ -127,3 +127,18 @@ def test_misfits_are_refused():
         pairwise_distance(QUERY[:0], GALLERY)
     with pytest.raises(SemreidError, match="unknown metric 'manhattan'"):
         pairwise_distance(QUERY, GALLERY, "manhattan")
+
+
+def test_the_last_of_several_threads_gives_the_precision_back():
+    chosen = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        first, second = full_precision(torch.device("cpu")), full_precision(torch.device("cpu"))
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert torch.get_float32_matmul_precision() == "highest"
+        second.__exit__(None, None, None)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(chosen)

@@ -555,3 +555,23 @@ def test_five_crops_of_a_track_speak_for_those_nearest_in_time(seed, timed):
         places = [rows.tolist().index(row) for row in speaker[rows].tolist()]
         nearest = np.abs(np.arange(len(rows))[:, None] - speaking).min(axis=1, initial=count)
         np.testing.assert_array_equal(np.abs(np.arange(len(rows)) - places), nearest)
+
+
+@pytest.mark.parametrize("wrong", [{"cut": 1.0}, {"cut": 1.5}, {"cut": np.nan}, {"cut": -0.1}, {"min_samples": 0}])
+def test_groups_that_cannot_be_are_refused(wrong):
+    facts = np.zeros(9, int), np.full(9, -1), np.full(9, np.nan)
+    with pytest.raises(SemreidError, match=next(iter(wrong))):
+        group_features(np.eye(9, dtype=np.float32), *facts, **wrong)
+    with pytest.raises(SemreidError, match=next(iter(wrong))):
+        linkage_groups(jaccard_graph(np.eye(9), 2, 1), **wrong)
+
+
+@pytest.mark.parametrize("short", [0, 1, 2])
+def test_every_crop_has_a_camera_a_track_and_a_time(short):
+    facts = [np.zeros(9, int), np.full(9, -1), np.full(9, np.nan)]
+    facts[short] = facts[short][:8]
+    with pytest.raises(SemreidError, match=r"9 crops came with .* of shape \(8,\)"):
+        group_features(np.eye(9, dtype=np.float32), *facts)
+    if short == 1:
+        with pytest.raises(SemreidError, match=r"9 crops came with tracks of shape \(8,\)"):
+            linkage_groups(jaccard_graph(np.eye(9), 2, 1), tracks=facts[1])

@@ -84,3 +84,13 @@ def test_bad_input_is_refused():
         identify_open_set(data[0][:-1], *data[1:], FARS)
     with pytest.raises(SemreidError, match="negative id"):
         identify_open_set(*data[:2], -1 - data[2], *data[3:], FARS)
+
+
+@pytest.mark.parametrize("count", [100, 200, 57])
+def test_as_many_alarms_as_the_rate_allows_whatever_its_product_rounds_to(count):
+    rng = np.random.default_rng(0)
+    query, gallery = (rng.normal(size=(count, 8)) for _ in range(2))
+    ids = np.arange(count), np.arange(count), np.zeros(count, int), np.ones(count, int)
+    for far in (0.29, 0.57, 0.58, 0.07):
+        point = identify_open_set(query, gallery, *ids, [far])[0]
+        assert round(point.far.value * count) == max(k for k in range(count) if k / count <= far)

@@ -249,3 +249,11 @@ def test_misfits_are_refused():
     features[2, 1] = np.nan
     with pytest.raises(SemreidError, match="NaN"):
         pair_scores(features, pids, camids)
+
+
+def test_a_rate_that_is_a_share_of_the_pairs_is_reached_whatever_its_product_rounds_to():
+    impostor = np.zeros(CELLS, np.int64)
+    impostor[1000:1100] = 1
+    known = PairScores(impostor, impostor, people=9)
+    for share in (7, 14, 28, 29, 55, 57, 58):
+        assert known.rates(threshold_at_far(known, share / 100))[0] == pytest.approx(share / 100)

@@ -424,3 +424,31 @@ def test_an_open_gallery_can_be_opened_again_in_the_same_process(uri: str) -> No
         second.close()
         second.close()
         assert first.count() == 3
+
+
+def test_only_the_same_rows_are_exchanged(gallery: Gallery) -> None:
+    gallery.add(np.eye(DIM)[:2], entries := [Entry(id="a", pid="anna"), Entry(id="b", pid="bert")])
+    for before, after in (
+        (entries[:1], [Entry(id="b", pid="anna")]),
+        (entries, entries[:1]),
+        (entries, entries[::-1]),
+        (entries[:1] * 2, entries[:1] * 2),
+    ):
+        with pytest.raises(SemreidError, match="not the same ones in the same order, each once"):
+            gallery.exchange(before, after)
+    assert gallery.get(["a", "b"]) == entries
+    np.testing.assert_array_equal(gallery.vectors(["a", "b"]), np.eye(DIM, dtype=np.float32)[:2])
+
+
+def test_ids_may_come_from_anything_that_goes_through_them(gallery: Gallery) -> None:
+    gallery.add(np.eye(DIM)[:3], entries := [Entry(id=name) for name in "abc"])
+    assert gallery.get(name for name in "ac") == [entries[0], entries[2]]  # type: ignore[arg-type]
+    assert gallery.remove(np.array(["a", "c"])) == 2  # type: ignore[arg-type]
+    assert gallery.get("b" for _ in range(1)) == entries[1:2]  # type: ignore[arg-type]
+
+
+def test_no_similarity_is_above_one(gallery: Gallery) -> None:
+    vector = np.full((1, DIM), (1 + 9e-6) / np.sqrt(DIM), np.float32)
+    gallery.add(vector, [Entry(id="a")])
+    assert gallery.search(vector)[0][0].similarity == 1
+    assert gallery.search(-vector)[0][0].similarity == -1

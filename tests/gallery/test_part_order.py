@@ -128,3 +128,9 @@ def test_what_cannot_be_ordered_is_told(parted: ReIDModel, found: list[Match]) -
         pytest.raises(SemreidError, match="exclude each other"),
     ):
         gallery.search(order.vectors, reorder=order, rerank=True)
+
+
+def test_a_query_that_the_order_was_not_made_for_is_told(found: list[Match]) -> None:
+    order = PartOrder(Seen(([OTHER, HEAD, LEGS], [0.5, 0.5, 0.0])), [image(0)])
+    with pytest.raises(SemreidError, match="made for 1 queries, and is asked about number 2"):
+        order(1, found)

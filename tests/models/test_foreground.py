@@ -19,7 +19,7 @@ from semreid.training.build import build_model
 from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
 from semreid.verification.calibrate import choose_split
-from tests.conftest import draw_figure, draw_mask
+from tests.conftest import draw_figure, draw_mask, write_run
 from tests.training.test_loop import TINY
 
 
@@ -241,3 +241,27 @@ def test_the_card_names_what_a_model_started_from_and_its_terms(
     unseen = tuple(s for s in people.train if s.pid == 6)  # by the model, not by its teacher
     with pytest.raises(SemreidError, match="was trained on some of these images"):
         choose_split(tmp_path / "run", replace(others, name="new", train=(), query=unseen, gallery=()), "test")
+
+
+def test_a_parser_without_relu_behind_its_stem_stays_the_same_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    arguments = {"name": "parser", "trunk": "resnet18", "width": 0.125, "last_stride": 2, "size": (64, 32)}
+    for name, unusual in (("without", {"stem_relu": False}), ("with", {})):
+        write_run(tmp_path / name, arguments | unusual)
+        parser = load_model(tmp_path / name)
+        built = build_model(recipe(foreground=str(tmp_path / name)), 3).eval()
+        assert built.foreground is not None
+        images = (crops() / 255 - built.mean) / built.std
+        assert images.shape[2:] == parser.size == (64, 32)
+        maps = parser.trunk(images)
+        parser.heads["parser"].embed(maps)
+        expected = maps["parsing"].float().softmax(1)[:, REGIONS.index("background"), None]
+        torch.testing.assert_close(built.foreground._background(images), expected)
+    assert "stem_relu" not in parser_arguments(tmp_path / "with")
+
+
+def test_a_parser_with_a_foreground_of_its_own_is_refused(parser: Path, tmp_path: Path) -> None:
+    arguments = {"name": "parser", "trunk": "resnet18", "width": 0.125, "last_stride": 2, "size": (64, 32)}
+    write_run(tmp_path / "run", {**arguments, "foreground": parser_arguments(parser)})
+    with pytest.raises(SemreidError, match="background another parser has faded"):
+        parser_arguments(tmp_path / "run")

@@ -158,3 +158,43 @@ def test_zoo_refuses_what_it_does_not_know() -> None:
     with pytest.raises(SemreidError, match="has no option 'pol'") as caught:
         create_model("baseline", 1, trunk="resnet18", pol="max")
     assert "pool" in caught.value.fix
+
+
+def test_modules_that_are_frozen_in_a_model_that_learns_stay_so(model: ReIDModel) -> None:
+    model.train()
+    frozen = {name for name, module in model.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
+    for name in frozen:
+        model.get_submodule(name).eval()
+    model.embed([draw_figure(1, 1, 0)])
+    model.info()
+    assert {name for name, module in model.named_modules() if not module.training} == frozen
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(2, 3, 64, 32, dtype=torch.int64),
+        torch.zeros(2, 1, 64, 32),
+        torch.zeros(3, 64, 32),
+        torch.zeros(2, 64, 32, 3, dtype=torch.uint8),
+    ],
+)
+def test_batches_of_another_shape_or_type_are_refused(model: ReIDModel, images: torch.Tensor) -> None:
+    with pytest.raises(SemreidError, match=r"of shape .* and type"):
+        model.embed_batch(images)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_refused(kind: torch.dtype) -> None:
+    other = create_model("baseline", num_ids=3, trunk="resnet18", width=0.25, size=(64, 32)).to(kind)
+    with pytest.raises(SemreidError, match=rf"the weights are in {kind}"):
+        other.embed([draw_figure(1, 1, 0)])
+
+
+def test_losses_may_be_taken_against_embeddings(model: ReIDModel) -> None:
+    images = torch.rand(2, 3, 64, 32)
+    prototypes = model.embed_batch(images)
+    assert not prototypes.requires_grad
+    (model(images) * prototypes).sum().backward()
+    assert model.trunk.conv1.weight.grad is not None
+    model.zero_grad()

@@ -241,3 +241,15 @@ def test_one_stage_has_no_bottleneck() -> None:
 def test_what_makes_no_sense_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(SemreidError, match=message):
         make_head(labels=True, **options)
+
+
+@pytest.mark.parametrize("kind", ["hardmix", "batchdrop"])
+def test_losses_in_inference_mode_are_those_outside(kind: str) -> None:
+    head = make_head(kind=kind)
+    torch.manual_seed(7)
+    expected = head.losses(make_maps(), make_batch())
+    with torch.inference_mode():
+        torch.manual_seed(7)
+        found = head.losses(make_maps(), make_batch())
+    for name, loss in expected.items():
+        torch.testing.assert_close(found[name], loss.detach())

@@ -91,3 +91,22 @@ def test_inference_hides_nothing_and_needs_no_regions(maps) -> None:
     del maps["regions"]
     torch.testing.assert_close(srb.embed(maps), expected)
     assert srb.embed({"layer3": maps["layer3"][:1]}).shape == (1, 16)
+
+
+def test_positions_of_no_known_region_stay(maps, batch) -> None:
+    srb = head()
+    losses = []
+    for unknown in (0, 255):  # the background always stays, too
+        torch.manual_seed(3)
+        regions = maps["regions"].clone()
+        regions[:, :2] = unknown
+        losses.append(srb.losses({**maps, "regions": regions}, batch)["id"])
+    torch.manual_seed(3)
+    kept = sample_regions()
+    shares = []
+    for unknown in (0, 255):
+        regions = maps["regions"].clone()
+        regions[:, :2] = unknown
+        known = regions < len(kept)
+        shares.append(torch.sigmoid((kept[regions.clamp(max=7)] & known).float().mean()))
+    torch.testing.assert_close(losses[0] / shares[0], losses[1] / shares[1])

@@ -326,3 +326,10 @@ def test_masks_of_the_data_set_judge_the_teacher(crowd: Path, crowd_data: ReIDDa
     mean = np.mean([report["iou"]["test"][name] for name in REGIONS])
     assert report["iou"]["test"]["mean"] == pytest.approx(mean)
     assert set(report["iou"]) == {"train", "test"}
+
+
+def test_crops_of_one_picture_have_no_label_of_their_own(crowd_data: ReIDDataset, tmp_path: Path) -> None:
+    boxed = tuple(dataclasses.replace(s, box=(0.0, 0.0, 16.0, 64.0)) for s in crowd_data.train)
+    with pytest.raises(SemreidError, match="is a part of its picture"):
+        label([teacher(RedParser())], dataclasses.replace(crowd_data, train=boxed), tmp_path / "labels")
+    assert not (tmp_path / "labels").exists()

@@ -1,5 +1,7 @@
 import csv
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,3 +120,11 @@ def test_a_stop_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(SemreidError, match="no frame 1[0-9]"):
         cut_tracks(short, boxes, tmp_path / "out", camera=1)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [{"camera": -1}, {"start": math.nan}, {"start": math.inf}, {"per_track": 0}])
+def test_what_no_table_could_hold_is_refused_before_anything_is_written(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    video, boxes = scene(tmp_path)
+    with pytest.raises(SemreidError, match=r"v\.avi"):
+        cut_tracks(video, boxes, tmp_path / "out", **{"camera": 1, **wrong})
+    assert not (tmp_path / "out").exists()

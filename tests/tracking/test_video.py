@@ -67,3 +67,10 @@ def test_what_is_no_video_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SemreidError, match="has no picture in it"):
         open_video(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("rate", [-5.0, 0.0, float("nan"), float("inf")])
+def test_no_video_has_such_a_rate(tmp_path: Path, rate: float) -> None:
+    path = write_video(tmp_path / "v.avi", levels(2))
+    with pytest.raises(SemreidError, match="frames a second"):
+        open_video(str(path), rate)

@@ -479,3 +479,11 @@ def test_the_command_names_what_is_wrong(run, folder: Path, start: Path, tmp_pat
     write_image(tmp_path / "crops" / "a_c1.png", draw_figure(1, 1, 1))
     (tmp_path / "crops" / "b_c2.png").write_bytes(b"no image")
     assert "--skip-corrupt" in run("adapt", tmp_path / "crops", *where).err
+
+
+def test_a_recipe_built_in_python_is_checked_before_anything_is_written(
+    start: Path, crops: Crops, tmp_path: Path
+) -> None:
+    with pytest.raises(SemreidError, match="'rounds'"):
+        adapt(replace(recipe(), rounds=0), crops, start, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

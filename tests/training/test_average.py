@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def test_the_mean_of_the_weights(runs: dict[str, Path], tmp_path: Path) -> None:
 
 
 def test_the_mean_of_equal_runs_is_the_run(runs: dict[str, Path], tmp_path: Path) -> None:
-    average_runs([runs["a"]] * 3, tmp_path / "mean")
+    copies = [shutil.copytree(runs["a"], tmp_path / name) for name in ("one", "two")]
+    average_runs([runs["a"], *copies], tmp_path / "mean")
     images = [draw_figure(pid, 1, 0) for pid in range(3)]
     np.testing.assert_array_equal(load_model(tmp_path / "mean").embed(images), load_model(runs["a"]).embed(images))
     assert load_model(tmp_path / "mean").fingerprint == load_model(runs["a"]).fingerprint
@@ -148,6 +150,7 @@ def test_a_mean_is_a_run_like_any_other(runs: dict[str, Path], figure_data: ReID
         (["elsewhere", "a"], "started from different weights", "model.weights"),
         (["start", "start"], "started from random weights", "model.weights"),
         (["a", "nowhere"], "no model card", "run folder"),
+        (["a", "start", "a"], "a is named twice", "once"),
     ],
 )
 def test_what_has_no_mean(runs: dict[str, Path], tmp_path: Path, chosen: list[str], message: str, fix: str) -> None:

@@ -431,3 +431,12 @@ def test_classifiers_begin_with_the_means_of_their_people_where_a_recipe_says_so
     imprint_people(untrained, build_store(figure_data.train, untrained.size), bf16=wanted.precision == "bf16")
     found = load_model(tmp_path / "run").heads["identity"].classifier.weight
     torch.testing.assert_close(found, untrained.heads["identity"].classifier.weight, atol=1e-5, rtol=1e-4)
+
+
+def test_a_recipe_built_in_python_is_checked_before_anything_is_written(
+    figure_data: ReIDDataset, tmp_path: Path
+) -> None:
+    wrong = replace(recipe(), optim=replace(recipe().optim, name="sdg"))  # type: ignore[arg-type]
+    with pytest.raises(SemreidError, match=r"'optim\.name'"):
+        train(wrong, figure_data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

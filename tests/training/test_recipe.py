@@ -5,7 +5,22 @@ from pathlib import Path
 import pytest
 
 from semreid.errors import SemreidError
-from semreid.training.recipe import RENAMED, AdaptRecipe, Recipe, dump_recipe, load_recipe, overridden, parse_recipe
+from semreid.training.recipe import (
+    RENAMED,
+    AdaptRecipe,
+    BatchContrastRecipe,
+    DataRecipe,
+    GroupRecipe,
+    ModelRecipe,
+    OptimRecipe,
+    Recipe,
+    ScheduleRecipe,
+    checked_recipe,
+    dump_recipe,
+    load_recipe,
+    overridden,
+    parse_recipe,
+)
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 
@@ -138,3 +153,37 @@ def test_adapting_without_a_recipe_is_what_the_recipe_for_small_machines_says() 
     assert load_recipe(path, (), AdaptRecipe) == AdaptRecipe()
     changed = parse_recipe(overridden(asdict(AdaptRecipe()), ["optim.lr=0.1"]), "overrides", AdaptRecipe)
     assert changed.optim == replace(AdaptRecipe().optim, lr=0.1)  # the other settings of the optimiser stay
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [
+        (Recipe(optim=OptimRecipe(name="sdg")), "optim.name"),
+        (Recipe(optim=OptimRecipe(lr="quick")), "optim.lr"),
+        (Recipe(precision="fp16"), "precision"),
+        (Recipe(engine="compile"), "engine"),
+        (Recipe(data=DataRecipe(meeting="cameras")), "data.meeting"),
+        (Recipe(data=DataRecipe(identities=0)), "data.identities"),
+        (Recipe(schedule=ScheduleRecipe(decay="exp")), "schedule.decay"),
+        (Recipe(schedule=ScheduleRecipe(epochs=1.5)), "schedule.epochs"),
+        (Recipe(contrast=BatchContrastRecipe(weight=1, pairs="camera")), "contrast.pairs"),
+        (Recipe(losses={"identity.id": -1}), "losses.identity"),
+        (AdaptRecipe(rounds=0), "rounds"),
+        (AdaptRecipe(groups=GroupRecipe(cut=1.0)), "groups.cut"),
+    ],
+)
+def test_a_recipe_built_in_python_is_held_to_the_same_rules(recipe: Recipe | AdaptRecipe, key: str) -> None:
+    with pytest.raises(SemreidError, match=f"Recipe: '{key}"):
+        checked_recipe(recipe, type(recipe))
+
+
+def test_a_recipe_built_in_python_of_the_same_values_is_the_same() -> None:
+    recipe = Recipe(seed=3, losses={"a.b": {2: 0.5}}, model=ModelRecipe(fresh=("identity",)))
+    assert checked_recipe(recipe, Recipe) == recipe
+    assert checked_recipe(Recipe(optim={"lr": 0.5}), Recipe) == Recipe(optim=OptimRecipe(lr=0.5))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 1}, None, AdaptRecipe()])
+def test_what_is_no_recipe_of_this_kind_is_told(wrong: object) -> None:
+    with pytest.raises(SemreidError, match="and no Recipe"):
+        checked_recipe(wrong, Recipe)  # type: ignore[type-var]

@@ -11,6 +11,7 @@ import torch
 
 from semreid import plots
 from semreid.data.benchmarks import load_dataset
+from semreid.data.images import read_image
 from semreid.data.sample import ReIDDataset
 from semreid.data.split import hold_out
 from semreid.data.store import digest_and_sketch, samples_digest, sketch_overlap
@@ -239,3 +240,22 @@ def test_unreadable_images_stop_the_job(run: Path, people: ReIDDataset, tmp_path
     data = replace(people, query=(*people.query, replace(people.query[0], path=broken)))
     with pytest.raises(SemreidError, match=r"1 of \d+ images cannot be read"):
         calibrate_model(load_model(run), run, data)
+
+
+def test_crops_of_one_picture_are_calibrated_on_as_crops_of_their_own(
+    run: Path, people: ReIDDataset, tmp_path: Path
+) -> None:
+    """All crops of a camera side by side in one picture, as a detector leaves them."""
+    boxed = {}
+    for camid in (1, 2):
+        seen = [s for s in people.query + people.gallery if s.camid == camid]
+        path = write_image(tmp_path / f"camera{camid}.png", np.concatenate([read_image(s) for s in seen], axis=1))
+        for place, sample in enumerate(seen):
+            boxed[sample] = replace(sample, path=path, box=(32.0 * place, 0.0, 32.0 * (place + 1), 64.0))
+    cut = replace(people, query=tuple(boxed[s] for s in people.query), gallery=tuple(boxed[s] for s in people.gallery))
+    model = load_model(run)
+    expected, found = (calibrate_model(model, run, data, split="test", fars=[0.1]) for data in (people, cut))
+    np.testing.assert_array_equal(found.evidence.scores.genuine, expected.evidence.scores.genuine)
+    np.testing.assert_array_equal(found.evidence.scores.impostor, expected.evidence.scores.impostor)
+    assert found.calibration.points == expected.calibration.points
+    assert found.calibration.identification == expected.calibration.identification

@@ -17,7 +17,7 @@ class Batch:
         images: RGB in [0, 1], (B, 3, H, W); the model normalises.
         pids: Class index of each image among the training identities, (B,) int64.
         camids: Camera ids, (B,) int64.
-        regions: Part labels 0 to 7, (B, H, W) uint8, or None where the data has no masks.
+        regions: Part labels 0 to 7, 255 where nobody knows, (B, H, W) uint8, or None where the data has no masks.
         textures: Aligned body textures in [0, 1], (B, 3, side, side), or those of the synthetic images alone where the
             others have none, or None.
         attributes: Attributes 0 or 1, (B, A) uint8, or None where the data has none.

@@ -86,7 +86,7 @@ class Crops:
         return replace(self, **some, cameras=self.cameras[rows], tracks=self.tracks[rows])
 
 
-def crops_at(path: Path, *, skip_corrupt: bool = False, progress: Progress | None = None) -> Crops:
+def crops_at(path: Path | str, *, skip_corrupt: bool = False, progress: Progress | None = None) -> Crops:
     """Take all images of a folder, or all rows of a CSV file.
 
     Args:
@@ -102,6 +102,7 @@ def crops_at(path: Path, *, skip_corrupt: bool = False, progress: Progress | Non
     Raises:
         SemreidError: If there is none, or the CSV is not as described.
     """
+    path = Path(path)
     if not path.exists() or is_image(path):
         raise SemreidError(f"no folder or CSV file of crops at {path}", fix="name one, or give --data NAME:PATH")
     told: list[str] = []

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from semreid.data.headers import MAX_BYTES, is_deep, require_bounded, with_plain_alpha
 from semreid.data.matfile import read_slot
 from semreid.data.sample import Box, Sample
-from semreid.errors import SemreidError
+from semreid.errors import SemreidError, located
 from semreid.parallel import parallel
 from semreid.reading import read_bytes
 
@@ -64,13 +64,16 @@ def read_image(source: Sample | Path | str) -> NDArray[np.uint8]:
 
     Raises:
         SemreidError: If the file is missing, empty, damaged, of another kind, or larger than the bounds
-            (64 megapixels, 256 MiB). The message names the file.
+            (64 megapixels, 256 MiB), or a sample's box lies outside of it. The message names the file.
     """
     if not isinstance(source, Sample):
         return decode_image(_read_bytes(Path(source)), name=str(source))
     if source.item:
-        return cut(read_slot(source.path, source.item), source.box)
-    return cut(decode_image(_read_bytes(source.path), name=str(source.path)), source.box)
+        image = read_slot(source.path, source.item)
+    else:
+        image = decode_image(_read_bytes(source.path), name=str(source.path))
+    with located(source.path):
+        return cut(image, source.box)
 
 
 def read_good(
@@ -130,13 +133,21 @@ def cut(image: NDArray[np.uint8], box: Box | None) -> NDArray[np.uint8]:
 
     Returns:
         The crop, at least one pixel.
+
+    Raises:
+        SemreidError: If the box lies outside of the frame.
     """
     height, width = image.shape[:2]
     if box is None or (round(box[2] - box[0]), round(box[3] - box[1])) == (width, height):
         return image
     left, right = np.clip([round(box[0]), round(box[2])], 0, width)
     top, bottom = np.clip([round(box[1]), round(box[3])], 0, height)
-    return image[top:bottom, left:right] if left < right and top < bottom else image
+    if left >= right or top >= bottom:
+        raise SemreidError(
+            f"the box {tuple(round(side) for side in box)} lies outside of its picture, which is {width} x {height}",
+            fix="give left, top, right and bottom in pixels of that picture",
+        )
+    return image[top:bottom, left:right]
 
 
 def decode_image(data: bytes, name: str = "image") -> NDArray[np.uint8]:

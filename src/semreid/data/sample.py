@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from semreid.errors import SemreidError
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
+JunkRule = Literal["same-pid-and-camera", "same-camera"]
+Shots = Literal["all", "single"]
 MAX_PID, MAX_CAMID = 2**63 - 1, 2**31 - 1
 """The largest numbers of people and cameras, as reports, galleries and tables keep them."""
 
@@ -29,7 +32,7 @@ class Sample:
         identity: What the source calls the person, where that may be another number than ``pid``, or no number.
 
     Raises:
-        SemreidError: If a number is beyond its bound.
+        SemreidError: If a number is beyond its bound, or is no whole number.
     """
 
     path: Path
@@ -41,12 +44,23 @@ class Sample:
     identity: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        for name, value in (("pid", self.pid), ("camid", self.camid)):
+            if not isinstance(value, Integral):
+                raise SemreidError(
+                    f"{self}: {name} is {value!r}, which is no whole number",
+                    fix="number people and cameras; what the source calls a person goes into identity",
+                )
         require_camera(self.camid, self)
         if not -MAX_PID <= self.pid <= MAX_PID:
             raise SemreidError(
                 f"{self}: the number {self.pid} of a person is beyond {MAX_PID}",
                 fix="number people from 1, or describe the images in a CSV: path,pid,camid",
             )
+
+    @property
+    def place(self) -> tuple[Path, str, Box | None]:
+        """Where the crop is: no other crop is in the same file, item and box, whoever is said to be on it."""
+        return self.path, self.item, self.box
 
     def __str__(self) -> str:
         left, top, right, bottom = self.box or (0, 0, 0, 0)
@@ -68,16 +82,28 @@ class Protocol:
         ranks: Ranks of the CMC curve that are reported, as the tables of the benchmark have them.
         note: What a reader of the report must know (split, training convention, probe variant, status).
         cameras_known: False where camera 0 only stands for the queries, and camera 1 for the gallery.
+
+    Raises:
+        SemreidError: If there is no such rule, or no such rank or draw.
     """
 
-    junk: Literal["same-pid-and-camera", "same-camera"] = "same-pid-and-camera"
-    gallery_shots: Literal["all", "single"] = "all"
+    junk: JunkRule = "same-pid-and-camera"
+    gallery_shots: Shots = "all"
     repeats: int = 1
     seed: int = 0
     has_map: bool = True
     ranks: tuple[int, ...] = (1, 5, 10)
     note: str = ""
     cameras_known: bool = True
+
+    def __post_init__(self) -> None:
+        for name, choices in (("junk", get_args(JunkRule)), ("gallery_shots", get_args(Shots))):
+            if (value := getattr(self, name)) not in choices:
+                raise SemreidError(f"{name} is {value!r}", fix=f"choose {' or '.join(choices)}")
+        if self.repeats < 1:
+            raise SemreidError(f"repeats is {self.repeats}", fix="average over one draw or more")
+        if not self.ranks or min(self.ranks) < 1:
+            raise SemreidError(f"ranks are {self.ranks}", fix="report ranks from 1 on, such as (1, 5, 10)")
 
 
 def is_junk(rule: str, query: Sample, image: Sample) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -54,15 +53,15 @@ def first_asks(crops: Iterable[tuple[Hashable, int | None, T]]) -> tuple[list[T]
 
 
 def without_leaked(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Drop gallery records that are the very file of a query under another camera (docs/protocols.md#edge-cases).
+    """Drop gallery records that are the very crop of a query under another camera (docs/protocols.md#edge-cases).
 
-    Under the same camera they are junk already; under another one they would be found first for free. Of a file that is
+    Under the same camera they are junk already; under another one they would be found first for free. Of a crop that is
     asked under several cameras, no copy is left.
     """
-    asked: defaultdict[tuple[Path, str], set[int]] = defaultdict(set)
+    asked: defaultdict[Hashable, set[int]] = defaultdict(set)
     for sample in query:
-        asked[sample.path, sample.item].add(sample.camid)
-    return tuple(s for s in gallery if asked.get((s.path, s.item), set()) <= {s.camid})
+        asked[sample.place].add(sample.camid)
+    return tuple(s for s in gallery if asked.get(s.place, set()) <= {s.camid})
 
 
 def hold_out(dataset: ReIDDataset, share: float, seed: int) -> tuple[tuple[Sample, ...], ReIDDataset | None]:

@@ -192,8 +192,13 @@ def relative_name(sample: Sample, root: Path) -> Path:
         The path, or the address of an item of a container file.
 
     Raises:
-        SemreidError: If the image lies outside of ``root``.
+        SemreidError: If the image lies outside of ``root``, or the crop is only a part of it.
     """
+    if sample.box:
+        raise SemreidError(
+            f"{sample} is a part of its picture, and annotations are found by the names of pictures",
+            fix="cut such crops into files of their own to label them, or to learn from masks and textures",
+        )
     if sample.item:
         return Path(sample.item)
     if not sample.path.is_relative_to(root):

@@ -29,8 +29,8 @@ CHUNK = 128  # images read at once, while the model works on those before
 
 def embed_files(
     model: Embedder,
-    images: Path,
-    out: Path,
+    images: Path | str,
+    out: Path | str,
     *,
     flip: bool = False,
     skip_corrupt: bool = False,
@@ -59,6 +59,7 @@ def embed_files(
         SemreidError: If there is no image, one cannot be read (without ``skip_corrupt``), or ``out`` cannot be written,
             or is something else than what this function writes.
     """
+    images, out = Path(images), Path(out)
     _require_own(out)
     paths = distributed.by_first(lambda: [images] if images.is_file() else list_images(images, nested=True))
     known = [(path, (str(path), camera_below(path, images))) for path in paths]  # all are judged before the work

@@ -30,6 +30,7 @@ _Ids = list[NDArray[np.int64]]
 EvaluationMetric = Literal["cosine", "euclidean"]
 NOTABLE_TIES = 1e-3
 BATCH = 128  # images embedded at once
+CURVE = 50  # ranks of a CMC curve, at least
 RERANKING = {"method": "k-reciprocal", "k1": 20, "k2": 6, "lambda": 0.3}
 
 
@@ -38,7 +39,7 @@ class Judgement(Report):
     """A report with the curves behind its figures.
 
     Attributes:
-        cmc: Share of the valid queries with a true match among the first k, (50,).
+        cmc: Share of the valid queries with a true match among the first k, (50,) or as far as ranks are asked for.
         ap: Average precision of every query, (Q,), NaN where it has no true match; None in single-shot protocols.
     """
 
@@ -231,8 +232,9 @@ def evaluate_features(
         The report; its ``protocol`` holds what is known here.
 
     Raises:
-        SemreidError: If features are not finite or no query has a valid match.
+        SemreidError: If features are not finite, no query has a valid match, or options do not go together.
     """
+    _require_sense(protocol, metric, map_within, center_cameras=False)
     wish = _Wish(rerank, metric, map_within)
     device = distributed.local_device()
     ours, others = (torch.from_numpy(features).to(device) for features in (query_features, gallery_features))
@@ -262,7 +264,8 @@ class _Figures(NamedTuple):
 
 
 def _judge_all(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol, wish: _Wish) -> _Figures:
-    ranking = rank_distances(blocks, *ids, junk=protocol.junk, within=wish.map_within or 1)
+    reach = max(CURVE, *protocol.ranks)
+    ranking = rank_distances(blocks, *ids, junk=protocol.junk, max_rank=reach, within=wish.map_within or 1)
     people = ids[0][ranking.valid]
     first = ranking.first_rank[ranking.valid] == 1
     figures = {f"rank{k}": float(ranking.cmc[k - 1]) for k in protocol.ranks}
@@ -279,7 +282,8 @@ def _judge_all(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protoc
 def _judge_draws(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol, _: _Wish) -> _Figures:
     """Judge against one image per gallery identity; these benchmarks are small enough for one matrix."""
     distances = torch.cat([torch.as_tensor(block) for block in blocks])
-    shots = single_shot_cmc(distances, *ids, junk=protocol.junk, repeats=protocol.repeats, seed=protocol.seed)
+    draws: dict[str, Any] = {"repeats": protocol.repeats, "seed": protocol.seed}
+    shots = single_shot_cmc(distances, *ids, junk=protocol.junk, max_rank=max(CURVE, *protocol.ranks), **draws)
     figures = {f"rank{k}": float(shots.cmc[k - 1]) for k in protocol.ranks}
     figures["rank1_sd_over_draws"] = float(shots.cmc_sd[0])
     return _Figures(figures, {}, shots.n_valid, shots.cmc, None, None)

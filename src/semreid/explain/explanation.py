@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from semreid.data.images import read_image
+from semreid.data.images import as_rgb, read_image
 from semreid.data.names import camera_of
 from semreid.errors import SemreidError
 from semreid.explain.evidence import Evidence
@@ -141,7 +141,7 @@ def explain(
         raise SemreidError(f"top is {top}", fix=f"ask for 1 to {MOST} matches")
     require_prior(0.5 if prior is None else prior)
     gallery.require(model)
-    crop = read_image(query) if isinstance(query, (str, Path)) else query
+    crop = read_image(query) if isinstance(query, (str, Path)) else as_rgb(query, "the query")
     vector = model.embed([crop])
     entry = _known_of(query, vector, gallery, pid, camid)
     if other_cameras:

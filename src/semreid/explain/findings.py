@@ -66,7 +66,7 @@ def score_histograms(evaluation: Evaluation) -> Scores | None:
     """
     samples = (*evaluation.gallery, *evaluation.query)
     features = np.concatenate([evaluation.gallery_features, evaluation.query_features])
-    row = {(s.path, s.item): i for i, s in enumerate(samples) if s.pid > 0}  # 0 may be anybody, junk is nobody
+    row = {s.place: i for i, s in enumerate(samples) if s.pid > 0}  # 0 may be anybody, junk is nobody
     rows = np.array([*row.values()], dtype=np.intp)
     pids, camids = (np.array([getattr(samples[i], name) for i in rows], np.int64) for name in ("pid", "camid"))
     people, crops = np.unique(pids, return_counts=True)

@@ -33,6 +33,7 @@ class PairHeat(NamedTuple):
     match: Heat
 
 
+@torch.inference_mode(False)  # callers may be in it
 def pair_heat(model: ReIDModel, query: Picture, matches: Sequence[Picture]) -> PairHeat:
     """Compute how much the positions of two crops add to their cosine similarity.
 
@@ -74,6 +75,7 @@ def heat_evidence(model: ReIDModel, query: Picture, matches: Sequence[Picture]) 
     return [Evidence((Layer("what makes them similar", *pair),)) for pair in seen]
 
 
+@torch.enable_grad()
 def _taken_apart(model: ReIDModel, maps: Maps, others: Tensor) -> Heat:
     """What the positions of maps of K crops add to the similarity with ``others`` (K, D), (K, h, w)."""
     leaves = {name: m.detach().requires_grad_() for name, m in maps.items()}

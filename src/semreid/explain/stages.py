@@ -55,7 +55,7 @@ def stage_views(model: ReIDModel, crops: Sequence[Picture]) -> list[StageView]:
     if len(crops) < 2:
         raise SemreidError("one crop leaves nobody to take blocks from", fix="give crops of several people")
     batch = torch.from_numpy(np.stack([resize(crop, model.size) for crop in crops])).permute(0, 3, 1, 2)
-    with model.evaluating(), torch.random.fork_rng(), torch.no_grad():
+    with torch.inference_mode(False), model.evaluating(), torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)  # the same crops, the same picture
         maps = model.maps(batch.to(model.device))
         passes = list(head.passes(maps, torch.arange(len(crops), device=model.device)))

@@ -49,7 +49,7 @@ class Exported:
 
 def export_model(
     path: Path | str,
-    out: Path,
+    out: Path | str,
     *,
     kind: Kind = "onnx",
     float_input: bool = False,
@@ -70,6 +70,7 @@ def export_model(
         SemreidError: If the model, the data or ``out`` is not usable, an extra is not installed, the file does
             not give the model's embeddings, or int8 costs more than it may or cannot be judged by the data.
     """
+    out = Path(out)
     _require_sense(out, kind, float_input, int8)
     files = (out,) if kind == "onnx" else (out, out.with_suffix(".bin"))
     for file in files:

@@ -486,7 +486,7 @@ def _cross_check(halves: Sequence[PairScores], far: float) -> CrossCheck:
 def _reachable(fars: Sequence[float], *crowds: PairScores) -> list[float]:
     """The rates for which each crowd has a threshold: none is above the score of copies, which is 1."""
     shares = [(scores.impostor[-1], scores.impostor.sum()) for scores in crowds]
-    return [far for far in fars if all(copies <= far * pairs for copies, pairs in shares)]
+    return [far for far in fars if all(copies / max(pairs, 1) <= far for copies, pairs in shares)]
 
 
 def _known_points(

@@ -12,6 +12,9 @@ from semreid.errors import SemreidError
 from semreid.functional._threads import in_threads
 from semreid.functional.distance import Features, paired_features, symmetric_tiles
 
+ROUNDING = 1e-6
+"""Length that a unit vector may have left, by rounding alone, after its like was subtracted."""
+
 
 def center_by_camera(
     query: Features,
@@ -32,10 +35,11 @@ def center_by_camera(
         gallery_camids: Camera of every gallery vector, (G,).
 
     Returns:
-        Both, centred, of unit length, float32; a vector that is all its camera's mean becomes zero.
+        Both, centred, of unit length, float32; a vector that is all its camera's mean, but for what float32 rounds off,
+        becomes zero.
 
     Raises:
-        SemreidError: If shapes differ, or a feature is not finite.
+        SemreidError: If shapes differ, a feature is not finite, or cameras are no whole numbers.
 
     Example:
         >>> vectors, camids = np.array([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]]), np.array([1, 2, 2])
@@ -49,7 +53,10 @@ def center_by_camera(
             f"{len(left)} + {len(right)} vectors, but {len(query_camids)} + {len(gallery_camids)} cameras",
             fix="give the camera of every vector",
         )
-    both = centred(np.concatenate((left, right)), np.concatenate((query_camids, gallery_camids)))
+    camids = np.concatenate((query_camids, gallery_camids))
+    if camids.dtype.kind not in "iu":
+        raise SemreidError(f"cameras are of type {camids.dtype}", fix="number the cameras; -1 where one is not known")
+    both = centred(np.concatenate((left, right)), camids)
     return both[: len(left)], both[len(left) :]
 
 
@@ -75,6 +82,7 @@ def centred(vectors: NDArray[np.float32], camids: NDArray[np.integer], prior: fl
         rows = camids == camera
         mean = (found[rows].sum(0, dtype=np.float64) + everyone) / (np.count_nonzero(rows) + prior)
         found[rows] -= mean.astype(np.float32)
+    found[np.linalg.norm(found, axis=1) < ROUNDING] = 0
     return F.normalize(torch.from_numpy(found)).numpy()
 
 

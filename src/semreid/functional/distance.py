@@ -9,6 +9,7 @@ the queries lie; distances come back as NumPy arrays, or stay there (`tensor_blo
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
@@ -229,13 +230,31 @@ def full_precision(device: torch.device) -> Iterator[None]:
         ...     torch.get_float32_matmul_precision()
         'highest'
     """
-    chosen = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(chosen)
+    with _precision, torch.autocast(device.type, enabled=False):
+        yield
+
+
+class _HighestPrecision:
+    """The precision of matrix products is that of the whole process: the last thread that needs it gives it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._chosen = threading.Lock(), 0, "highest"
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._chosen = torch.get_float32_matmul_precision()
+                torch.set_float32_matmul_precision("highest")
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                torch.set_float32_matmul_precision(self._chosen)
+
+
+_precision = _HighestPrecision()
 
 
 def _unit(features: Tensor) -> Tensor:

@@ -174,6 +174,9 @@ def linkage_groups(
     Returns:
         Group of each crop, (N,), in the order of their first crops; -1 where none.
 
+    Raises:
+        SemreidError: If ``cut`` or ``min_samples`` is out of range, or there is not one track for each crop.
+
     Example:
         >>> two = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]])
         >>> graph = jaccard_graph(two, k1=1, k2=1)
@@ -184,7 +187,10 @@ def linkage_groups(
         >>> linkage_groups(graph, min_samples=2, tracks=np.array([7, 8, -1, -1, -1]), apart=np.array([[7, 8]]))
         array([-1, -1,  0,  0, -1])
     """
-    points, sizes, names = _points(np.full(graph.shape[0], -1) if tracks is None else np.asarray(tracks))
+    _require_cut(cut, min_samples)
+    tracks = np.full(graph.shape[0], -1) if tracks is None else np.asarray(tracks)
+    _require_one_each(graph.shape[0], tracks=tracks)
+    points, sizes, names = _points(tracks)
     named = np.zeros(len(sizes), np.bool_)
     named[[names[track] for track in ([] if distinct is None else distinct.tolist()) if track in names]] = True
     certain = named | (sizes > 1)
@@ -245,9 +251,12 @@ def group_features(
         The groups, and the distances they follow from.
 
     Raises:
-        SemreidError: If a feature is not finite, or there is none.
+        SemreidError: If a feature is not finite, there is none, ``cut`` or ``min_samples`` is out of range, or there is
+            not one camera, track and time for each crop.
     """
+    _require_cut(cut, min_samples)
     vectors = checked_features(features).cpu().numpy()
+    _require_one_each(len(vectors), camids=camids, tracks=tracks, times=times)
     bound, apart, people = _known(tracks, camids, times, said)
     seen, kinds = np.unique(camids, return_inverse=True)
     compared, stand_in = _spokesmen(bound, camids, times, len(camids) if len(seen) == 1 and seen[0] >= 0 else HEARD)
@@ -280,6 +289,21 @@ def group_features(
             del graph  # of many crops, two would be too large
             graph, groups = look(second, min(AVERAGED, max(2, round(second / 3))))
     return Grouping(groups[stand_in], graph, compared, stand_in)
+
+
+def _require_cut(cut: float | None, min_samples: int) -> None:
+    if cut is not None and not 0 <= cut < 1:
+        raise SemreidError(f"cut is {cut:g}", fix="crops that share nothing are at 1: choose a number from 0 to 0.99")
+    if min_samples < 1:
+        raise SemreidError(f"min_samples is {min_samples}", fix="a group has one crop or more")
+
+
+def _require_one_each(crops: int, **facts: NDArray[Any]) -> None:
+    for name, values in facts.items():
+        if np.shape(values) != (crops,):
+            raise SemreidError(
+                f"{crops:,} crops came with {name} of shape {np.shape(values)}", fix="give one number for each crop"
+            )
 
 
 def _unit_blocks(vectors: NDArray[np.float32], widths: Sequence[int]) -> list[NDArray[np.float32]]:

@@ -97,12 +97,13 @@ def _point(
 ) -> IdentificationPoint:
     if not 0 < far < 1:
         raise SemreidError(f"a false-alarm rate lies between 0 and 1; got {far:g}", fix="0.1 is one search in ten")
-    first_refused = np.sort(false)[::-1][int(far * len(false))]
+    alarms = np.count_nonzero(np.arange(1, len(false)) / len(false) <= far)  # that may be raised
+    first_refused = np.sort(false)[::-1][alarms]
     threshold = np.nextafter(first_refused, np.float32(np.inf))
     known = np.isfinite(true)
-    alarms = _rate_by_person(false >= threshold, pids)
+    raised = _rate_by_person(false >= threshold, pids)
     right = _rate_by_person((true >= threshold)[known] & (true > false)[known], pids[known])
-    return IdentificationPoint(far, float(threshold), alarms, right, gallery)
+    return IdentificationPoint(far, float(threshold), raised, right, gallery)
 
 
 def _rate_by_person(hits: NDArray[np.bool_], pids: NDArray[np.int64]) -> Rate:

@@ -134,7 +134,7 @@ def threshold_at_far(scores: PairScores, far: float) -> float:
     if not 0 < far < 1:
         raise SemreidError(f"a false-accept rate lies between 0 and 1; got {far:g}", fix="0.001 is one in a thousand")
     accepted = np.cumsum(scores.impostor[::-1])[::-1]
-    low_enough = accepted <= far * accepted[0]
+    low_enough = accepted / max(accepted[0], 1) <= far
     if not low_enough.any():
         raise SemreidError(
             f"{scores.impostor[-1]:,} of {accepted[0]:,} impostor pairs have the same embedding, so no threshold "

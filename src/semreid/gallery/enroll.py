@@ -107,13 +107,13 @@ def crops_of_data(spec: str, split: str = "gallery", *, warn: Callable[[str], No
     for warning in dataset.warnings:
         warn(warning)
     samples = [s for name in (SPLITS if split == "all" else [split]) for s in getattr(dataset, name)]
-    distinct = {(sample.path, sample.item): sample for sample in samples}
+    distinct = {sample.place: sample for sample in samples}
     name, _, location = spec.partition(":")
     if name != "folder":
         return _some(spec, [_sampled(sample) for sample in distinct.values()])
     source = user_path(location)
     rows = {row.path: row for row in read_rows(source)}
-    return _some(spec, [_labelled(rows[path], source) for path, _ in distinct])
+    return _some(spec, [_labelled(rows[sample.path], source) for sample in distinct.values()])
 
 
 def crops_of_rows(gallery: Gallery) -> list[Crop]:

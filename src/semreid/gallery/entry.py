@@ -123,11 +123,15 @@ class Match:
 
     Attributes:
         entry: The entry.
-        similarity: Cosine similarity to the query, from -1 to 1.
+        similarity: Cosine similarity to the query, from -1 to 1; what rounding adds to that is taken off.
     """
 
     entry: Entry
     similarity: float
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.similarity <= 1:
+            object.__setattr__(self, "similarity", min(1.0, max(-1.0, self.similarity)))
 
 
 class Meta(NamedTuple):

@@ -196,8 +196,14 @@ class Gallery:
 
         Raises:
             ChangedError: If a row has changed or is gone, unless ``partly``.
-            SemreidError: If the rows cannot be stored.
+            SemreidError: If these are not the same rows before and after, each once, or they cannot be stored.
         """
+        ids, later = ([entry.id for entry in entries] for entries in (before, after))
+        if ids != later or len({*ids}) < len(ids):
+            raise SemreidError(
+                f"{len(ids):,} rows before and {len(later):,} after are not the same ones in the same order, each once",
+                fix="give what shall be known of each row where it stood: replace(entry, pid=...) of each",
+            )
         return self._store.exchange(before, after, partly=partly)
 
     def remove(self, ids: Sequence[str] = (), *, where: Filter = ANY) -> int:
@@ -213,6 +219,7 @@ class Gallery:
         Raises:
             SemreidError: If neither or both are given, or the rows cannot be removed.
         """
+        ids = _checked(ids)
         if bool(ids) == bool(_filter(where)):
             raise SemreidError(
                 f"which rows of {self.uri} to remove is said {'twice: by ids and by a filter' if ids else 'nowhere'}",
@@ -220,7 +227,7 @@ class Gallery:
                 "Python, a Filter), but not both",
             )
         with self._store.writing():
-            batches = [self._store.entries(_checked(ids)).values()] if ids else (rows for rows, _ in self.scan(where))
+            batches = [self._store.entries(ids).values()] if ids else (rows for rows, _ in self.scan(where))
             found = [entry.id for batch in batches for entry in batch]
             if found:
                 self._store.delete(found)  # all at once: each time, a file is written anew
@@ -232,7 +239,8 @@ class Gallery:
         Returns:
             Entry or None for each, in order.
         """
-        found = self._store.entries(_checked(ids))
+        ids = _checked(ids)
+        found = self._store.entries(ids)
         return [found.get(id_) for id_ in ids]
 
     def vectors(self, ids: Sequence[str]) -> Vectors:

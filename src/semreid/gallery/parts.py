@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.errors import SemreidError
 from semreid.functional.regions import region_distance
 from semreid.gallery.crops import read_crop
 from semreid.gallery.entry import Entry, Match, Vectors
@@ -70,8 +71,13 @@ class PartOrder:
             The same ones, nearest first; their similarities stay those of the whole embedding.
 
         Raises:
-            SemreidError: If the picture of a candidate cannot be read.
+            SemreidError: If the picture of a candidate cannot be read, or there is no such query.
         """
+        if query >= len(self.vectors):
+            raise SemreidError(
+                f"this order was made for {len(self.vectors)} queries, and is asked about number {query + 1}",
+                fix="search for order.vectors, or make an order of the crops that are searched for",
+            )
         if not matches:
             return []
         regions, weights = (np.stack(values) for values in zip(*self._look(matches), strict=True))

@@ -184,7 +184,7 @@ def _verified(path: Path) -> bytes:
     return content
 
 
-def load_exported(path: Path) -> ExportedModel:
+def load_exported(path: Path | str) -> ExportedModel:
     """Load an exported file for embedding crops.
 
     Args:
@@ -203,7 +203,7 @@ def load_exported(path: Path) -> ExportedModel:
     return loaded
 
 
-def open_exported(path: Path) -> ExportedModel:
+def open_exported(path: Path | str) -> ExportedModel:
     """Open an exported file, also one that takes images which other programs have normalised.
 
     Args:
@@ -215,6 +215,7 @@ def open_exported(path: Path) -> ExportedModel:
     Raises:
         SemreidError: As `load_exported`, but for what it takes.
     """
+    path = Path(path)
     if not path.is_file():
         raise SemreidError(f"no exported model at {path}", fix="make one with `semreid export`")
     return _open_openvino(path) if path.suffix == ".xml" else _open_onnx(path)

@@ -223,10 +223,10 @@ def parser_arguments(run: Path | str) -> dict[str, Any]:
         run: Run folder or card file of a parser, or the name of one that ships.
 
     Returns:
-        ``trunk``, ``width``, ``last_stride`` and ``size``.
+        ``trunk``, ``width``, ``last_stride`` and ``size``, and ``stem_relu`` where it is unusual.
 
     Raises:
-        SemreidError: If there is no such model, or it is no parser.
+        SemreidError: If there is no such model, it is no parser, or it fades the background itself.
     """
     model = read_card(run).model
     if model["name"] != "parser":
@@ -234,7 +234,12 @@ def parser_arguments(run: Path | str) -> dict[str, Any]:
             f"the foreground is found by a parser, and {run} is a model named {model['name']}",
             fix=f"give {PARSER}, or the run folder of one that was trained with recipes/tiny/parser.yaml",
         )
-    return {name: model[name] for name in ("trunk", "width", "last_stride", "size")}
+    if "foreground" in model:
+        raise SemreidError(
+            f"{run} finds people in pictures whose background another parser has faded",
+            fix=f"give {PARSER}, or the run folder of a parser that was trained without model.foreground",
+        )
+    return {name: model[name] for name in ("trunk", "width", "last_stride", "size", "stem_relu") if name in model}
 
 
 def fill_foreground(foreground: Foreground, run: Path | str) -> None:

@@ -228,7 +228,7 @@ class ReIDModel(nn.Module, Embedder):
                 fix="semreid label MODEL --data DATA --out DIR; to embed, use a model such as baseline",
             )
 
-    @torch.inference_mode()
+    @torch.no_grad()  # and not in inference mode: losses may be taken against what comes back
     def embed_batch(self, images: Tensor, *, flip: bool = False, unit: bool = True) -> Tensor:
         """Compute L2-normalised embeddings of images of the right size, in evaluation mode.
 
@@ -239,15 +239,18 @@ class ReIDModel(nn.Module, Embedder):
 
         Returns:
             Unit vectors (B, dim) in float32, or raw embeddings.
+
+        Raises:
+            SemreidError: If the images are of another shape or type, or the weights are not in float32.
         """
-        images = images.to(self.device)
+        images = self._checked(images)
         with self.evaluating():
             raw = self(images).float()
             if flip:
                 raw = (raw + self(images.flip(-1)).float()) / 2
         return F.normalize(raw) if unit else raw
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def parse_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
         """Tell the body region of every pixel of images of the right size, in evaluation mode.
 
@@ -285,7 +288,7 @@ class ReIDModel(nn.Module, Embedder):
         """
         return self._in_batches(images, batch_size, partial(self.parse_batch, flip=flip))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def texture_batch(self, images: Tensor, *, flip: bool = False) -> Tensor:
         """Paint the body textures of images of the right size, in evaluation mode.
 
@@ -380,7 +383,7 @@ class ReIDModel(nn.Module, Embedder):
 
     def _with_mirrored(self, step: Callable[[Tensor], Tensor], images: Tensor, flip: bool) -> Tensor:
         """Maps of images, averaged with those of their mirror images if asked, in evaluation mode."""
-        images = images.to(self.device)
+        images = self._checked(images)
         with self.evaluating():
             found = step(images)
             return (found + step(images.flip(-1)).flip(-1)) / 2 if flip else found
@@ -393,15 +396,33 @@ class ReIDModel(nn.Module, Embedder):
         logits = F.interpolate(maps["parsing"].float(), images.shape[-2:], mode="bilinear")
         return logits.softmax(dim=1)
 
+    def _checked(self, images: Tensor) -> Tensor:
+        """Images, where the model is."""
+        if images.ndim != 4 or images.shape[1] != 3 or not (images.is_floating_point() or images.dtype == torch.uint8):
+            raise SemreidError(
+                f"the images are of shape {tuple(images.shape)} and type {images.dtype}",
+                fix="give RGB (B, 3, H, W), uint8, or float from 0 to 1",
+            )
+        if (kind := next(self.parameters()).dtype) != torch.float32:
+            raise SemreidError(
+                f"the weights are in {kind}, and embeddings are computed in float32",
+                fix="model.float(); to go faster, compute under torch.autocast, or export the model",
+            )
+        return images.to(self.device)
+
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Be in evaluation mode within, and afterwards in the mode of before, whatever happens."""
-        training = self.training
+        """Be in evaluation mode within, and afterwards in the mode of before, whatever happens.
+
+        Each module has its own mode, for some may be frozen. A model that learns is for one thread at a time.
+        """
+        training = [module for module in self.modules() if module.training]
         self.eval()
         try:
             yield
         finally:
-            self.train(training)
+            for module in training:
+                module.training = True
 
     def _blocks(self, maps: Maps) -> dict[str, Tensor]:
         """Blocks of the heads, joined as `join` and `shares` say: of length √D each, every number weighs the same."""

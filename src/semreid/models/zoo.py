@@ -331,6 +331,7 @@ class ForegroundOptions(TypedDict):
     width: Width
     last_stride: Stride
     size: tuple[Side, Side]
+    stem_relu: NotRequired[Annotated[bool, Field(strict=True)]]
     white_balance: NotRequired[Annotated[bool, Field(strict=True)]]
 
 
@@ -357,8 +358,8 @@ def create_model(
         width: Multiplier of the trunk's channels.
         last_stride: Stride of the trunk's last stage.
         size: Input height and width.
-        foreground: ``trunk``, ``width``, ``last_stride`` and ``size`` of a parser that fades the background, and
-            ``white_balance`` if it undoes its cast.
+        foreground: ``trunk``, ``width``, ``last_stride``, ``size`` and, where unusual, ``stem_relu`` of a parser that
+            fades the background, and ``white_balance`` if the model undoes its cast.
         join: How the blocks of several heads become one embedding: each of the same length, or ``plain``, as they are.
         stem_relu: Rectify after the first normalisation of the trunk.
         shares: What the block of a head counts in the embedding, by its name; 1 for those that are not named.
@@ -413,10 +414,8 @@ def _require_embeddings(model: str, names: Collection[str], heads: Mapping[str, 
         )
 
 
-def _foreground(
-    *, trunk: str, width: float, last_stride: int, size: tuple[int, int], white_balance: bool = False
-) -> Foreground:
-    built = build_trunk(trunk, width=width, last_stride=last_stride)
+def _foreground(*, size: tuple[int, int], white_balance: bool = False, **trunk: Any) -> Foreground:  # noqa: ANN401 - validated
+    built = build_trunk(trunk.pop("trunk"), **trunk)
     return Foreground(built, Parser(built), (size[0], size[1]), white_balance)
 
 

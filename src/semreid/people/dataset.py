@@ -17,6 +17,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context, parent_process
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,8 +93,8 @@ class PeopleRecipe:
 
 
 def _require(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise SemreidError(f"{name} is {value:,}", fix=f"choose a number from {low:,} to {high:,}")
+    if not isinstance(value, Integral) or not low <= value <= high:
+        raise SemreidError(f"{name} is {value:,}", fix=f"choose a whole number from {low:,} to {high:,}")
 
 
 def stream(recipe: PeopleRecipe, pids: Sequence[int] | None = None) -> Iterator[Shot]:
@@ -101,7 +102,7 @@ def stream(recipe: PeopleRecipe, pids: Sequence[int] | None = None) -> Iterator[
 
     Args:
         recipe: What to synthesise.
-        pids: Identities, from 1; those of the recipe if None. Any number is an identity.
+        pids: Identities, from 1; those of the recipe if None. Any whole number is an identity.
 
     Yields:
         The pictures, identity after identity: those that `synthesize` writes, before compression.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import unicodedata
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ class Pictures:
 
         Args:
             entry: The row; ``FILE#ITEM`` names a crop in a container, and a box that is smaller than the picture
-                cuts the crop out of it.
+                cuts the crop out of it, unless it lies elsewhere: then the picture is the crop.
 
         Returns:
             RGB (H, W, 3).
@@ -88,11 +89,14 @@ class Pictures:
                 "start the server with --images FOLDER, the folder that holds the pictures",
             )
         try:
-            return cut(read_image(source), entry.box)
+            image = read_image(source)
         except SemreidError as error:
             raise RequestError(
                 404, f"the picture of row {entry.id} cannot be read", "see that its file is where the gallery has it"
             ) from error
+        with contextlib.suppress(SemreidError):
+            return cut(image, entry.box)
+        return image
 
     def file(self, path: str) -> Path | None:
         """Find the real place of a file, which is named absolutely or from a root.

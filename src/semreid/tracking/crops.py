@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semreid.data.sample import require_camera
 from semreid.errors import SemreidError
 from semreid.files import exclusive, folder_beside, write_csv
 from semreid.parallel import Progress
@@ -69,9 +71,15 @@ def cut_tracks(
         progress: Told how many crops are cut.
 
     Raises:
-        SemreidError: If no track can be seen, the camera is there already, the video has not all frames, or the folder
-            cannot be written.
+        SemreidError: If no track can be seen, a number is out of range, the camera is there already, the video has not
+            all frames, or the folder cannot be written.
     """
+    require_camera(camera, video.path)
+    if not math.isfinite(start) or per_track < 1:
+        raise SemreidError(
+            f"{video.path}: it begins at {start} seconds, and a track is to have {per_track} crops",
+            fix="give seconds, and one crop a track or more",
+        )
     boxes = boxes.in_pixels(video.height, video.width)
     corners = clipped(boxes.corners, video.height, video.width)
     large = (corners[:, 2:] - corners[:, :2] >= LEAST).all(axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ class Video:
             raise SemreidError(f"{self.path} has no frame {missing[-1]}, where the tracker saw somebody", fix=WHOLE)
 
 
-def open_video(path: Path, rate: float | None = None) -> Video:
+def open_video(path: Path | str, rate: float | None = None) -> Video:
     """Look at a video.
 
     Args:
@@ -74,8 +75,11 @@ def open_video(path: Path, rate: float | None = None) -> Video:
         rate: Frames a second. If None, the file tells it; 25 where nothing does.
 
     Raises:
-        SemreidError: If it cannot be read, or pictures are not numbered so.
+        SemreidError: If it cannot be read, pictures are not numbered so, or there is no such rate.
     """
+    path = Path(path)
+    if rate is not None and not 0 < rate < math.inf:
+        raise SemreidError(f"{path}: {rate} frames a second", fix="give a number above 0, or let the file tell it")
     if path.is_dir():
         told, first = 0.0, read_image(next(iter(_numbered(path).values())))
     else:

@@ -31,7 +31,7 @@ from semreid.reading import reading
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.contrast import learning_heads
 from semreid.training.provenance import require_same_data
-from semreid.training.recipe import AdaptRecipe, dump_recipe
+from semreid.training.recipe import AdaptRecipe, checked_recipe, dump_recipe
 from semreid.training.record import ADAPT, CHECKPOINT, Reporter, RunFolder
 from semreid.training.rounds import Clock, Rounds
 from semreid.training.trainer import on_device
@@ -68,6 +68,7 @@ def adapt(
             allow it; what was learned in earlier rounds stays in the folder.
     """
     began = clock()
+    recipe = checked_recipe(recipe, AdaptRecipe)
     _require_one_process()
     folder = RunFolder(out, resume=resume, recipe=ADAPT)
     card, model = load_start(start)

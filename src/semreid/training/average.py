@@ -27,8 +27,8 @@ def average_runs(runs: Sequence[Path | str], out: Path) -> Card:
         out: Run folder to make.
 
     Raises:
-        SemreidError: If there are fewer than two runs, one is unusable, they are different models or started from
-            different or from random weights, or ``out`` holds a run already or cannot be written.
+        SemreidError: If there are fewer than two runs, one comes twice or is unusable, they are different models or
+            started from different or from random weights, or ``out`` holds a run already or cannot be written.
     """
     if len(runs) < 2:
         raise SemreidError(f"a mean takes two runs or more, not {len(runs)}", fix="name more run folders")
@@ -36,6 +36,8 @@ def average_runs(runs: Sequence[Path | str], out: Path) -> Card:
     cards = [read_card(run) for run in runs]
     for run, card in zip(runs[1:], cards[1:], strict=True):
         _require_relatives(runs[0], cards[0], run, card)
+    if twice := [run for i, run in enumerate(runs) if run in runs[:i]]:
+        raise SemreidError(f"{twice[0]} is named twice", fix="name each run once: all have the same share of a mean")
     states = [load_model(run).state_dict() for run in runs]
     card = _card(runs, cards)
     model = card.build()

@@ -35,7 +35,7 @@ from semreid.reading import reading
 from semreid.training.build import build_model, model_arguments
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.provenance import card_of, learned_from, require_same_data
-from semreid.training.recipe import BatchContrastRecipe, Recipe, dump_recipe
+from semreid.training.recipe import BatchContrastRecipe, Recipe, checked_recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
 from semreid.training.trainer import Trainer, on_device
 
@@ -69,7 +69,7 @@ def train(
     Raises:
         SemreidError: If the data, the recipe or the folder do not allow it; nothing is left half-written.
     """
-    first = distributed.rank() == 0
+    recipe, first = checked_recipe(recipe, Recipe), distributed.rank() == 0
     require_shares(recipe.data.identities, distributed.world_size())
     folder = RunFolder(out, resume=resume)
     text = dump_recipe(recipe)

@@ -370,6 +370,31 @@ def parse_recipe(content: dict[str, Any], source: str = "recipe", kind: type[Any
         raise SemreidError(f"{source}: '{key}': {reason} (got {brief(repr(first['input']))})", fix=fix) from error
 
 
+def checked_recipe(recipe: AnyRecipe, kind: type[AnyRecipe]) -> AnyRecipe:
+    """Validate a recipe that was built in Python, as one from a file is.
+
+    Args:
+        recipe: The recipe; its parts may be dictionaries.
+        kind: What it must be a recipe for.
+
+    Returns:
+        The same recipe, with values of the types that it names.
+
+    Raises:
+        SemreidError: If it is of another kind, or a value is wrong; the message names the key.
+
+    Example:
+        >>> checked_recipe(Recipe(optim=OptimRecipe(lr="3e-4")), Recipe).optim.lr
+        0.0003
+    """
+    if not isinstance(recipe, kind):
+        raise SemreidError(
+            f"the recipe is {brief(repr(recipe))}, and no {kind.__name__}",
+            fix="load_recipe reads one from a file, and parse_recipe from a dictionary",
+        )
+    return parse_recipe(dataclasses.asdict(recipe), kind.__name__, kind)
+
+
 RENAMED = {
     "data.pairs": "data.synthetic",
     "data.pairs_per_batch": "data.synthetic_per_batch",

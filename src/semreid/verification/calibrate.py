@@ -110,15 +110,15 @@ def calibrate_model(
     """
     people = choose_split(run, dataset, split)
     gallery = without_leaked(people.query, people.gallery)
-    crops = tuple({(s.path, s.item): s for s in (*gallery, *people.query)}.values())  # a crop may be both
+    crops = tuple({s.place: s for s in (*gallery, *people.query)}.values())  # a crop may be both
     _require_cameras(people.protocol, crops)
     features = embed_store(model, build_store(crops, model.size, progress=progress), flip=flip)
     pids, camids = (np.array([getattr(s, name) for s in crops]) for name in ("pid", "camid"))
     # Distractors (0) may be nobody, or anybody: whether a pair of them is genuine, nobody knows.
     known = np.where(pids == 0, -1, pids)
     calibration, evidence = calibrate(features, known, camids, fars=fars, per_camera_pair=per_camera_pair)
-    row = {(s.path, s.item): i for i, s in enumerate(crops)}
-    q, g = ([row[s.path, s.item] for s in side] for side in (people.query, gallery))
+    row = {s.place: i for i, s in enumerate(crops)}
+    q, g = ([row[s.place] for s in side] for side in (people.query, gallery))
     ids, junk = (pids[q], pids[g], camids[q], camids[g]), dataset.protocol.junk
     searches = identify_open_set(features[q], features[g], *ids, IDENTIFICATION_FARS, junk=junk)
     complete = replace(

@@ -117,8 +117,8 @@ class Pass(NamedTuple):
         Returns:
             Maps, (B, h, w).
         """
-        classes = self.logits.argmax(dim=1) if classes is None else classes
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            classes = self.logits.argmax(dim=1) if classes is None else classes.clone()
             score = self.logits.gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, self.pooled, retain_graph=True)
         return grad_cam(self.view.maps.detach(), gradient)
@@ -231,8 +231,9 @@ class Multistage(Head):
         return [first] if self.block is None else [first] + [self.block(first)] * (len(self.reductions) - 1)
 
     def _look(self, stage: int, view: View) -> Pass:
-        with torch.enable_grad():  # for Grad-CAM, also where nothing below learns
-            pooled = self.pools[stage](view.maps)
+        with torch.inference_mode(False), torch.enable_grad():  # for Grad-CAM, also where nothing below learns
+            maps = view.maps.clone() if view.maps.is_inference() else view.maps
+            pooled = self.pools[stage](maps)
             pooled.requires_grad_()
             feature = self.reductions[stage](pooled)
             return Pass(view, pooled, feature, self.classifiers[stage](feature))

@@ -7,6 +7,7 @@ pooling, others in the next batch, so each must learn to tell people apart. At i
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semreid.data.batch import Batch
@@ -65,8 +66,9 @@ class Regularization(Head):
         regions = maps["regions"]
         kept = from_host(sample_regions, regions.device)
         features = self.block(maps[self.source])
+        stays = F.pad(kept, (0, 256 - len(kept)), value=True)  # what no region is known of, too
         # All that stays is one region: its maximum is that of the masked map, because features are not negative.
-        feature = self.reduce(region_pool(features, kept[regions.long()], num_regions=2)[:, 1])
+        feature = self.reduce(region_pool(features, stays[regions.long()], num_regions=2)[:, 1])
         logits = self.classifier(self.neck(feature))
         if self.triplet:
             found = recognition_losses(feature, logits, batch.pids)
