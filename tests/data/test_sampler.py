@@ -88,3 +88,10 @@ def test_too_few_people_for_a_batch_say_what_would_do(people: int, way: str) -> 
     with pytest.raises(SemreidError, match=f"needs 4 identities, the training set has {people}") as caught:
         next(pk_batches(np.arange(people), 4, 2, seed=0, epoch=0))
     assert way in caught.value.fix
+
+
+def test_of_few_people_with_most_images_only_what_p_people_have_is_used() -> None:
+    pids = np.concatenate([np.repeat(np.arange(15), 400), [15] * 4])
+    batches = list(pk_batches(pids, 16, 4, seed=0, epoch=0))
+    assert len(batches) == 1
+    assert len(np.unique(batches[0])) == 64

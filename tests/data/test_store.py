@@ -241,3 +241,12 @@ def test_resize_does_not_alias() -> None:
     stripes[::2] = 255
     assert np.ptp(resize(stripes, (32, 32))) <= 1  # bilinear sampling would keep stripes
     assert cv2.INTER_AREA != cv2.INTER_LINEAR
+
+
+def test_two_images_do_not_share_an_annotation(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    samples = tuple(Sample(tmp_path / name, 1, 1) for name in ("a/x.png", "a/x.jpg"))
+    dataset = ReIDDataset("toy", tmp_path, samples, (), ())
+    assert annotation_paths(dataset, samples[:1] * 2, "masks") == [tmp_path / "masks" / "a" / "x.png"] * 2
+    with pytest.raises(SemreidError, match=r"a/x\.png and a/x\.jpg would share masks"):
+        annotation_paths(dataset, samples, "masks")

@@ -89,6 +89,13 @@ def test_ctrl_c_says_how_to_go_on(
     assert way_on in done.err
 
 
+def test_a_mapping_without_label_maps_is_refused(command, crowd: Path, tmp_path: Path) -> None:
+    code, _, told = command("--mapping", "lip", "--data", f"people:{crowd}", "--out", tmp_path / "labels")
+    assert code == 1
+    assert "a mapping is for label maps, and none are named" in told
+    assert not (tmp_path / "labels").exists()
+
+
 @pytest.mark.parametrize("arguments", [["parser", "--from-masks", "maps"]])
 def test_labels_come_from_one_source(command, crowd: Path, tmp_path: Path, arguments: list[str]) -> None:
     code, _, told = command(*arguments, "--data", f"people:{crowd}", "--out", tmp_path / "labels")

@@ -196,3 +196,17 @@ def test_what_is_wrong_is_counted_and_the_rest_written(
     assert "2 labels outside 0 to 7" in message
     assert "1 of another size than their crops" in message
     assert len(list((tmp_path / "labels" / "masks").rglob("*.png"))) == 11
+
+
+def test_label_maps_that_were_mended_are_read_again(
+    crowd: Path, crowd_data: ReIDDataset, their_masks: Path, tmp_path: Path
+) -> None:
+    first = import_masks(their_masks, "eanet", crowd_data, tmp_path / "labels")
+    assert import_masks(their_masks, "eanet", crowd_data, tmp_path / "labels").kept == len(first.crops)
+    name, _ = next(iter(truth(crowd)))
+    mask, changed = tmp_path / "labels" / "masks" / name, their_masks / name.with_suffix(".npy")
+    np.save(changed, np.zeros_like(np.load(changed)))
+    assert cv2.imread(str(mask), cv2.IMREAD_UNCHANGED).any()
+    again = import_masks(their_masks, "eanet", crowd_data, tmp_path / "labels")
+    assert (again.kept, again.strange) == (len(first.crops) - 1, 1)
+    assert not cv2.imread(str(mask), cv2.IMREAD_UNCHANGED).any()

@@ -11,6 +11,7 @@ from semreid.data.sample import ReIDDataset
 from semreid.errors import SemreidError
 from semreid.models.card import Card, read_card, save_model
 from semreid.models.loading import load_model
+from semreid.models.trunk import build_trunk
 from semreid.training.average import average_runs
 from semreid.training.loop import train
 from semreid.training.recipe import Recipe, parse_recipe
@@ -182,3 +183,36 @@ def test_neither_a_mean_nor_an_unfinished_run_is_written_over(
         with pytest.raises(SemreidError, match=message):
             average_runs([runs["a"], runs["b"]], tmp_path / "unfinished")
     assert {f.name for f in (tmp_path / "unfinished").iterdir()} == {"recipe.yaml", "checkpoint.pt"}
+
+
+def test_starts_are_told_apart_by_their_weights_and_not_by_what_they_learned_from(
+    figure_data: ReIDDataset, tmp_path: Path
+) -> None:
+    for seed in (1, 2):
+        train(recipe("scratch", seed=seed), figure_data, tmp_path / f"start{seed}")
+        train(recipe(tmp_path / f"start{seed}"), figure_data, tmp_path / f"run{seed}")
+    with pytest.raises(SemreidError, match="started from different weights"):
+        average_runs([tmp_path / "run1", tmp_path / "run2"], tmp_path / "mean")
+    with pytest.raises(SemreidError, match="started from different weights"):
+        average_runs([tmp_path / "run1", tmp_path / "start2"], tmp_path / "mean")
+    average_runs([tmp_path / "run1", tmp_path / "start1"], tmp_path / "mean")
+
+
+def test_a_file_of_weights_is_known_by_what_it_holds(
+    figure_data: ReIDDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("w.pth", str(tmp_path / "w.pth"), "w.pth")):
+        if number != 1:
+            torch.manual_seed(number)
+            torch.save(build_trunk("resnet18", width=0.125).state_dict(), "w.pth")
+        train(recipe(name), figure_data, tmp_path / f"run{number}")
+    average_runs([tmp_path / "run0", tmp_path / "run1"], tmp_path / "mean")
+    with pytest.raises(SemreidError, match="started from different weights"):
+        average_runs([tmp_path / "run0", tmp_path / "run2"], tmp_path / "other")
+
+
+def test_a_run_by_another_name_is_the_same_run(runs: dict[str, Path], tmp_path: Path) -> None:
+    for other in (f"{runs['a']}/", runs["a"] / "card.json"):
+        with pytest.raises(SemreidError, match="is named twice"):
+            average_runs([runs["a"], other], tmp_path / "mean")

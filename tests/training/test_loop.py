@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -440,3 +441,34 @@ def test_a_recipe_built_in_python_is_checked_before_anything_is_written(
     with pytest.raises(SemreidError, match=r"'optim\.name'"):
         train(wrong, figure_data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_few_people_with_most_of_the_images_are_told(
+    figure_data: ReIDDataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(recipe(), figure_data, tmp_path / "even")
+    assert "a smaller data.identities" not in capfd.readouterr().err
+    people = sorted({s.pid for s in figure_data.train})
+    few = tuple(s for s in figure_data.train if s.pid in people[:3])
+    many = tuple(s for pid in people[3:] for s in figure_data.train if s.pid == pid)[:2]
+    train(recipe(), replace(figure_data, train=few + many), tmp_path / "uneven")
+    assert "an epoch has 1 steps and uses 8 of 20 images" in capfd.readouterr().err
+
+
+def test_weights_that_the_last_step_spoilt_are_not_kept(figure_data: ReIDDataset, tmp_path: Path) -> None:
+    wild = recipe(optim={"name": "sgd", "lr": 1e38, "ema": 0}, schedule={"epochs": 1, "warmup_epochs": 0})
+    one = replace(wild, data=replace(wild.data, identities=6, instances=6))
+    with pytest.raises(SemreidError, match="epoch 0: the (loss|weights).* no longer finite") as caught:
+        train(one, figure_data, tmp_path / "run")
+    assert "--out" in caught.value.fix
+    assert not list((tmp_path / "run").glob("checkpoint*"))
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("named", [{"losses": {"identity.id": 0.5}}, {"optim": {"separate_losses": ["identity.id"]}}])
+def test_losses_of_a_head_that_rests_are_named_as_such(
+    figure_data: ReIDDataset, tmp_path: Path, named: dict[str, Any]
+) -> None:
+    plan = recipe(contrast={"weight": 1, "heads": []}, **named)
+    with pytest.raises(SemreidError, match=r"names the loss 'identity\.id', and by contrast\.heads that head"):
+        train(plan, figure_data, tmp_path / "run")

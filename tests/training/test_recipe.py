@@ -187,3 +187,13 @@ def test_a_recipe_built_in_python_of_the_same_values_is_the_same() -> None:
 def test_what_is_no_recipe_of_this_kind_is_told(wrong: object) -> None:
     with pytest.raises(SemreidError, match="and no Recipe"):
         checked_recipe(wrong, Recipe)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    "losses", [{"a.id": {-1: 1}}, {"a.id": {1.5: 1}}, {"a.id": {}}, {"a.id": -1}, {"a.id": "x"}, {"a": {"id": 0.5}}]
+)
+def test_a_weight_that_is_none_is_told_with_what_is_one(losses: dict[str, object]) -> None:
+    with pytest.raises(SemreidError, match=r"'losses\.a(\.id)?': this is no weight of a loss: ") as caught:
+        parse_recipe({"losses": losses})
+    assert "HEAD.LOSS" in caught.value.fix
+    assert "constrained" not in str(caught.value)

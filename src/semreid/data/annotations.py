@@ -88,7 +88,12 @@ def require_own_labels(dataset: ReIDDataset, samples: Sequence[Sample], folder: 
             return False
         return made_of != content_digest(sample).hex()
 
-    _refuse(samples, parallel(is_strange, samples, None), f"labels in {folder} were not made of these crops")
+    _refuse(
+        samples,
+        parallel(is_strange, samples, None),
+        f"labels in {folder} were not made of these crops",
+        "run `semreid label` for this data again, which labels anew what changed",
+    )
 
 
 def require_own_sizes(samples: Sequence[Sample], masks: Sequence[Path]) -> None:
@@ -109,14 +114,18 @@ def require_own_sizes(samples: Sequence[Sample], masks: Sequence[Path]) -> None:
         return not sample.item and found != imagesize.get(sample.path) and found != read_image(sample).shape[1::-1]
 
     strange = parallel(is_strange, list(zip(samples, masks, strict=True)), None)
-    _refuse(samples, strange, "masks are of another size than their crops")
+    _refuse(
+        samples,
+        strange,
+        "masks are of another size than their crops",
+        "remove these masks and run `semreid label` for this data again",
+    )
 
 
-def _refuse(samples: Sequence[Sample], strange: Sequence[bool], what: str) -> None:
+def _refuse(samples: Sequence[Sample], strange: Sequence[bool], what: str, fix: str) -> None:
     strangers = [str(sample) for sample, is_strange in zip(samples, strange, strict=True) if is_strange]
     if strangers:
         raise SemreidError(
             f"{len(strangers):,} of {len(samples):,} {what}, such as {', '.join(strangers[:3])}",
-            fix="run `semreid label` for this data again, which labels anew what changed, or give the labels of this "
-            "data with --annotations",
+            fix=f"{fix}, or give the labels of this data with --annotations",
         )

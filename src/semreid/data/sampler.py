@@ -21,8 +21,9 @@ def pk_batches(
     Every identity's images are shuffled and dealt in groups of K. The last group is filled up with other
     images of the same identity; an identity with fewer than K images repeats some. Groups then meet at
     random, those of the identities with most groups left first when identities run out, so that nearly all
-    images are used once. The draw depends on the arguments only: every process computes the same global
-    batches and takes its share (see :func:`rank_share`).
+    images are used once, unless a few identities have most of them: what fewer than P have left is not used. The draw
+    depends on the arguments only: every process computes the same global batches and takes its share (see
+    :func:`rank_share`).
 
     With ``camids``, groups whose first image is by the same camera meet: people are told apart whom one camera saw,
     so that what its images have in common is of no use (``docs/notes/transfer.md``). A batch holds a second camera only

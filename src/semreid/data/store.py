@@ -171,8 +171,8 @@ def annotation_paths(
         A path for every sample.
 
     Raises:
-        SemreidError: If there is no such folder, an image lies outside of the data set's own, or textures are of
-            another atlas.
+        SemreidError: If there is no such folder, an image lies outside of the data set's own, two images would share
+            an annotation, or textures are of another atlas.
     """
     home = (folder or dataset.root) / kind
     if not home.is_dir():
@@ -182,7 +182,14 @@ def annotation_paths(
         )
     if kind == "textures":
         _require_atlas(home.parent)
-    return [home / relative_name(sample, dataset.root).with_suffix(".png") for sample in samples]
+    named: dict[Path, Path] = {}
+    found = []
+    for sample in samples:
+        name = relative_name(sample, dataset.root)
+        if (other := named.setdefault(name.with_suffix(".png"), name)) != name:
+            raise SemreidError(f"{other} and {name} would share {kind}", fix="rename one of the two images")
+        found.append(home / name.with_suffix(".png"))
+    return found
 
 
 def relative_name(sample: Sample, root: Path) -> Path:

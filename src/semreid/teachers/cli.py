@@ -29,7 +29,9 @@ def label(
     from_masks: Annotated[
         Path | None, typer.Option("--from-masks", help="Folder of label maps to use instead of teachers.")
     ] = None,
-    mapping: Annotated[Scheme, typer.Option("--mapping", help="Whose labels they are.")] = "eanet",
+    mapping: Annotated[
+        Scheme | None, typer.Option("--mapping", help="Whose labels they are; if left out, eanet.")
+    ] = None,
     split: Annotated[
         Literal["all", "train"], typer.Option("--split", help="train: only the crops that training needs.")
     ] = "all",
@@ -45,6 +47,11 @@ def label(
 
     if teachers and from_masks:
         raise SemreidError("labels come from teachers or from label maps", fix="name teachers, or give --from-masks")
+    if mapping and not from_masks:
+        raise SemreidError(
+            "a mapping is for label maps, and none are named",
+            fix="give their folder, --from-masks, or no --mapping",
+        )
     require_writable(out / OVERVIEW)
     named = [] if from_masks else teachers or shipped_teachers()
     models = [model_of(teacher) for teacher in named]
@@ -53,7 +60,8 @@ def label(
         dataset = dataset_of(data, skip_corrupt=skip_corrupt)
     with interruptible(lambda: way_on), progress("labelling") as told:
         if from_masks is not None:
-            labels = import_masks(from_masks, mapping, dataset, out, split=split, replace=replace, progress=told)
+            scheme = mapping or "eanet"
+            labels = import_masks(from_masks, scheme, dataset, out, split=split, replace=replace, progress=told)
         else:
             labels = run(models, dataset, out, split=split, replace=replace, progress=told)
     with interruptible(lambda: way_on), progress("looking at labels") as told:

@@ -145,7 +145,7 @@ class _Journal:
     """
 
     def __init__(self, out: Path, kinds: Sequence[Kind], crops: Sequence[Crop], *, replace: bool) -> None:
-        self.out, self.file = out, out / JOURNAL
+        self.out, self.file, self.crops = out, out / JOURNAL, crops
         # A line without a label is from before a stop; what comes to lie there later is somebody else's.
         noted = read_journal(self.file)
         _require_inside(self.file, noted)
@@ -168,6 +168,13 @@ class _Journal:
                 f"{len(theirs):,} labels in {self.out} were not made by `semreid label`, such as {theirs[0]}",
                 fix=f"{ELSEWHERE}, or move them away to have these crops labelled",
             )
+
+    def again(self, crops: Iterable[Crop]) -> None:
+        """Label crops anew whose labels are not what they would be now."""
+        self.known |= {_name(crop): NOT_MADE for crop in crops}
+        self.strange += len(changed := {*map(_name, crops)})
+        todo = changed | {*map(_name, self.todo)}
+        self.todo = [crop for crop in self.crops if _name(crop) in todo]
 
     def discard(self, kinds: Sequence[Kind]) -> None:
         """Remove the labels that the journal names."""
@@ -264,6 +271,10 @@ def import_masks(
             )
         settings = {"label_maps": str(folder.resolve()), "mapping": mapping}
         journal = _open(out, ["masks"], settings, crops, replace=replace)
+        todo = {*map(_name, journal.todo)}
+        before = [crop for crop in crops if _name(crop) not in todo and _source(folder, crop)]
+        stale = parallel(lambda crop: _differs(convert(crop), crop.file(out, "masks")), before)
+        journal.again([crop for crop, is_stale in zip(before, stale, strict=True) if is_stale])
         for chunk in pieces(journal.todo, BATCH):
             answers = list(zip(chunk, parallel(convert, chunk), strict=True))
             made = [(crop, answer) for crop, answer in answers if not isinstance(answer, str)]
@@ -277,6 +288,12 @@ def import_masks(
     found = tuple(crop for crop in crops if _name(crop) not in missing)
     kept = len(crops) - len(told)
     return Labels(out, ("masks",), found, {}, kept=kept, strange=journal.strange, without=len(missing))
+
+
+def _differs(mask: Image | str, file: Path) -> bool:
+    """Whether a mask that a label map makes now, or what is wrong with it, is not what is there."""
+    there = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    return isinstance(mask, str) or there is None or not np.array_equal(mask, there)
 
 
 MISSING, WRITTEN = "missing", "written"

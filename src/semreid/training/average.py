@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from semreid.errors import SemreidError
-from semreid.models.card import Card, joined_terms, read_card, save_model
+from semreid.models.card import Card, card_file, joined_terms, read_card, save_model
 from semreid.models.loading import load_model
 from semreid.training.record import RunFolder
 
@@ -36,7 +36,8 @@ def average_runs(runs: Sequence[Path | str], out: Path) -> Card:
     cards = [read_card(run) for run in runs]
     for run, card in zip(runs[1:], cards[1:], strict=True):
         _require_relatives(runs[0], cards[0], run, card)
-    if twice := [run for i, run in enumerate(runs) if run in runs[:i]]:
+    files = [card_file(run).resolve() for run in runs]
+    if twice := [run for i, run in enumerate(runs) if files[i] in files[:i]]:
         raise SemreidError(f"{twice[0]} is named twice", fix="name each run once: all have the same share of a mean")
     states = [load_model(run).state_dict() for run in runs]
     card = _card(runs, cards)
@@ -56,20 +57,49 @@ def _require_relatives(one: Path | str, first: Card, other: Path | str, card: Ca
             f"{one} and {other} are different models: {name} {wanted.get(name)} and {name} {found.get(name)}",
             fix="average runs of the same recipe",
         )
-    its, theirs = _start(first), _start(card)
-    goes_on = its == [card.origin(), theirs[1]] or theirs == [first.origin(), its[1]]
-    if not goes_on and (its != theirs or "scratch" in its):
-        how = "different" if its != theirs else "random"
+    its, theirs = _starts(first), _starts(card)
+    goes_on = _are_same(theirs, [_Start(first.sha256, first.origin()), its[1]]) or _are_same(
+        its, [_Start(card.sha256, card.origin()), theirs[1]]
+    )
+    random = its[0].origin == theirs[0].origin == "scratch"
+    if not goes_on and (random or not _are_same(its, theirs)):
         raise SemreidError(
-            f"{one} and {other} started from {how} weights: the mean of such runs is worth nothing",
+            f"{one} and {other} started from {'random' if random else 'different'} weights: the mean of such runs is "
+            "worth nothing",
             fix="train them with the same model.weights=RUN, and the same model.foreground if any",
         )
 
 
-def _start(card: Card) -> list[Any]:
-    """What a run started from, and its parser: of runs the data, which tell more than the name of a folder."""
-    parents = card.parents()
-    return [parents.get(role, card.trained_on.get(role)) for role in ("pretrained", "foreground")]
+START = ("pretrained", "foreground", "starts")
+"""What a card says of the weights that a run began with."""
+
+
+class _Start(NamedTuple):
+    """What a run started from, or its parser.
+
+    Attributes:
+        digest: Of its weights; None in cards of earlier versions.
+        origin: The data that it learned from, which tell more than the name of a folder; what it is called where nobody
+            knows these.
+    """
+
+    digest: str | None
+    origin: Any
+
+
+def _starts(card: Card) -> list[_Start]:
+    digests, parents = card.trained_on.get("starts", {}), card.parents()
+    return [
+        _Start(digests.get(role), parents.get(role, card.trained_on.get(role))) for role in ("pretrained", "foreground")
+    ]
+
+
+def _are_same(its: Sequence[_Start], theirs: Sequence[_Start]) -> bool:
+    """Compare by digests where both are known."""
+    return all(
+        a.digest == b.digest if a.digest and b.digest else a.origin == b.origin
+        for a, b in zip(its, theirs, strict=True)
+    )
 
 
 def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
@@ -80,7 +110,11 @@ def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
             "identities": sum(card.trained_on.get("identities", 0) for card in cards),
             "images": sum(card.trained_on.get("images", 0) for card in cards),
             "sketch": sorted(set().union(*(card.trained_on.get("sketch", []) for card in cards))),
-            **{role: run for role, run in cards[0].trained_on.items() if role in ("pretrained", "foreground")},
+            **{
+                role: told
+                for role, told in cards[0].trained_on.items()
+                if role in ("pretrained", "foreground", "starts")
+            },
             "before": {
                 **cards[0].parents(),
                 **{str(run): card.origin() for run, card in zip(runs, cards, strict=True)},

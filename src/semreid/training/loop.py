@@ -35,9 +35,12 @@ from semreid.reading import reading
 from semreid.training.build import build_model, model_arguments
 from semreid.training.checkpoint import load_checkpoint, save_checkpoint
 from semreid.training.provenance import card_of, learned_from, require_same_data
-from semreid.training.recipe import BatchContrastRecipe, Recipe, checked_recipe, dump_recipe
+from semreid.training.recipe import Recipe, checked_recipe, dump_recipe
 from semreid.training.record import CHECKPOINT, Reporter, RunFolder
 from semreid.training.trainer import Trainer, on_device
+
+WELL_USED = 0.8
+"""Share of the images that an epoch uses where nothing need be said."""
 
 
 def train(
@@ -87,7 +90,7 @@ def train(
         model, card = _begun(state, checkpoint) or _build(recipe, dataset, synthetic, samples, learned, reporter)
         model.to(device)
         _require_fit(model, validation, synthetic)
-        _require_contrast(recipe.contrast, model, samples, reporter)
+        _require_contrast(recipe, model, samples, reporter)
         homes = [_folder(annotations) or dataset.root, *([] if synthetic is None else [synthetic.root])]
         needs = _needs(model, homes, recipe.contrast.heads)
         store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
@@ -97,6 +100,7 @@ def train(
         trainer = Trainer(recipe, model, on_device(store, device), device)
         if synthetic is not None:
             trainer.synthetic = on_device(_open_store(model, synthetic, synthetic.train, None, reporter, needs), device)
+        _tell_what_is_used(trainer, reporter)
         learned["annotations"] = [dict(each.digests) for each in (store, trainer.synthetic) if each is not None]
         if state is not None:
             _require_same_data(state, learned, checkpoint)
@@ -247,10 +251,9 @@ def _require_fit(model: ReIDModel, validation: ReIDDataset | None, synthetic: Re
         )
 
 
-def _require_contrast(
-    contrast: BatchContrastRecipe, model: ReIDModel, samples: Sequence[Sample], reporter: Reporter
-) -> None:
+def _require_contrast(recipe: Recipe, model: ReIDModel, samples: Sequence[Sample], reporter: Reporter) -> None:
     """Refuse a contrast of embeddings that the model does not have, and unknown heads; tell where no pairs cross."""
+    contrast = recipe.contrast
     if contrast.weight:
         model.require_embedding()
     if unknown := sorted(set(contrast.heads or ()) - set(model.heads)):
@@ -258,8 +261,26 @@ def _require_contrast(
             f"contrast.heads names '{unknown[0]}', which the model does not have",
             fix=f"its heads are {', '.join(model.heads)}",
         )
+    resting = {*model.heads} - {*(model.heads if contrast.heads is None else contrast.heads)}
+    named = (*recipe.losses, *recipe.optim.separate_losses)
+    if idle := [loss for loss in named if loss.partition(".")[0] in resting]:
+        raise SemreidError(
+            f"the recipe names the loss '{idle[0]}', and by contrast.heads that head learns by no loss of its own",
+            fix="leave out the weights of such losses (losses={}), or name the head in contrast.heads, too",
+        )
     if contrast.pairs == "cameras" and not cameras_meet(samples):
         reporter.say("nobody is known to have been seen by two cameras: all pairs of a person are pulled together")
+
+
+def _tell_what_is_used(trainer: Trainer, reporter: Reporter) -> None:
+    """Say so where batches of P people leave many images out."""
+    batches, images = trainer.batches(), len(trainer.store)
+    used = len(np.unique(np.concatenate(batches)))
+    if used < WELL_USED * images:
+        reporter.say(
+            f"an epoch has {len(batches):,} steps and uses {used:,} of {images:,} images, as a few people have most of "
+            f"them and each batch has {trainer.recipe.data.identities}: a smaller data.identities uses more"
+        )
 
 
 def _validate(model: ReIDModel, validation: ReIDDataset) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,11 @@ def _synthetic(data: Mapping[str, Any]) -> str:
     return "none" if synthetic is None else f"{synthetic['dataset']} ({synthetic['sha256'][:12]})"
 
 
+def _digest(run: str) -> str:
+    """Tell the weights of a run, or of a file, from all others."""
+    return read_card(run).sha256 if is_run(run) else sha256(Path(run).read_bytes()).hexdigest()
+
+
 def card_of(recipe: Recipe, model: dict[str, Any], learned: Mapping[str, Any], datasets: Sequence[ReIDDataset]) -> Card:
     """State what is known of a model before it learns; terms and images of the runs it starts from are its own, too.
 
@@ -107,6 +113,7 @@ def card_of(recipe: Recipe, model: dict[str, Any], learned: Mapping[str, Any], d
             **learned,
             "sketch": sorted(set().union(*sketches)),
             **{role: run for role, run in runs.items() if run},
+            "starts": {role: _digest(run) for role, run in runs.items() if role in before or Path(run).is_file()},
             "before": {role: card.origin() for role, card in before.items()},
         },
         terms=joined_terms(*(data.terms for data in datasets), *(card.terms for card in before.values())),

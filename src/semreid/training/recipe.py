@@ -143,7 +143,7 @@ class ScheduleRecipe:
     warmup_epochs: NonNegative = 10
     warmup_factor: Share = 0.01
     decay: Literal["step", "cosine", "constant"] = "step"
-    milestones: tuple[int, ...] = (40, 70)
+    milestones: tuple[Count, ...] = (40, 70)
     gamma: Share = 0.1
     final_factor: Share = 0.0
 
@@ -364,6 +364,13 @@ def parse_recipe(content: dict[str, Any], source: str = "recipe", kind: type[Any
         if renamed := [f"{key} is now {RENAMED[key]}" for key in keys if key in RENAMED]:
             what = f"{source} has keys of an earlier version: {', '.join(renamed)}"
             raise SemreidError(what, fix="write the new names; what they mean is the same") from error
+        if first["loc"][:1] == ("losses",) and len(first["loc"]) > 1:
+            name = str(first["loc"][1])
+            raise SemreidError(
+                f"{source}: 'losses.{name}': this is no weight of a loss: {brief(repr(content['losses'][name]))}",
+                fix=f"weigh it 0 or more, or by epochs, from 0, from which weights hold: {name}: {{0: 1, 30: 0.1}}; "
+                "losses are named HEAD.LOSS, such as identity.triplet",
+            ) from error
         key = keys[0]
         fix = _suggest(kind, first["loc"]) if first["type"] in _UNKNOWN_KEY else ""
         reason = first["msg"].removeprefix("Value error, ")

@@ -160,14 +160,19 @@ class Trainer:
         totals = distributed.mean(torch.stack(list(sums.values()))).tolist()  # waits until the device is done
         means = {name: total / len(batches) for name, total in zip(sums, totals, strict=True)}
         seconds = time.perf_counter() - began
-        if not all(math.isfinite(value) for value in means.values()):
-            bad = ", ".join(name for name, value in means.items() if not math.isfinite(value))
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad or not self._is_finite():
+            what = f"the loss is no longer finite ({', '.join(bad)})" if bad else "the weights are no longer finite"
             raise SemreidError(
-                f"epoch {self.epoch}: the loss is no longer finite ({bad})",
-                fix="lower optim.lr, set optim.clip=5, or try precision=fp32; the last checkpoint is intact",
+                f"epoch {self.epoch}: {what}",
+                fix="begin again in another folder (--out) with a lower optim.lr, optim.clip=5 or precision=fp32",
             )
         images = sum(map(len, batches))
         return {**means, "lr": lr, "images_per_second": images / seconds, "data_share": waited / seconds}
+
+    def _is_finite(self) -> bool:
+        """Whether the weights are numbers: the last step of an epoch may spoil them after its loss was taken."""
+        return bool(torch.stack([weight.isfinite().all() for weight in self.model.parameters()]).all())
 
     def batches(self) -> list[Indices]:
         """Draw the rows of the (global) batches of the epoch."""
@@ -371,7 +376,7 @@ def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
 def _require_losses(names: Iterable[str], losses: Mapping[str, Tensor]) -> None:
     if unknown := sorted(set(names) - losses.keys()):
         raise SemreidError(
-            f"the recipe weighs a loss '{unknown[0]}' that the model does not have",
+            f"the recipe names a loss '{unknown[0]}' that the model does not have",
             fix=f"its losses are {', '.join(losses)}",
         )
 
