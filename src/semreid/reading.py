@@ -112,15 +112,19 @@ def open_text(path: Path) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding, newline="")
 
 
+def separator(file: TextIO) -> str:
+    """Tell what separates the cells of a table: comma, semicolon or tab, whichever its first line has most of."""
+    header = file.readline()
+    file.seek(0)
+    return max(",;\t", key=header.count)
+
+
 def table_rows(file: TextIO) -> csv.DictReader[str]:
     """Read the rows of a table with a header, whose names are told in small letters.
 
-    Cells are separated by commas, semicolons or tabs, whichever the header has most of; blanks before them do not
-    count.
+    Cells are separated as `separator` tells; blanks before them do not count.
     """
-    header = file.readline()
-    file.seek(0)
-    reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), skipinitialspace=True, strict=True)
+    reader = csv.DictReader(file, delimiter=separator(file), skipinitialspace=True, strict=True)
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
     return reader
 

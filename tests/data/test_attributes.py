@@ -177,3 +177,9 @@ def test_the_true_file(real_market: Path) -> None:
     assert found[0] == {"teenager", "up", "down", "clothes", "upred", "downblue"}
     assert found[1] == {"teenager", "up", "down", "clothes", "upwhite", "bag", "downblack"}
     assert found[2] == {"teenager", "gender", "hair", "up", "down", "upwhite", "downwhite"}
+
+
+def test_blank_lines_and_semicolons_are_read_over(tmp_path: Path) -> None:
+    samples = [Sample(Path("a.jpg"), 1, 1), Sample(Path("b.jpg"), 2, 1)]
+    (tmp_path / "attributes.csv").write_text("pid;hat;bag\n1;0;1\n\n2;1;0\n\n")
+    assert read_attributes(tmp_path / "attributes.csv", samples).tolist() == [[0, 1], [1, 0]]

@@ -327,14 +327,14 @@ def test_a_head_whose_losses_are_weighed_learns_by_them_too(crops: Crops, tmp_pa
     heads = {loss.partition(".")[0] for loss in row if "." in loss}
     assert heads == {"identity", "parsing", "fusion", "contrast"}
     assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("heads.parsing."))
-    with pytest.raises(SemreidError, match=r"weighs a loss 'fusion.cat'"):
+    with pytest.raises(SemreidError, match=r"names a loss 'fusion.cat'"):
         adapt(recipe(losses={"fusion.cat": 1.0}), crops, tmp_path / "start", tmp_path / "other")
 
 
 @pytest.mark.parametrize("loss", ["texture.reconstruction", "nose.id"])
 def test_no_loss_can_be_weighed_that_nobody_can_compute(loss: str, crops: Crops, tmp_path: Path) -> None:
     write_run(tmp_path / "start", {"name": "san", **SMALL})
-    with pytest.raises(SemreidError, match=f"weighs a loss '{loss}'"):
+    with pytest.raises(SemreidError, match=f"names a loss '{loss}'"):
         adapt(
             recipe(losses={loss: 1.0}, groups={"k1": 6, "k2": 2, "cut": 0.9}), crops, tmp_path / "start", tmp_path / "r"
         )

@@ -472,3 +472,10 @@ def test_losses_of_a_head_that_rests_are_named_as_such(
     plan = recipe(contrast={"weight": 1, "heads": []}, **named)
     with pytest.raises(SemreidError, match=r"names the loss 'identity\.id', and by contrast\.heads that head"):
         train(plan, figure_data, tmp_path / "run")
+
+
+def test_annotations_that_are_not_there_are_told_also_where_nobody_needs_them(
+    figure_data: ReIDDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(SemreidError, match="there are no annotations at"):
+        train(recipe(), figure_data, tmp_path / "run", annotations=tmp_path / "slip")

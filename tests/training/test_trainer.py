@@ -21,7 +21,7 @@ def test_loss_weights_by_name() -> None:
     losses = {"a.id": torch.tensor(2.0), "a.triplet": torch.tensor(3.0)}
     assert float(sum_losses(losses, {})) == 5
     assert float(sum_losses(losses, {"a.id": 0.5, "a.triplet": 0})) == 1
-    with pytest.raises(SemreidError, match="weighs a loss 'a.trplet'") as caught:
+    with pytest.raises(SemreidError, match="names a loss 'a.trplet'") as caught:
         sum_losses(losses, {"a.trplet": 1})
     assert "a.triplet" in caught.value.fix
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from semreid.data.mat5 import read_mat5
 from semreid.data.sample import Sample
 from semreid.errors import SemreidError
-from semreid.reading import open_text, reading
+from semreid.reading import open_text, reading, separator
 
 FILE, MARKET = "attributes.csv", "market_attribute.mat"
 FORMAT = "write a CSV file with a column pid and, for each attribute, a column of 0 and 1; one row for each person"
@@ -105,13 +105,15 @@ def _require_apart(path: Path, people: Mapping[int, str]) -> None:
 def _table(path: Path) -> dict[str, list[int]]:
     try:
         with open_text(path) as file:
-            names, *rows = csv.reader(file, strict=True)
+            names, *rows = csv.reader(file, delimiter=separator(file), strict=True)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise SemreidError(f"this model learns from attributes, and cannot read {path}: {error}", fix=FORMAT) from error
     if names[:1] != ["pid"] or len(names) < 2:
         raise SemreidError(f"{path}: the columns are {', '.join(names) or 'none'}", fix=FORMAT)
     table: dict[str, list[int]] = {}
     for line, row in enumerate(rows, 2):
+        if not row:
+            continue
         person, values = _parse(path, line, row, len(names))
         if person in table:
             raise SemreidError(

@@ -199,9 +199,10 @@ def start_from(model: ReIDModel, run: Path | str, fresh: Collection[str] = ()) -
     own, found = model.state_dict(), {name: t for name, t in _learned(run).items() if not name.startswith(left)}
     taken = {name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape}
     if lost := [name for name in own if name.startswith("trunk.") and name not in taken]:
+        told = read_card(run).model
         raise SemreidError(
             f"the trunk of {run} does not fit this model: '{lost[0]}' and {len(lost) - 1} more",
-            fix="set model.trunk and model.width as in the recipe.yaml of that run",
+            fix=f"set model.trunk={told['trunk']} and model.width={told['width']}, as that model has them",
         )
     model.load_state_dict(taken, strict=False)
     return f"from {run}: trunk" + "".join(f", {_share_taken(name, own, taken)}" for name in model.heads)

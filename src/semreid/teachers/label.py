@@ -309,7 +309,8 @@ def _require_usable(told: Sequence[tuple[Crop, str]]) -> None:
     )
     raise SemreidError(
         f"{len(bad):,} of {len(told):,} label maps cannot be used: {counted}",
-        fix="mend them and run the same command again; the others are written",
+        fix=f"mend them{'' if len(bad) < len(told) else ', or name another --mapping,'} and run the same command again"
+        f"{'; the others are written' if len(bad) < len(told) else ''}",
     )
 
 

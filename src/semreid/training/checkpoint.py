@@ -11,7 +11,7 @@ from semreid.errors import SemreidError
 from semreid.files import atomic_path
 from semreid.reading import parse_yaml
 from semreid.training.recipe import AdaptRecipe, Recipe, dump_recipe, parse_recipe
-from semreid.training.record import ADAPT, RECIPE, run_files
+from semreid.training.record import ADAPT, RECIPE
 from semreid.weights import read_torch
 
 FORMAT = 1
@@ -35,7 +35,8 @@ def load_checkpoint(path: Path, recipe: Recipe | AdaptRecipe) -> dict[str, Any]:
         SemreidError: If there is none, it is damaged, of another version, or of another recipe.
     """
     if not path.is_file():
-        way_out = "choose another folder for --out" if run_files(path.parent) else "begin without --resume"
+        is_new = not path.parent.is_dir() or not any(path.parent.iterdir())
+        way_out = "begin without --resume" if is_new else "choose another folder for --out"
         raise SemreidError(f"nothing to resume: no checkpoint at {path}", fix=way_out)
     state = read_torch(path, "copy the checkpoint again, or begin anew in another folder")
     if state.get("format") != FORMAT:
