@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from math import pi
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -130,33 +130,33 @@ CHARTS: dict[str, Chart] = {
 }
 """All charts by name. Gaps between them are at least 8 texels wide, so each has a gutter of 4."""
 
-T = TypeVar("T", bound=np.generic)
+
+def part_map() -> NDArray[np.uint8]:
+    """Return the part label of every texel, (256, 256); gutters carry the label of the nearest chart."""
+    return _part_map().copy()
 
 
 @cache
-def part_map() -> NDArray[np.uint8]:
-    """Return the part label of every texel, (256, 256); gutters carry the label of the nearest chart."""
+def _part_map() -> NDArray[np.uint8]:
     labels = np.zeros((SIZE, SIZE), np.uint8)
     for chart in CHARTS.values():
         ends = [end for _, end in chart.parts]
         along = np.array([int(part) for part, _ in chart.parts], np.uint8)[np.searchsorted(ends, chart.t)]
         labels[chart.window] = along[:, None]
-    return _frozen(fill_gutters(labels))
+    return fill_gutters(labels)
+
+
+def valid_texels() -> NDArray[np.bool_]:
+    """Return which texels belong to a chart, (256, 256)."""
+    return _valid_texels().copy()
 
 
 @cache
-def valid_texels() -> NDArray[np.bool_]:
-    """Return which texels belong to a chart, (256, 256)."""
+def _valid_texels() -> NDArray[np.bool_]:
     valid = np.zeros((SIZE, SIZE), np.bool_)
     for chart in CHARTS.values():
         valid[chart.window] = True
-    return _frozen(valid)
-
-
-def _frozen(shared: NDArray[T]) -> NDArray[T]:
-    """An array that all callers get, and none may write to."""
-    shared.flags.writeable = False
-    return shared
+    return valid
 
 
 @cache
