@@ -17,7 +17,7 @@ from semreid.data.annotations import Labelled, journal_lines, read_journal
 from semreid.data.images import read_image
 from semreid.data.listing import JOURNAL, LABEL_FILES, LABELLERS
 from semreid.data.sample import ReIDDataset, Sample
-from semreid.data.store import content_digest, relative_name
+from semreid.data.store import content_digest, read_mask, relative_name
 from semreid.errors import SemreidError
 from semreid.files import exclusive, explained, write_bytes, write_json, write_text
 from semreid.functional.regions import SURE_BACKGROUND
@@ -292,8 +292,10 @@ def import_masks(
 
 def _differs(mask: Image | str, file: Path) -> bool:
     """Whether a mask that a label map makes now, or what is wrong with it, is not what is there."""
-    there = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    return isinstance(mask, str) or there is None or not np.array_equal(mask, there)
+    try:
+        return isinstance(mask, str) or not np.array_equal(mask, read_mask(file))
+    except SemreidError:
+        return True
 
 
 MISSING, WRITTEN = "missing", "written"
