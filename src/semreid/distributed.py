@@ -7,6 +7,7 @@ gradients) before mining across the batch, and batch normalisation uses the stat
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -87,6 +88,7 @@ def process_group() -> Iterator[None]:
             raise LostProcessError("another process ended before its work was done") from error
         raise
     finally:
+        gc.collect()  # a DDP, in a cycle, holds the group, whose threads would outlive it and abort as Python ends
         dist.destroy_process_group()
 
 
