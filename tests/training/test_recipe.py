@@ -197,3 +197,9 @@ def test_a_weight_that_is_none_is_told_with_what_is_one(losses: dict[str, object
         parse_recipe({"losses": losses})
     assert "HEAD.LOSS" in caught.value.fix
     assert "constrained" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [1, 1.5, None])
+def test_a_loss_whose_name_is_no_text_is_told(name: object) -> None:
+    with pytest.raises(SemreidError, match=f"'losses.{name}': this is no weight of a loss: 0.5"):
+        parse_recipe({"losses": {name: 0.5}})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -182,14 +182,26 @@ def annotation_paths(
         )
     if kind == "textures":
         _require_atlas(home.parent)
-    named: dict[Path, Path] = {}
-    found = []
-    for sample in samples:
-        name = relative_name(sample, dataset.root)
-        if (other := named.setdefault(name.with_suffix(".png"), name)) != name:
-            raise SemreidError(f"{other} and {name} would share {kind}", fix="rename one of the two images")
-        found.append(home / name.with_suffix(".png"))
-    return found
+    return [home / name.with_suffix(".png") for name in relative_names(samples, dataset.root, kind)]
+
+
+def relative_names(samples: Iterable[Sample], root: Path, what: str) -> list[Path]:
+    """Return the names of samples by which their annotations are found, as `relative_name` has them.
+
+    Args:
+        samples: The samples.
+        root: Folder of the data set.
+        what: How error messages call what two images would share.
+
+    Raises:
+        SemreidError: As `relative_name`, or if two images would share an annotation.
+    """
+    names = [relative_name(sample, root) for sample in samples]
+    first: dict[Path, Path] = {}
+    for name in names:
+        if (other := first.setdefault(name.with_suffix(""), name)) != name:
+            raise SemreidError(f"{other} and {name} would share {what}", fix="rename one of the two images")
+    return names
 
 
 def relative_name(sample: Sample, root: Path) -> Path:

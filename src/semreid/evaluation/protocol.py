@@ -264,8 +264,7 @@ class _Figures(NamedTuple):
 
 
 def _judge_all(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol, wish: _Wish) -> _Figures:
-    reach = max(CURVE, *protocol.ranks)
-    ranking = rank_distances(blocks, *ids, junk=protocol.junk, max_rank=reach, within=wish.map_within or 1)
+    ranking = rank_distances(blocks, *ids, junk=protocol.junk, max_rank=_reach(protocol), within=wish.map_within or 1)
     people = ids[0][ranking.valid]
     first = ranking.first_rank[ranking.valid] == 1
     figures = {f"rank{k}": float(ranking.cmc[k - 1]) for k in protocol.ranks}
@@ -282,11 +281,22 @@ def _judge_all(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protoc
 def _judge_draws(blocks: Iterable[Distances | Tensor], ids: _Ids, protocol: Protocol, _: _Wish) -> _Figures:
     """Judge against one image per gallery identity; these benchmarks are small enough for one matrix."""
     distances = torch.cat([torch.as_tensor(block) for block in blocks])
-    draws: dict[str, Any] = {"repeats": protocol.repeats, "seed": protocol.seed}
-    shots = single_shot_cmc(distances, *ids, junk=protocol.junk, max_rank=max(CURVE, *protocol.ranks), **draws)
+    shots = single_shot_cmc(
+        distances,
+        *ids,
+        junk=protocol.junk,
+        repeats=protocol.repeats,
+        seed=protocol.seed,
+        max_rank=_reach(protocol),
+    )
     figures = {f"rank{k}": float(shots.cmc[k - 1]) for k in protocol.ranks}
     figures["rank1_sd_over_draws"] = float(shots.cmc_sd[0])
     return _Figures(figures, {}, shots.n_valid, shots.cmc, None, None)
+
+
+def _reach(protocol: Protocol) -> int:
+    """How far the CMC curve goes."""
+    return max(CURVE, *protocol.ranks)
 
 
 def _percent_interval(values: NDArray[Any], people: NDArray[np.int64]) -> tuple[float, float]:

@@ -376,7 +376,7 @@ class ReIDModel(nn.Module, Embedder):
 
     @torch.inference_mode()
     def _embed_parts(self, batch: NDArray[np.uint8], flip: bool) -> Parts:
-        images = torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device)
+        images = self._checked(torch.from_numpy(batch).permute(0, 3, 1, 2))
         views = [images, images.flip(-1)] if flip else [images]
         with self.evaluating():
             return normalise_parts([read_parts(self._blocks(maps := self.maps(view)), maps) for view in views])

@@ -414,8 +414,16 @@ def _require_embeddings(model: str, names: Collection[str], heads: Mapping[str, 
         )
 
 
-def _foreground(*, size: tuple[int, int], white_balance: bool = False, **trunk: Any) -> Foreground:  # noqa: ANN401 - validated
-    built = build_trunk(trunk.pop("trunk"), **trunk)
+def _foreground(
+    *,
+    trunk: str,
+    width: float,
+    last_stride: int,
+    size: tuple[int, int],
+    stem_relu: bool = True,
+    white_balance: bool = False,
+) -> Foreground:
+    built = build_trunk(trunk, width=width, last_stride=last_stride, stem_relu=stem_relu)
     return Foreground(built, Parser(built), (size[0], size[1]), white_balance)
 
 

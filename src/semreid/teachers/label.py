@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from semreid.data.annotations import Labelled, journal_lines, read_journal
 from semreid.data.images import read_image
 from semreid.data.listing import JOURNAL, LABEL_FILES, LABELLERS
 from semreid.data.sample import ReIDDataset, Sample
-from semreid.data.store import content_digest, read_mask, relative_name
+from semreid.data.store import content_digest, read_mask, relative_names
 from semreid.errors import SemreidError
 from semreid.files import exclusive, explained, write_bytes, write_json, write_text
 from semreid.functional.regions import SURE_BACKGROUND
@@ -34,6 +34,7 @@ Kind = Literal["masks", "textures"]
 KINDS: tuple[Kind, ...] = ("masks", "textures")
 Split = Literal["all", "train"]
 Image = NDArray[np.uint8]
+IsCurrent = Callable[["Crop"], bool]
 
 
 @dataclass(frozen=True)
@@ -138,14 +139,18 @@ class _Journal:
         out: The folder.
         kinds: What a crop needs to be labelled.
         crops: The crops.
+        is_current: Tells of a crop whose labels were made before whether they would be the same now; None where they
+            depend on the crop alone.
         replace: Whether to label them again.
 
     Raises:
         SemreidError: If it is damaged, or crops have labels that it does not name.
     """
 
-    def __init__(self, out: Path, kinds: Sequence[Kind], crops: Sequence[Crop], *, replace: bool) -> None:
-        self.out, self.file, self.crops = out, out / JOURNAL, crops
+    def __init__(
+        self, out: Path, kinds: Sequence[Kind], crops: Sequence[Crop], is_current: IsCurrent | None, *, replace: bool
+    ) -> None:
+        self.out, self.file = out, out / JOURNAL
         # A line without a label is from before a stop; what comes to lie there later is somebody else's.
         noted = read_journal(self.file)
         _require_inside(self.file, noted)
@@ -155,8 +160,11 @@ class _Journal:
         self._require_known(kinds, crops)
         digests = parallel(lambda crop: content_digest(crop.sample).hex(), crops)
         self.digests = dict(zip(map(_name, crops), digests, strict=True))
-        there = [_name(crop) for crop in crops if all(crop.file(out, kind).exists() for kind in kinds)]
-        own = {name for name in there if self.known[name].crop == self.digests[name] and not replace}
+        there = [crop for crop in crops if all(crop.file(out, kind).exists() for kind in kinds)]
+        kept = [crop for crop in there if self.known[_name(crop)].crop == self.digests[_name(crop)] and not replace]
+        if is_current is not None:
+            kept = [crop for crop, current in zip(kept, parallel(is_current, kept), strict=True) if current]
+        own = {*map(_name, kept)}
         self.strange = 0 if replace else len(there) - len(own)
         self.todo = [crop for crop in crops if _name(crop) not in own]
         self.known |= {name: NOT_MADE for name in map(_name, self.todo) if name in self.known}
@@ -168,13 +176,6 @@ class _Journal:
                 f"{len(theirs):,} labels in {self.out} were not made by `semreid label`, such as {theirs[0]}",
                 fix=f"{ELSEWHERE}, or move them away to have these crops labelled",
             )
-
-    def again(self, crops: Iterable[Crop]) -> None:
-        """Label crops anew whose labels are not what they would be now."""
-        self.known |= {_name(crop): NOT_MADE for crop in crops}
-        self.strange += len(changed := {*map(_name, crops)})
-        todo = changed | {*map(_name, self.todo)}
-        self.todo = [crop for crop in self.crops if _name(crop) in todo]
 
     def discard(self, kinds: Sequence[Kind]) -> None:
         """Remove the labels that the journal names."""
@@ -262,6 +263,9 @@ def import_masks(
         except SemreidError as error:
             return error.what
 
+    def is_current(crop: Crop) -> bool:
+        return _source(folder, crop) is None or _is_mask(crop.file(out, "masks"), convert(crop))
+
     told: list[tuple[Crop, str]] = []
     with exclusive(out, patience=1):
         if not any(_source(folder, crop) for crop in crops):
@@ -270,11 +274,7 @@ def import_masks(
                 fix=f"name the folder that has that of the first, say, as {crops[0].name.with_suffix('.png')}",
             )
         settings = {"label_maps": str(folder.resolve()), "mapping": mapping}
-        journal = _open(out, ["masks"], settings, crops, replace=replace)
-        todo = {*map(_name, journal.todo)}
-        before = [crop for crop in crops if _name(crop) not in todo and _source(folder, crop)]
-        stale = parallel(lambda crop: _differs(convert(crop), crop.file(out, "masks")), before)
-        journal.again([crop for crop, is_stale in zip(before, stale, strict=True) if is_stale])
+        journal = _open(out, ["masks"], settings, crops, replace=replace, is_current=is_current)
         for chunk in pieces(journal.todo, BATCH):
             answers = list(zip(chunk, parallel(convert, chunk), strict=True))
             made = [(crop, answer) for crop, answer in answers if not isinstance(answer, str)]
@@ -290,12 +290,12 @@ def import_masks(
     return Labels(out, ("masks",), found, {}, kept=kept, strange=journal.strange, without=len(missing))
 
 
-def _differs(mask: Image | str, file: Path) -> bool:
-    """Whether a mask that a label map makes now, or what is wrong with it, is not what is there."""
+def _is_mask(file: Path, mask: Image | str) -> bool:
+    """Whether a file holds the mask that a label map makes now, which may be a message of what is wrong with it."""
     try:
-        return isinstance(mask, str) or not np.array_equal(mask, read_mask(file))
+        return not isinstance(mask, str) and np.array_equal(mask, read_mask(file))
     except SemreidError:
-        return True
+        return False
 
 
 MISSING, WRITTEN = "missing", "written"
@@ -309,11 +309,10 @@ def _require_usable(told: Sequence[tuple[Crop, str]]) -> None:
     counted = "; ".join(
         f"{n:,} {what}, such as that of {examples[what]}" for what, n in Counter(w for w, _ in bad).items()
     )
-    raise SemreidError(
-        f"{len(bad):,} of {len(told):,} label maps cannot be used: {counted}",
-        fix=f"mend them{'' if len(bad) < len(told) else ', or name another --mapping,'} and run the same command again"
-        f"{'; the others are written' if len(bad) < len(told) else ''}",
-    )
+    mend = "mend them and run the same command again; the others are written"
+    if len(bad) == len(told):
+        mend = "mend them, or name another --mapping, and run the same command again"
+    raise SemreidError(f"{len(bad):,} of {len(told):,} label maps cannot be used: {counted}", fix=mend)
 
 
 def crops_of(dataset: ReIDDataset, split: Split = "all") -> tuple[Crop, ...]:
@@ -326,17 +325,13 @@ def crops_of(dataset: ReIDDataset, split: Split = "all") -> tuple[Crop, ...]:
     Raises:
         SemreidError: If there is none, two would have the same mask, or one lies outside of the data set's folder.
     """
-    found = {s: Crop(s, relative_name(s, dataset.root), train=True) for s in dataset.train}
-    for sample in (*dataset.query, *dataset.gallery) if split == "all" else ():
-        found.setdefault(sample, Crop(sample, relative_name(sample, dataset.root), train=False))
-    if not found:
+    samples = (*dataset.train, *((*dataset.query, *dataset.gallery) if split == "all" else ()))
+    if not samples:
         raise SemreidError(f"{dataset.name} has no crops for training", fix="label all of its crops: --split all")
-    by_name: dict[Path, Crop] = {}
-    for crop in found.values():
-        other = by_name.setdefault(crop.name.with_suffix(""), crop)
-        if other.name != crop.name:
-            raise SemreidError(f"{other.name} and {crop.name} would share a mask", fix="rename one of them")
-    return tuple(by_name.values())
+    names, found = relative_names(samples, dataset.root, "a mask"), dict[Path, Crop]()
+    for i, (sample, name) in enumerate(zip(samples, names, strict=True)):
+        found.setdefault(name, Crop(sample, name, train=i < len(dataset.train)))
+    return tuple(found.values())
 
 
 def _with_head(teachers: Sequence[ReIDModel], *kinds: type) -> list[ReIDModel]:
@@ -344,7 +339,13 @@ def _with_head(teachers: Sequence[ReIDModel], *kinds: type) -> list[ReIDModel]:
 
 
 def _open(
-    out: Path, kinds: Sequence[Kind], settings: dict[str, Any], crops: Sequence[Crop], *, replace: bool
+    out: Path,
+    kinds: Sequence[Kind],
+    settings: dict[str, Any],
+    crops: Sequence[Crop],
+    *,
+    replace: bool,
+    is_current: IsCurrent | None = None,
 ) -> _Journal:
     """Note who labels, so that nobody else's labels are taken for theirs, or overwritten."""
     file = out / LABELLERS
@@ -357,7 +358,7 @@ def _open(
         raise SemreidError(f"{out} holds what `semreid label` did not make: {', '.join(strange)}", fix=ELSEWHERE)
     if begun and before != settings and not replace:
         raise SemreidError(f"{out} holds labels from elsewhere: {brief(before)}", fix=f"{ELSEWHERE}, or --replace them")
-    journal = _Journal(out, kinds, crops, replace=replace)
+    journal = _Journal(out, kinds, crops, is_current, replace=replace)
     if before != settings:
         journal.discard(kinds)
     journal.save()  # before the settings: a stop must not leave labels by others under the name of these teachers

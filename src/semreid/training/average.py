@@ -110,11 +110,7 @@ def _card(runs: Sequence[Path | str], cards: Sequence[Card]) -> Card:
             "identities": sum(card.trained_on.get("identities", 0) for card in cards),
             "images": sum(card.trained_on.get("images", 0) for card in cards),
             "sketch": sorted(set().union(*(card.trained_on.get("sketch", []) for card in cards))),
-            **{
-                role: told
-                for role, told in cards[0].trained_on.items()
-                if role in ("pretrained", "foreground", "starts")
-            },
+            **{name: told for name, told in cards[0].trained_on.items() if name in START},
             "before": {
                 **cards[0].parents(),
                 **{str(run): card.origin() for run, card in zip(runs, cards, strict=True)},

@@ -92,7 +92,7 @@ def train(
         _require_fit(model, validation, synthetic)
         _require_contrast(recipe, model, samples, reporter)
         homes = [_folder(annotations) or dataset.root, *([] if synthetic is None else [synthetic.root])]
-        needs = _needs(model, homes, recipe.contrast.heads, annotations)
+        needs = _needs(model, homes, recipe.contrast.heads)
         store = _open_store(model, dataset, samples, annotations, reporter, needs, require_textures=synthetic is None)
         if recipe.model.imprint and state is None:
             reporter.say("classifiers begin with the mean embeddings of their people")
@@ -160,18 +160,11 @@ def _build(
     return model, card_of(recipe, model_arguments(recipe, people), learned, data)
 
 
-def _needs(
-    model: ReIDModel, homes: Sequence[Path], learning: Sequence[str] | None, annotations: Path | None
-) -> set[Supervision]:
+def _needs(model: ReIDModel, homes: Sequence[Path], learning: Sequence[str] | None) -> set[Supervision]:
     """What to open beside the images: what heads learn from, and masks wherever they can spare the parser the work."""
     masked = model.foreground is not None and all((home / "masks").is_dir() for home in homes)  # known parts are exact
     read = {each for name, head in model.named_heads() if learning is None or name in learning for each in head.needs}
-    needs: set[Supervision] = read | ({"regions"} if masked else set())
-    if annotations is not None and not needs and not annotations.exists():
-        raise SemreidError(
-            f"there are no annotations at {annotations}", fix="check the path, or leave it out: this model needs none"
-        )
-    return needs
+    return read | ({"regions"} if masked else set())
 
 
 def _epochs(trainer: Trainer, validation: ReIDDataset | None, reporter: Reporter) -> Iterator[dict[str, Any]]:
@@ -200,6 +193,10 @@ def _open_store(
     Without ``require_textures``, textures are taken where there are any, but not asked for. Masks that nobody has made,
     and nobody named a folder for, are made in memory by the parser that ships.
     """
+    if annotations is not None and not needs and not annotations.exists():
+        raise SemreidError(
+            f"there are no annotations at {annotations}", fix="check the path, or leave it out: this model needs none"
+        )
     attributes = read_attributes(attribute_file(annotations, dataset.root), samples) if "attributes" in needs else None
     folder = _folder(annotations)
     home = folder or dataset.root

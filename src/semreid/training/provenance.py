@@ -84,11 +84,6 @@ def _synthetic(data: Mapping[str, Any]) -> str:
     return "none" if synthetic is None else f"{synthetic['dataset']} ({synthetic['sha256'][:12]})"
 
 
-def _digest(run: str) -> str:
-    """Tell the weights of a run, or of a file, from all others."""
-    return read_card(run).sha256 if is_run(run) else sha256(Path(run).read_bytes()).hexdigest()
-
-
 def card_of(recipe: Recipe, model: dict[str, Any], learned: Mapping[str, Any], datasets: Sequence[ReIDDataset]) -> Card:
     """State what is known of a model before it learns; terms and images of the runs it starts from are its own, too.
 
@@ -106,6 +101,9 @@ def card_of(recipe: Recipe, model: dict[str, Any], learned: Mapping[str, Any], d
     """
     runs = {"pretrained": recipe.model.weights, "foreground": recipe.model.foreground}
     before = {role: read_card(run) for role, run in runs.items() if run and is_run(run)}
+    starts = {role: card.sha256 for role, card in before.items()}
+    if "pretrained" not in starts and (weights := Path(recipe.model.weights)).is_file():
+        starts["pretrained"] = sha256(weights.read_bytes()).hexdigest()
     sketches = [learned["sketch"], *(card.trained_on.get("sketch", []) for card in before.values())]
     return Card(
         model=model,
@@ -113,7 +111,7 @@ def card_of(recipe: Recipe, model: dict[str, Any], learned: Mapping[str, Any], d
             **learned,
             "sketch": sorted(set().union(*sketches)),
             **{role: run for role, run in runs.items() if run},
-            "starts": {role: _digest(run) for role, run in runs.items() if role in before or Path(run).is_file()},
+            "starts": starts,
             "before": {role: card.origin() for role, card in before.items()},
         },
         terms=joined_terms(*(data.terms for data in datasets), *(card.terms for card in before.values())),

@@ -366,8 +366,9 @@ def parse_recipe(content: dict[str, Any], source: str = "recipe", kind: type[Any
             raise SemreidError(what, fix="write the new names; what they mean is the same") from error
         if first["loc"][:1] == ("losses",) and len(first["loc"]) > 1:
             name = str(first["loc"][1])
+            given = next(weight for key, weight in content["losses"].items() if str(key) == name)
             raise SemreidError(
-                f"{source}: 'losses.{name}': this is no weight of a loss: {brief(repr(content['losses'][name]))}",
+                f"{source}: 'losses.{name}': this is no weight of a loss: {brief(repr(given))}",
                 fix=f"weigh it 0 or more, or by epochs, from 0, from which weights hold: {name}: {{0: 1, 30: 0.1}}; "
                 "losses are named HEAD.LOSS, such as identity.triplet",
             ) from error

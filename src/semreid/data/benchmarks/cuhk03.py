@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from semreid.data import matfile
 from semreid.data.benchmarks import cuhk03_np
 from semreid.data.listing import Count, expect_counts
 from semreid.data.mat5 import read_mat5
-from semreid.data.sample import Protocol, ReIDDataset, Sample
+from semreid.data.sample import JunkRule, Protocol, ReIDDataset, Sample
 from semreid.errors import SemreidError
 from semreid.reading import reading
 
@@ -62,8 +62,7 @@ def _classic(root: Path, mat: Path, rule: str, boxes: str, split: int) -> ReIDDa
         sample = Sample(mat, pid, _view(item), item)
         (test if (pair, person) in tests[split] else train).append(sample)
     note = f"CUHK03 {rule}, {boxes} boxes, split {split} of 0-{len(tests) - 1}; report the mean over all"
-    junk: Literal["same-camera", "same-pid-and-camera"]
-    junk = "same-camera" if rule == "classic" else "same-pid-and-camera"
+    junk: JunkRule = "same-camera" if rule == "classic" else "same-pid-and-camera"
     protocol = Protocol(junk, "single", repeats=10, seed=split, has_map=False, note=note)
     name = f"cuhk03/{rule}-{boxes}/{split}"
     dataset = ReIDDataset(name, root, tuple(train), tuple(test), tuple(test), protocol, TERMS)

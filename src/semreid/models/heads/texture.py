@@ -179,7 +179,7 @@ class Texture(Head):
         self.training_only = () if teacher else ("decoder",)
         self.decoder = Decoder(channels, skips=skips, blocks=blocks)
         self.synthetic_maps = ("layer4", *self.decoder.skips)
-        valid = torch.from_numpy(valid_texels().copy())
+        valid = torch.from_numpy(valid_texels())
         self.register_buffer("valid", self._shrink(valid[None].float())[0] > 0.5, persistent=False)
 
     def losses(self, maps: Maps, batch: Batch) -> dict[str, Tensor]:
